@@ -1,0 +1,111 @@
+"""Reads sentence-aligned text, plain or gzipped, and names whatever is wrong with it by file and line."""
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+SPLITS = ("train", "valid", "test")
+
+# Every character that some reader takes for the end of a line: within a line they become spaces.
+LINE_BREAKS = str.maketrans(dict.fromkeys("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", " "))
+
+
+class BadInput(Exception):
+    """A mistake in what the user gave; its text is the one line that tells."""
+
+
+@dataclass
+class TextFile:
+    """What was found in one input file."""
+
+    path: Path
+    lines: int = 0
+    sha256: str = ""
+    blank: list[int] = field(default_factory=list)
+
+
+def find(folder: Path, name: str) -> Path:
+    """Returns the folder's NAME or NAME.gz, whichever is there."""
+    found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+    if not found:
+        raise BadInput(f"{folder} has no {name} and no {name}.gz")
+    if len(found) == 2:
+        raise BadInput(f"{folder} has both {name} and {name}.gz; keep the one that is meant")
+    return found[0]
+
+
+def raw_lines(path: Path) -> Iterator[bytes]:
+    """Yields the lines of a plain or gzipped file as bytes, with their line ends."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            yield from stream
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise BadInput(f"{path} is not a whole gzip file; fetch or compress it again") from None
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}") from None
+
+
+def read(path: Path) -> Iterator[str]:
+    """Yields the lines of a file as text, each stripped and without a line break of any kind inside."""
+    for number, line in enumerate(raw_lines(path), 1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise BadInput(
+                f"{path} line {number} is not UTF-8 (byte {error.start + 1} of the line); convert it"
+            ) from None
+        yield text.translate(LINE_BREAKS).strip()
+
+
+def is_blank(text: str) -> bool:
+    """Whether a line shows nothing: it is empty, or has only spaces, control and zero-width characters."""
+    return not any(character.isprintable() and character != " " for character in text)
+
+
+def inspect(path: Path) -> TextFile:
+    """Reads a whole file: its checksum (of the uncompressed text), its length and its blank lines."""
+    checksum = hashlib.sha256()
+    found = TextFile(path)
+    for line in raw_lines(path):
+        checksum.update(line)
+    for found.lines, text in enumerate(read(path), 1):
+        if is_blank(text):
+            found.blank.append(found.lines)
+    if not found.lines:
+        raise BadInput(f"{path} is empty")
+    found.sha256 = checksum.hexdigest()
+    return found
+
+
+def inspect_split(folder: Path, split: str, languages: tuple[str, str]) -> tuple[TextFile, TextFile]:
+    """Inspects both sides of a split and makes sure that they can be paired line by line."""
+    source, target = (inspect(find(folder, f"{split}.{language}")) for language in languages)
+    if source.lines != target.lines:
+        raise BadInput(
+            f"{source.path} has {source.lines} lines but {target.path} has {target.lines}; they must pair up"
+        )
+    if split != "train":
+        # Dropping a line here would score a system on other sentences than everybody else's.
+        for side in (source, target):
+            if side.blank:
+                raise BadInput(f"{side.path} line {side.blank[0]} is blank; only train may have blank lines")
+    elif len(set(source.blank) | set(target.blank)) == source.lines:
+        raise BadInput(f"every pair of {source.path} and {target.path} has a blank side")
+    return source, target
+
+
+def read_pairs(folder: Path, split: str, languages: tuple[str, str]) -> Iterator[tuple[str, str]]:
+    """Yields the pairs of a split that passed `inspect_split`, blank ones included."""
+    source, target = (read(find(folder, f"{split}.{language}")) for language in languages)
+    return zip(source, target, strict=True)
+
+
+def batches(items: Iterable, size: int) -> Iterator[list]:
+    """Cuts an iterable into lists of `size`, so that a large corpus need not fit into memory."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

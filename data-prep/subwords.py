@@ -1,0 +1,61 @@
+"""One SentencePiece model for both languages: trained on train, applied to every split."""
+
+import io
+import re
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+
+import sentencepiece
+from parallel_text import BadInput, batches, read
+
+BATCH = 50_000
+# The sums of its training depend on how many threads share the work, so the number is the same everywhere.
+TRAINING_THREADS = 8
+
+
+def train(texts: Iterable[Path], vocab_size: int, character_coverage: float) -> bytes:
+    """Returns a model of all lines of the texts."""
+    model = io.BytesIO()
+    try:
+        # Given names of files, SentencePiece writes them into the model, which then differs by folder.
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=chain.from_iterable(map(read, texts)),
+            model_writer=model,
+            vocab_size=vocab_size,
+            character_coverage=character_coverage,
+            input_sentence_size=0,
+            shuffle_input_sentence=False,
+            num_threads=TRAINING_THREADS,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise BadInput(explain(str(error), vocab_size)) from None
+    return model.getvalue()
+
+
+def save(model: bytes, prefix: Path) -> None:
+    """Writes PREFIX.model, and PREFIX.vocab with a line "piece, tab, log probability" for each piece."""
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    prefix.with_suffix(".model").write_bytes(model)
+    with prefix.with_suffix(".vocab").open("w", encoding="utf-8", newline="\n") as stream:
+        for number in range(processor.get_piece_size()):
+            stream.write(f"{processor.id_to_piece(number)}\t{processor.get_score(number):g}\n")
+
+
+def explain(message: str, vocab_size: int) -> str:
+    """Puts SentencePiece's complaint in terms of our flags."""
+    if too_high := re.search(r"value <= (\d+)", message):
+        return f"train is too little text for --vocab-size {vocab_size}; the largest possible is {too_high[1]}"
+    if too_low := re.search(r"required_chars\D+\d+ vs (\d+)", message):
+        return f"--vocab-size {vocab_size} is less than the {too_low[1]} that the characters of the text need"
+    return f"SentencePiece cannot train on this text: {' '.join(message.split())}"
+
+
+def encode(model: Path, source: Path, destination: Path, workers: int) -> None:
+    """Writes the pieces of every line, with a space between them."""
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    with destination.open("w", encoding="utf-8", newline="\n") as stream:
+        for batch in batches(read(source), BATCH):
+            pieces = processor.encode(batch, out_type=str, num_threads=workers)
+            stream.writelines(" ".join(line) + "\n" for line in pieces)

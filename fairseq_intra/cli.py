@@ -1,0 +1,81 @@
+"""The command `fairseq-intra`."""
+
+import argparse
+from pathlib import Path
+
+from .checkpoint import average, last_checkpoints
+from .errors import UsageError
+from .evaluation import evaluate
+from .table import results_table
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs one subcommand. Raises UsageError, which prints one line and exits with 1, on a user's mistake."""
+    args = _parser().parse_args(arguments)
+    args.run(args)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="fairseq-intra", description="Tools beside the fairseq plugin.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = _add(commands, "user-dir", _user_dir, "print the plugin's folder, for fairseq's --user-dir")
+
+    command = _add(commands, "average", _average, "average the parameters of checkpoints")
+    command.add_argument("--inputs", nargs="+", type=Path, metavar="FILE", help="the checkpoints")
+    command.add_argument("--last", type=int, metavar="N", help="the last N numbered ones of --folder instead")
+    command.add_argument("--folder", type=Path, help="a run's folder of checkpoints, with --last")
+    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="checkpoint to write")
+
+    command = _add(commands, "score", _score, "score the output of fairseq-generate (see scripts/evaluate.sh)")
+    command.add_argument("--generated", type=Path, required=True, metavar="FILE", help="output of fairseq-generate")
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset made by data-prep/")
+    command.add_argument("--split", default="test", help="the split generated from (default: %(default)s)")
+    command.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the model's checkpoint")
+    command.add_argument("--beam", type=int, required=True, help="beam size it was generated with")
+    command.add_argument("--lenpen", type=float, required=True, help="length penalty it was generated with")
+    command.add_argument(
+        "--output", type=Path, required=True, metavar="PREFIX", help="PREFIX.json, .hyp and .ref are written"
+    )
+
+    command = _add(commands, "table", _table, "results table (Markdown) of evaluated runs")
+    command.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="JSON file of an evaluation, or its folder"
+    )
+    return parser
+
+
+def _add(commands, name, run, text):
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(run=run)
+    return command
+
+
+def _user_dir(_args):
+    print(Path(__file__).resolve().parent)
+
+
+def _average(args):
+    if (args.inputs is None) == (args.last is None) or (args.last is None) != (args.folder is None):
+        raise UsageError("average takes either --inputs FILE... or --last N with --folder DIR")
+    if args.last is not None and args.last < 1:
+        raise UsageError(f"--last must be at least 1, not {args.last}")
+    inputs = args.inputs or last_checkpoints(args.folder, args.last)
+    average(inputs, args.output)
+    print(f"{args.output}: mean of {', '.join(str(path) for path in inputs)}")
+
+
+def _score(args):
+    decoding = {"beam": args.beam, "lenpen": args.lenpen}
+    result = evaluate(args.generated, args.data, args.split, args.checkpoint, decoding, args.output)
+    print(f"BLEU {result.bleu['score']:.2f}  {result.bleu['signature']}")
+    print(f"chrF {result.chrf['score']:.2f}  {result.chrf['signature']}")
+    print(f"written: {args.output}.json, {args.output}.hyp")
+
+
+def _table(args):
+    print(results_table(args.runs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""How a user's mistake ends a command: one line, exit status 1, no traceback."""
+
+
+class UsageError(SystemExit):
+    """A flag, file or value is wrong. The message names it and says what would be right.
+
+    A SystemExit, because fairseq's commands pass that through: Python prints the line and exits with 1.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(f"fairseq_intra: error: {message}")

@@ -1,0 +1,149 @@
+"""What one evaluated checkpoint leaves behind: hypotheses, reference and scores, and how they were made."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from sacrebleu.metrics import BLEU, CHRF
+
+from .checkpoint import load, training
+from .errors import UsageError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One checkpoint scored on one split. Written as JSON; the texts lie beside it under the names given here."""
+
+    format: int
+    source: str
+    target: str
+    split: str
+    method: str
+    seed: int
+    num_updates: int
+    checkpoint: str
+    bleu: dict  #: score and sacreBLEU's signature
+    chrf: dict
+    decoding: dict  #: the flags that decided the search
+    sentences: int
+    hypotheses: str
+    reference: str
+    reference_sha256: str
+    versions: dict
+
+    @classmethod
+    def read(cls, path: Path) -> "Evaluation":
+        """Reads the JSON file that :func:`evaluate` wrote.
+
+        Raises:
+            UsageError: if it is not there or not such a file.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from None
+        except ValueError as error:
+            raise UsageError(f"{path} is not JSON: {error}") from None
+        names = set(cls.__dataclass_fields__)
+        if not isinstance(content, dict) or set(content) != names or content["format"] != FORMAT:
+            raise UsageError(f"{path} is not an evaluation that scripts/evaluate.sh wrote (format {FORMAT})")
+        return cls(**content)
+
+
+def evaluate(generated: Path, data: Path, split: str, checkpoint: Path, decoding: dict, output: Path) -> Evaluation:
+    """Scores the output of fairseq-generate against the raw reference of a prepared dataset.
+
+    Args:
+        generated: fairseq-generate's output; its D lines hold the detokenised hypotheses.
+        data: folder made by data-prep/ (manifest.json, raw/).
+        split: the split generated from.
+        checkpoint: the model's file, read for how it was trained.
+        decoding: search settings, to be recorded.
+        output: OUTPUT.json, OUTPUT.hyp and OUTPUT.ref are written, the JSON last.
+
+    Raises:
+        UsageError: if a file is missing or damaged, or the number of hypotheses is not that of references.
+    """
+    manifest = read_manifest(data)
+    reference_path = data / "raw" / f"{split}.{manifest['target']}"
+    reference = read_lines(reference_path)
+    hypotheses = read_hypotheses(generated)
+    if len(hypotheses) != len(reference):
+        raise UsageError(
+            f"{generated} holds {len(hypotheses)} hypotheses, {reference_path} {len(reference)} references"
+        )
+    method, seed, num_updates = training(load(checkpoint))
+    text = _join(reference)
+    result = Evaluation(
+        format=FORMAT,
+        source=manifest["source"],
+        target=manifest["target"],
+        split=split,
+        method=method,
+        seed=seed,
+        num_updates=num_updates,
+        checkpoint=checkpoint.name,
+        bleu=_score(BLEU(), hypotheses, reference),
+        chrf=_score(CHRF(), hypotheses, reference),
+        decoding=decoding,
+        sentences=len(hypotheses),
+        hypotheses=f"{output.name}.hyp",
+        reference=f"{output.name}.ref",
+        reference_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        versions={name: version(name) for name in ("sacrebleu", "torch")},
+    )
+    _write(output.with_name(result.hypotheses), _join(hypotheses))
+    _write(output.with_name(result.reference), text)
+    _write(output.with_name(f"{output.name}.json"), json.dumps(asdict(result), indent=2) + "\n")
+    return result
+
+
+def read_manifest(data: Path) -> dict:
+    """The manifest.json of a dataset that data-prep/ finished."""
+    path = data / "manifest.json"
+    if not path.is_file():
+        raise UsageError(f"{data} is not a prepared dataset: no manifest.json (see data-prep/)")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_hypotheses(generated: Path) -> list[str]:
+    """The detokenised hypotheses (D lines) of fairseq-generate, in the order of the split."""
+    hypotheses = {}
+    for line in read_lines(generated):
+        if line.startswith("D-"):
+            name, _, text = line.split("\t", 2)
+            hypotheses[int(name[2:])] = text
+    if sorted(hypotheses) != list(range(len(hypotheses))):
+        raise UsageError(f"{generated} lacks hypotheses: was the generation cut short?")
+    return [hypotheses[number] for number in range(len(hypotheses))]
+
+
+def read_lines(path: Path) -> list[str]:
+    """A text file's lines, cut at line feeds only (text may hold other characters Unicode calls line breaks)."""
+    try:
+        with open(path, encoding="utf-8", newline="\n") as file:
+            return [line.rstrip("\n") for line in file]
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text") from None
+
+
+def _score(metric, hypotheses, reference):
+    score = metric.corpus_score(hypotheses, [reference]).score
+    return {"score": score, "signature": str(metric.get_signature())}
+
+
+def _join(lines):
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _write(path, text):
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(partial, path)

@@ -1,0 +1,68 @@
+# shellcheck shell=bash
+# What every script of scripts/ and data-prep/ shares. Source it after `set -euo pipefail`.
+
+checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+program=$(basename -- "$0")
+
+# The help text is the comment at the head of the calling script: one text, read in both places.
+usage() {
+  awk 'NR == 1 { next } !/^#/ { exit } { sub(/^# ?/, ""); print }' "$0"
+}
+
+say() {
+  printf '%s: %s\n' "$program" "$*" >&2
+}
+
+die() {
+  printf '%s: error: %s\n' "$program" "$*" >&2
+  exit 1
+}
+
+# need_value FLAG REMAINING_ARGUMENTS...: the flag's value must be there and must not be another flag.
+need_value() {
+  if [[ $# -lt 2 || $2 == --* ]]; then
+    die "$1 needs a value (see $program --help)"
+  fi
+}
+
+# need_count FLAG VALUE: a whole number of at least 1.
+need_count() {
+  [[ $2 =~ ^[1-9][0-9]*$ ]] || die "$1 must be a whole number of at least 1, not '$2'"
+}
+
+# find_python [PATH]: sets $python to the interpreter that runs fairseq: the one given (--python), else
+# $FAIRSEQ_INTRA_PYTHON, else the checkout's .venv (scripts/install.sh makes it), else python3.
+find_python() {
+  python=${1:-${FAIRSEQ_INTRA_PYTHON:-}}
+  if [[ -z $python ]]; then
+    python=$checkout/.venv/bin/python
+    [[ -x $python ]] || python=python3
+  fi
+  command -v -- "$python" >/dev/null || die "no Python at '$python'; give --python PATH"
+  export PYTHONPATH=$checkout${PYTHONPATH:+:$PYTHONPATH}
+  "$python" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("fairseq") is None)' ||
+    die "'$python' has no fairseq; run scripts/install.sh first, or give --python PATH"
+}
+
+has_gpu() {
+  "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
+}
+
+# make_folder FLAG DIR: DIR, given by FLAG, exists from here on and can be written to.
+make_folder() {
+  mkdir -p -- "$2" 2>/dev/null || die "$1 $2 cannot be made a folder"
+  [[ -w $2 ]] || die "$1 $2 cannot be written to"
+}
+
+# lock_folder DIR: one script at a time works in DIR. The lock goes with this process, however it ends; a
+# child that may outlive it is started with 9>&-.
+lock_folder() {
+  exec 9>"$1/.lock"
+  flock --nonblock 9 || die "another $program is at work in $1"
+}
+
+# publish FROM TO: a finished file or folder takes its name in one step, so that no reader ever sees half of it.
+publish() {
+  rm -rf -- "$2"
+  mv -- "$1" "$2"
+}

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Runs the test suite on a fresh machine: installs into a virtual environment, then pytest.
+#
+# Usage: scripts/test.sh [--python PYTHON] [--venv DIR] [pytest's arguments...]
+#
+#   --python PYTHON  the interpreter to build the environment on (see scripts/install.sh)
+#   --venv DIR       the environment (default: .venv in the checkout)
+#
+# Everything else goes to pytest: scripts/test.sh tests/test_loss.py -k gradcheck
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+install_flags=() venv=$checkout/.venv
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --python) need_value "$@"; install_flags+=(--python "$2"); shift 2 ;;
+    --venv) need_value "$@"; venv=$2; shift 2 ;;
+    --help) usage; exit ;;
+    *) break ;;
+  esac
+done
+
+"$checkout/scripts/install.sh" --venv "$venv" "${install_flags[@]}"
+venv=$(cd -- "$venv" && pwd)
+cd -- "$checkout"
+exec "$venv/bin/python" -m pytest "$@"

@@ -1,0 +1,42 @@
+"""Packaging of fairseq_intra: `pip install -c scripts/constraints.txt .` (see README.md, "Install")."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+root = Path(__file__).parent
+version = re.search(r'__version__ = "(.+)"', (root / "fairseq_intra/__init__.py").read_text(encoding="utf-8"))
+
+# Upstream fairseq stops at importing on Python 3.11; ve-fairseq is its main branch with that mended, and has
+# wheels for one platform. Elsewhere fairseq is left to the user, and importing the plugin says what is missing.
+VE_FAIRSEQ = 'python_version >= "3.11" and sys_platform == "linux" and platform_machine == "x86_64"'
+
+setup(
+    name="fairseq-intra",
+    version=version.group(1),
+    description="Intra-distillation for machine translation: a fairseq plugin",
+    long_description=(root / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10,<3.13",
+    packages=["fairseq_intra"],
+    package_data={"fairseq_intra": ["config/*.yaml"]},
+    install_requires=[
+        f"ve-fairseq==0.12.3; {VE_FAIRSEQ}",
+        'fairseq==0.12.2; python_version < "3.11"',
+        'hydra-core>=1.3.2,<1.4; python_version >= "3.11"',
+        'omegaconf>=2.3,<2.4; python_version >= "3.11"',
+        "torch>=2.6",
+        "numpy",
+        "polib",
+        "sacrebleu>=2.3",
+        "sacremoses",
+        "sentencepiece",
+    ],
+    extras_require={
+        "plot": ["matplotlib"],
+        "test": ["hypothesis", "pytest", "tensorboardX"],
+    },
+    entry_points={"console_scripts": ["fairseq-intra = fairseq_intra.cli:main"]},
+)
