@@ -64,6 +64,15 @@ def split(pairs: Iterable[Pair], valid: int | None, test: int | None, seed: int)
     return splits
 
 
+def shorten(train: list[Pair], pairs: int | None, max_words: int | None) -> list[Pair]:
+    """The first `pairs` of train among those of at most `max_words` words a side; None is no limit."""
+    if max_words is not None:
+        train = [pair for pair in train if all(len(text.split()) <= max_words for text in pair)]
+    if not train:
+        raise BadInput(f"no pair of train has at most --max-words {max_words} words")
+    return train[:pairs]
+
+
 def default_size(messages: int) -> int:
     """As many pairs as a stable score needs, but most of a small corpus is for training."""
     return max(1, min(MOST_HELD_OUT, messages // 10))

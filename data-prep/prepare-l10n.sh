@@ -14,6 +14,8 @@
 #   --out DIR              the folder to make
 # Options:
 #   --lang LANG            ar, de, es, fa, he, it, nl or pl (de)
+#   --train N              pairs of train (all)
+#   --max-words N          most words of a side in train (no limit); valid and test keep their long messages
 #   --valid N              pairs of valid (1000, or a tenth of all messages where that is less)
 #   --test N               pairs of test (the same)
 #   --seed N               another seed makes another split (1)
@@ -42,20 +44,20 @@ wheels_python=3.14.9
 lang=de out='' seed=1 vocab_size='' python_given=''
 cache=${XDG_CACHE_HOME:-${HOME:-.}/.cache}/fairseq_intra/wheels
 wheels=$checkout/data-prep/l10n-wheels.txt
-held_out=() passed_on=()
+sizes=() passed_on=()
 
 while (($#)); do
   case $1 in
     --help) usage; exit ;;
     --lowercase | --clean) passed_on+=("$1"); shift; continue ;;
-    --lang | --out | --valid | --test | --seed | --cache | --wheels | --vocab-size | --max-ratio | --min-tokens | \
-      --max-tokens | --character-coverage | --workers | --python) need_value "$@" ;;
+    --lang | --out | --train | --max-words | --valid | --test | --seed | --cache | --wheels | --vocab-size | \
+      --max-ratio | --min-tokens | --max-tokens | --character-coverage | --workers | --python) need_value "$@" ;;
     *) die "unknown argument '$1' (see $program --help)" ;;
   esac
   case $1 in
     --lang) lang=$2 ;;
     --out) out=$2 ;;
-    --valid | --test) need_count "$1" "$2"; held_out+=("$1" "$2") ;;
+    --train | --max-words | --valid | --test) need_count "$1" "$2"; sizes+=("$1" "$2") ;;
     --seed) need_count "$1" "$2"; seed=$2 ;;
     --cache) cache=$2 ;;
     --wheels) wheels=$2 ;;
@@ -100,7 +102,7 @@ fetch() {
 aside='' work=''
 trap 'rm -rf -- ${aside:+"$aside"} ${work:+"$work"}' EXIT
 
-state=$(helper begin --out "$out" --seed "$seed" "${held_out[@]}")
+state=$(helper begin --out "$out" --seed "$seed" "${sizes[@]}")
 if [[ $state == finished ]]; then
   say "text: done before"
 else
@@ -123,7 +125,7 @@ else
   lock_folder "$out"
   rm -rf -- "$out"/.text.*
   work=$(mktemp -d -- "$out/.text.XXXXXX")
-  helper extract --cache "$cache" --to "$work" --seed "$seed" "${held_out[@]}"
+  helper extract --cache "$cache" --to "$work" --seed "$seed" "${sizes[@]}"
   chmod 755 "$work"
   publish "$work" "$out/text"
 fi

@@ -25,7 +25,7 @@ def asked(arguments: argparse.Namespace) -> dict:
     """What decides the text: the settings, and the wheels by their checksums."""
     return {
         "settings": {"language": arguments.lang}
-        | {name: getattr(arguments, name) for name in ("valid", "test", "seed")},
+        | {name: getattr(arguments, name) for name in ("train", "max_words", "valid", "test", "seed")},
         "inputs": {
             f"{wheel.name} {wheel.version}": wheel.sha256 for wheel in pinned(arguments.wheels, arguments.lang)
         },
@@ -62,6 +62,7 @@ def extract(arguments: argparse.Namespace) -> None:
             }
         )
     splits = l10n_split.split(pairs, arguments.valid, arguments.test, arguments.seed)
+    splits["train"] = l10n_split.shorten(splits["train"], arguments.train, arguments.max_words)
     for name, split in splits.items():
         for side, language in enumerate((arguments.lang, "en")):
             with (arguments.to / f"{name}.{language}").open("w", encoding="utf-8", newline="\n") as stream:
@@ -92,6 +93,8 @@ def parse() -> argparse.Namespace:
         if step is not begin:
             command.add_argument("--cache", type=Path, required=True)
         if step is not missing:
+            command.add_argument("--train", type=int)
+            command.add_argument("--max-words", type=int)
             command.add_argument("--valid", type=int)
             command.add_argument("--test", type=int)
             command.add_argument("--seed", type=int, required=True)

@@ -235,6 +235,17 @@ def test_a_small_corpus_holds_out_a_tenth(wheels, tmp_path):
     assert [len(pairs(text, split)) for split in ("valid", "test")] == [12, 12]
 
 
+def test_train_alone_is_shortened(wheels, tmp_path):
+    whole = extract(tmp_path / "whole", *wheels, *HELD_OUT)
+    longest = [max(len(side.split()) for side in pair) for pair in pairs(whole, "train")]
+    limit = sorted(longest)[len(longest) // 2]
+    short = [pair for pair, words in zip(pairs(whole, "train"), longest, strict=True) if words <= limit]
+    text = extract(tmp_path / "short", *wheels, *HELD_OUT, "--train", 20, "--max-words", limit)
+    assert pairs(text, "train") == short[:20] != pairs(whole, "train")[:20]
+    for split in ("valid", "test"):
+        assert pairs(text, split) == pairs(whole, split)
+
+
 def test_text_of_other_settings_is_not_taken_over(wheels, tmp_path):
     text = extract(tmp_path / "out", *wheels, *HELD_OUT)
     before = corpus.checksums(text)
@@ -331,6 +342,8 @@ def test_the_pin_list_has_wheels_for_every_language(tmp_path):
         (("--lang", "fr"), "--lang must be ar, de, es, fa, he, it, nl or pl, not 'fr'"),
         (("--valid", "none"), "--valid must be a whole number of at least 1, not 'none'"),
         (("--valid", 500), "different messages are too few"),
+        (("--max-words", 1), "no pair of train has at most --max-words 1 words"),
+        (("--train", "0"), "--train must be a whole number of at least 1, not '0'"),
         (("--seed", "x"), "--seed must be a whole number"),
         (("--wheels", "/nowhere"), "--wheels '/nowhere' is not a file"),
         (("--lang", "pl"), "too few"),
