@@ -34,6 +34,7 @@ def _parser():
     command.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the model's checkpoint")
     command.add_argument("--beam", type=int, required=True, help="beam size it was generated with")
     command.add_argument("--lenpen", type=float, required=True, help="length penalty it was generated with")
+    command.add_argument("--flags", default="", help="fairseq-generate's other flags, as one word (default: none)")
     command.add_argument(
         "--output", type=Path, required=True, metavar="PREFIX", help="PREFIX.json, .hyp and .ref are written"
     )
@@ -60,13 +61,15 @@ def _average(args):
         raise UsageError("average takes either --inputs FILE... or --last N with --folder DIR")
     if args.last is not None and args.last < 1:
         raise UsageError(f"--last must be at least 1, not {args.last}")
+    if not args.output.parent.is_dir():
+        raise UsageError(f"--output {args.output}: its folder is not there")
     inputs = args.inputs or last_checkpoints(args.folder, args.last)
     average(inputs, args.output)
     print(f"{args.output}: mean of {', '.join(str(path) for path in inputs)}")
 
 
 def _score(args):
-    decoding = {"beam": args.beam, "lenpen": args.lenpen}
+    decoding = {"beam": args.beam, "lenpen": args.lenpen, "flags": args.flags}
     result = evaluate(args.generated, args.data, args.split, args.checkpoint, decoding, args.output)
     print(f"BLEU {result.bleu['score']:.2f}  {result.bleu['signature']}")
     print(f"chrF {result.chrf['score']:.2f}  {result.chrf['signature']}")

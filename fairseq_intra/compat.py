@@ -33,6 +33,7 @@ def apply():
         )
     _allow_what_fairseq_writes()
     _name_refused_globals()
+    _copy_checkpoints_in_one_step()
     _leave_fast_path_off()
 
 
@@ -93,8 +94,9 @@ def _name_refused_globals():
             state = load(path, *args, **kwargs)
         except pickle.UnpicklingError as error:
             raise UsageError(f"checkpoint {path} was refused: {_reason(error)}") from None
-        except (EOFError, RuntimeError) as error:
-            raise UsageError(f"checkpoint {path} cannot be read: {_first_line(error)}") from None
+        except Exception as error:  # torch raises whatever the bytes of a file that is no checkpoint lead to
+            reason = f"{type(error).__name__}: {_first_line(error)}"
+            raise UsageError(f"checkpoint {path} cannot be read: {reason}") from None
         _drop_fast_path_weights(state)
         return state
 
@@ -112,14 +114,33 @@ def _reason(error):
 
 
 def _first_line(error):
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).splitlines() or [""])[0]
+
+
+def _copy_checkpoints_in_one_step():
+    """fairseq copies its newest checkpoint to checkpoint_last.pt; a run killed meanwhile would leave half of one."""
+    from fairseq.file_io import PathManager
+
+    copy = PathManager.copy
+    if hasattr(copy, "__wrapped__"):
+        return
+
+    @functools.wraps(copy)
+    def copy_and_rename(src_path, dst_path, overwrite=False):
+        if not PathManager.supports_rename(dst_path):
+            return copy(src_path, dst_path, overwrite)
+        copied = copy(src_path, f"{dst_path}.tmp", overwrite)
+        PathManager.rename(f"{dst_path}.tmp", dst_path)
+        return copied
+
+    PathManager.copy = staticmethod(copy_and_rename)
 
 
 def _drop_fast_path_weights(state):
     """Removes the second copy of an encoder layer's weights that fairseq 0.12.2 writes and newer code refuses."""
     if _has_fast_path():
         return
-    copies = re.compile(r"(^|\.)encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2|ln1|ln2)_(weight|bias)$")
+    copies = re.compile(r"(^|\.)encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$")
     for name in [name for name in state.get("model") or {} if copies.search(name)]:
         del state["model"][name]
 
@@ -144,7 +165,4 @@ def _leave_fast_path_off():
 def _has_fast_path():
     from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 
-    return "load_to_BT" in inspect.signature(TransformerEncoderLayerBase.__init__).parameters or any(
-        "load_to_BT" in inspect.getsource(method)
-        for method in (TransformerEncoderLayerBase.__init__, TransformerEncoderLayerBase.forward)
-    )
+    return "load_to_BT" in inspect.getsource(TransformerEncoderLayerBase)

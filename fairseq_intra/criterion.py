@@ -110,13 +110,14 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
 
     def _passes(self, model, sample):
         """The K passes' logits [K, N, V] and target [N] at the N positions that are not padding."""
-        target = model.get_targets(sample, None)[:, self.ignore_prefix_size :]
+        target = model.get_targets(sample, None)
         keep = target.ne(self.padding_idx)
-        logits = []
-        for net_output, copies in run_passes(model, sample["net_input"], self.num_iter):
-            rows = _logits(model, net_output).unflatten(0, (-1, copies)).transpose(0, 1)
-            logits.append(rows[:, :, self.ignore_prefix_size :][:, keep])
-        return torch.cat(logits), target[keep]
+        keep[:, : self.ignore_prefix_size] = False
+        logits = [
+            _select(_logits(model, net_output), keep, copies)
+            for net_output, copies in run_passes(model, sample["net_input"], self.num_iter)
+        ]
+        return torch.cat(logits) if len(logits) > 1 else logits[0], target[keep]
 
     def _warn_without_dropout(self, model):
         if self._checked_for_dropout:
@@ -150,3 +151,14 @@ def _logits(model, net_output):
     if getattr(getattr(model, "decoder", None), "adaptive_softmax", None) is not None:
         return model.get_normalized_probs(net_output, log_probs=True)
     return net_output[0]
+
+
+def _select(logits, keep, copies):
+    """From [B * copies, T, V], a sentence's copies adjacent, the positions in keep [B, T]: [copies, N, V].
+
+    By index_select, whose backward on a CPU is twenty times as fast as that of indexing with a mask.
+    """
+    sentence, position = keep.nonzero(as_tuple=True)
+    row = sentence * copies + torch.arange(copies, device=keep.device).unsqueeze(1)
+    index = (row * keep.size(1) + position).flatten()
+    return logits.flatten(0, 1).index_select(0, index).view(copies, -1, logits.size(-1))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -104,20 +105,24 @@ def evaluate(generated: Path, data: Path, split: str, checkpoint: Path, decoding
 
 
 def read_manifest(data: Path) -> dict:
-    """The manifest.json of a dataset that data-prep/ finished."""
+    """What the manifest.json of a dataset that data-prep/ finished says of the languages."""
     path = data / "manifest.json"
     if not path.is_file():
         raise UsageError(f"{data} is not a prepared dataset: no manifest.json (see data-prep/)")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        return {"source": manifest["source"], "target": manifest["target"]}
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{path} is damaged; make the dataset again with data-prep/") from None
 
 
 def read_hypotheses(generated: Path) -> list[str]:
-    """The detokenised hypotheses (D lines) of fairseq-generate, in the order of the split."""
+    """The detokenised hypotheses (D lines) of fairseq-generate, of every sentence the best, in the split's order."""
     hypotheses = {}
     for line in read_lines(generated):
-        if line.startswith("D-"):
-            name, _, text = line.split("\t", 2)
-            hypotheses[int(name[2:])] = text
+        found = re.fullmatch(r"D-(\d+)\t[^\t]+\t(.*)", line, re.DOTALL)
+        if found:
+            hypotheses.setdefault(int(found[1]), found[2])
     if sorted(hypotheses) != list(range(len(hypotheses))):
         raise UsageError(f"{generated} lacks hypotheses: was the generation cut short?")
     return [hypotheses[number] for number in range(len(hypotheses))]

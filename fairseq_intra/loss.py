@@ -18,9 +18,10 @@ For D = JS, with g_k = log p_k - log m and E_k = sum_v p_k g_k = KL(p_k || m)::
 
     JS = (1/K) sum_k E_k                                                  dJS/dz_k = (1/K) p_k (g_k - E_k)
 
-Forward keeps the logits and, of every row, lse (as maximum and rest) and E; backward makes the probabilities again. Both go over
-the positions in chunks, so that no temporary has the size of the logits, and both compute in float32 at least:
-the incoming gradient, which holds the scale of fp16 training, is applied before anything is rounded.
+Forward keeps the logits and, of every row, lse (as maximum and rest) and E; backward makes the probabilities
+again. Both go over the positions in chunks, so that no temporary has the size of the logits, and both compute in
+float32 at least: the incoming gradient, which holds the scale of fp16 training, is applied before anything is
+rounded.
 """
 
 import math

@@ -2,15 +2,16 @@
 
 import torch
 from fairseq.modules import LayerDropModuleList
+from fairseq.modules.quantization.scalar.modules import IntConv2d, IntEmbedding, IntLinear
 
 
 def run_passes(model, net_input, num_passes):
     """K stochastic passes over one mini-batch.
 
     The passes go through as one batch of K copies, in which dropout draws a mask for every row. Where a model
-    draws once for a whole forward (LayerDrop, quantisation noise), K copies would all lose the same: such a
-    model runs K times. The model is only ever called itself, never through its parts: the hooks that
-    synchronise gradients between workers sit on its forward.
+    draws once for a whole forward (LayerDrop, quantisation noise, LightConv's dropped weights), K copies would
+    all lose the same: such a model runs K times. The model is only ever called itself, never through its parts:
+    the hooks that synchronise gradients between workers sit on its forward.
 
     Args:
         model: a fairseq model, or one wrapped for distributed training.
@@ -31,7 +32,9 @@ def run_passes(model, net_input, num_passes):
 def draws_per_forward(model):
     """Whether any module draws its randomness once per forward rather than for every row."""
     return any(
-        (isinstance(module, LayerDropModuleList) and module.p > 0) or _has_quant_noise(module)
+        (isinstance(module, LayerDropModuleList) and module.p > 0)
+        or _has_quant_noise(module)
+        or _drops_shared_weights(module)
         for module in model.modules()
     )
 
@@ -52,9 +55,18 @@ def _dropout(module):
 
 
 def _has_quant_noise(module):
+    # --quant-noise-scalar puts modules of its own in the place of torch's.
+    if isinstance(module, IntLinear | IntEmbedding | IntConv2d):
+        return module.p > 0
     # fairseq/modules/quant_noise.py hangs its noise on the module as a forward pre-hook.
     hooks = module._forward_pre_hooks.values()
     return any("quant_noise" in getattr(hook, "__qualname__", "") for hook in hooks)
+
+
+def _drops_shared_weights(module):
+    # LightConv has one kernel for all rows, and drops parts of it; DynamicConv makes a kernel for every position.
+    dropout = getattr(module, "weight_dropout_module", None)
+    return dropout is not None and dropout.p > 0 and isinstance(getattr(module, "weight", None), torch.nn.Parameter)
 
 
 def _repeat(value, num_passes):

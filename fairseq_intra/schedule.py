@@ -14,10 +14,10 @@ def adaptive_alpha(num_updates: int, max_updates: int, alpha: float, p: float, q
     The value depends on the update number alone: a resumed run continues it.
 
     Raises:
-        ValueError: if not 0 < p < q, alpha < 0 or max_updates < 1.
+        ValueError: if not 0 < p < q < inf, alpha < 0 or max_updates < 1.
     """
-    if not 0 < p < q:
-        raise ValueError(f"temperatures must satisfy 0 < p < q, not p = {p}, q = {q}")
+    if not 0 < p < q < math.inf:
+        raise ValueError(f"temperatures must be finite and satisfy 0 < p < q, not p = {p}, q = {q}")
     if not 0 <= alpha < math.inf:
         raise ValueError(f"alpha must be a number of at least 0, not {alpha}")
     if max_updates < 1:

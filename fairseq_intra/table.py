@@ -34,7 +34,8 @@ def results_table(paths: list[Path]) -> str:
 def _evaluation_file(path):
     if not path.is_dir():
         return path
-    found = sorted(path.glob("*.json"))
+    # scripts/train.sh keeps a run's checkpoints, and with them their evaluations, in a folder of the run's.
+    found = sorted([*path.glob("*.json"), *path.glob("checkpoints/*.json")])
     found = [file for file in found if file.with_suffix(".hyp").exists()]
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"

@@ -99,7 +99,8 @@ class TranslationIntraDistillationTask(TranslationTask):
         for name, default in FLAGS.items():
             if name in cfg and str(self.cfg[name]) not in (str(cfg[name]), str(default)):
                 raise UsageError(
-                    f"task.{name}={self.cfg[name]} contradicts criterion.{name}={cfg[name]}: set criterion.{name} alone"
+                    f"task.{name}={self.cfg[name]} contradicts criterion.{name}={cfg[name]}: "
+                    f"set criterion.{name} alone"
                 )
 
     def _check_schedule(self):

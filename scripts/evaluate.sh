@@ -31,6 +31,8 @@ while [[ $# -gt 0 ]]; do
     --max-tokens) need_value "$@"; max_tokens=$2; shift 2 ;;
     --python) need_value "$@"; python_flag=$2; shift 2 ;;
     --help) usage; exit ;;
+    --checkpoint=* | --data=* | --split=* | --average=* | --beam=* | --lenpen=* | --max-tokens=* | --python=*)
+      die "give ${1%%=*} and its value as two words, not '$1'" ;;
     *) passed+=("$1"); shift ;;
   esac
 done
@@ -61,4 +63,5 @@ say "translating $split with $checkpoint"
   --post-process sentencepiece --no-progress-bar --results-path "$scratch" "${passed[@]}" >"$scratch/log" 2>&1 ||
   die "fairseq-generate failed: $(grep -v '^ ' "$scratch/log" | tail -n 1)"
 "$python" -m fairseq_intra.cli score --generated "$scratch/generate-$split.txt" --data "$data" --split "$split" \
-  --checkpoint "$checkpoint" --beam "$beam" --lenpen "$lenpen" --output "${checkpoint%.pt}.$split"
+  --checkpoint "$checkpoint" --beam "$beam" --lenpen "$lenpen" --flags="${passed[*]}" \
+  --output "${checkpoint%.pt}.$split"

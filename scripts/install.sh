@@ -10,7 +10,9 @@
 #   --extras LIST    comma-separated: plot, test (default: test)
 #
 # The versions are those of scripts/constraints.txt. Repeated, it does nothing while setup.py and the
-# constraints stay as they are. pip's own environment variables (PIP_INDEX_URL and the like) are heeded.
+# constraints stay as they are. pip's own environment variables (PIP_INDEX_URL and the like) are heeded: without a
+# GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the CPU build of torch (1.3 GB altogether)
+# in place of PyPI's CUDA build (5 GB).
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -53,7 +55,7 @@ if [[ -f $venv/.installed && $(<"$venv/.installed") == "$state" ]]; then
 fi
 
 constraints=$checkout/scripts/constraints.txt
-say "making $venv with Python $version (about 1.3 GB with a CPU build of torch)"
+say "making $venv with Python $version (1.3 GB with a CPU build of torch, 5 GB with a CUDA build)"
 rm -f -- "$venv/.installed"
 "$base" -m venv "$venv"
 install() {

@@ -32,6 +32,8 @@ while [[ $# -gt 0 ]]; do
     --seed) need_value "$@"; seed=$2; shift 2 ;;
     --python) need_value "$@"; python_flag=$2; shift 2 ;;
     --help) usage; exit ;;
+    --data=* | --method=* | --out=* | --preset=* | --updates=* | --seed=* | --python=*)
+      die "give ${1%%=*} and its value as two words, not '$1'" ;;
     *) passed+=("$1"); shift ;;
   esac
 done

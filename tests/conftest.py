@@ -1,0 +1,63 @@
+"""What several test files need and what takes long to make: once a session."""
+
+from typing import NamedTuple
+
+import commands
+import corpus
+import pytest
+
+
+class Trained(NamedTuple):
+    """A tiny model that fairseq-train made."""
+
+    log: str
+    folder: object  #: its checkpoints, as a Path
+
+    @property
+    def checkpoint(self):
+        return self.folder / "checkpoint_last.pt"
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    """A small dataset, German to English, as data-prep/ makes it. Not to be changed."""
+    base = tmp_path_factory.mktemp("dataset")
+    for seed, (split, count) in enumerate({"train": 300, "valid": 12, "test": 10}.items()):
+        corpus.write_pairs(base / "text", split, corpus.sentences(count, seed), ("de", "en"))
+    arguments = ["--input", base / "text", "--src", "de", "--tgt", "en", "--out", base / "data"]
+    corpus.succeed("data-prep/prepare-parallel.sh", *arguments, "--vocab-size", 120, "--workers", 1)
+    return base / "data"
+
+
+@pytest.fixture(scope="session")
+def schedule():
+    """Flags of a training whose alpha has come to its full value after 4 updates, whatever --max-update is."""
+    return [*commands.PUBLISHED, *commands.TINY, "--max-updates-train", 20, "--save-interval-updates", 4]
+
+
+@pytest.fixture(scope="session")
+def models(dataset, schedule, tmp_path_factory):
+    """Two models, made at the same time. Not to be changed.
+
+    "undisturbed" had 20 updates of `schedule`; "published" had three of the authors' command, validated with
+    BLEU, which puts numpy arrays into its checkpoint, and logged as JSON and for TensorBoard.
+    """
+    base = tmp_path_factory.mktemp("models")
+    bleu = [
+        "--eval-bleu",
+        "--eval-bleu-args",
+        '{"beam": 2, "max_len_b": 9}',
+        "--eval-bleu-remove-bpe",
+        "sentencepiece",
+    ]
+    logs = ["--log-format", "json", "--tensorboard-logdir", base / "events"]
+    published = [*commands.PUBLISHED, *commands.TINY, "--max-update", 3, *bleu, *logs]
+    names = {"undisturbed": [*schedule, "--keep-interval-updates", 3, "--max-update", 20], "published": published}
+    calls = [lambda n=name, f=flags: commands.train(dataset, base / n, *f) for name, flags in names.items()]
+    return {name: Trained(log, base / name) for name, log in zip(names, commands.at_once(*calls), strict=True)}
+
+
+@pytest.fixture(scope="session")
+def trained(models):
+    """The model with 20 updates; its folder has the numbered checkpoints of updates 12, 16 and 20 as well."""
+    return models["undisturbed"]

@@ -1,0 +1,92 @@
+"""fairseq_intra/checkpoint.py: what a checkpoint tells of its training, and means of several."""
+
+import pytest
+import torch
+
+from fairseq_intra import checkpoint
+from fairseq_intra.checkpoint import Training
+from fairseq_intra.errors import UsageError
+
+
+def write(path, trained, **parameters):
+    """The trained model's checkpoint with other parameters."""
+    torch.save(checkpoint.load(trained.checkpoint) | {"model": parameters}, path)
+    return path
+
+
+def test_a_checkpoint_tells_how_it_was_trained(trained):
+    state = checkpoint.load(trained.checkpoint)
+    assert checkpoint.training(state) == Training("intra", 1, 20)
+    state["cfg"].task._name = "translation"
+    assert checkpoint.training(state).method == "plain"
+    state["cfg"].criterion._name = "intra_distillation"
+    assert checkpoint.training(state).method == "intra"
+
+
+def test_what_is_no_model_is_refused(trained, tmp_path):
+    with pytest.raises(UsageError, match="no checkpoint .*missing.pt"):
+        checkpoint.load(tmp_path / "missing.pt")
+    state = checkpoint.load(trained.checkpoint)
+    del state["model"]
+    torch.save(state, tmp_path / "empty.pt")
+    with pytest.raises(UsageError, match="empty.pt holds no model"):
+        checkpoint.load(tmp_path / "empty.pt")
+
+
+@pytest.mark.parametrize(
+    ("names", "last_two"),
+    [
+        (("checkpoint9.pt", "checkpoint10.pt", "checkpoint2.pt"), ("checkpoint9.pt", "checkpoint10.pt")),
+        (
+            ("checkpoint_1_5.pt", "checkpoint_2_10.pt", "checkpoint_1_1.pt"),
+            ("checkpoint_1_5.pt", "checkpoint_2_10.pt"),
+        ),
+        (("checkpoint1.pt", "checkpoint2.pt", "checkpoint_9_900.pt"), ("checkpoint1.pt", "checkpoint2.pt")),
+    ],
+)
+def test_the_last_checkpoints_are_found_by_number(tmp_path, names, last_two):
+    for name in (*names, "checkpoint_best.pt", "checkpoint_last.pt", "checkpoint3.pt.tmp", "average5.pt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in checkpoint.last_checkpoints(tmp_path, 2)] == list(last_two)
+    with pytest.raises(
+        UsageError, match=r"numbered checkpoints, not the 4 to average; train with --keep-last-epochs"
+    ):
+        checkpoint.last_checkpoints(tmp_path, 4)
+
+
+def test_the_mean_of_a_run_s_checkpoints(trained, tmp_path):
+    inputs = checkpoint.last_checkpoints(trained.folder, 3)
+    assert [path.name for path in inputs] == ["checkpoint_1_12.pt", "checkpoint_2_16.pt", "checkpoint_2_20.pt"]
+    checkpoint.average(inputs, tmp_path / "average.pt")
+    first, second, last = (checkpoint.load(path) for path in inputs)
+    mean = checkpoint.load(tmp_path / "average.pt")
+    assert set(mean["model"]) == set(last["model"])
+    assert not torch.equal(
+        first["model"]["decoder.layers.0.fc1.weight"], last["model"]["decoder.layers.0.fc1.weight"]
+    )
+    for name, value in mean["model"].items():
+        expected = (first["model"][name] + second["model"][name] + last["model"][name]) / 3
+        torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-7)
+    assert mean["cfg"] == last["cfg"] and checkpoint.training(mean) == Training("intra", 1, 20)
+    assert [path.name for path in tmp_path.iterdir()] == ["average.pt"]
+
+
+def test_numbers_keep_their_types(trained, tmp_path):
+    """The mean of float16 numbers whose sum is none; of integers there is no mean."""
+    big = torch.tensor([60000.0], dtype=torch.float16)
+    inputs = [
+        write(tmp_path / f"{step}.pt", trained, weight=big - 2000 * step, version=torch.tensor(step))
+        for step in (0, 1)
+    ]
+    checkpoint.average(inputs, tmp_path / "mean.pt")
+    model = checkpoint.load(tmp_path / "mean.pt")["model"]
+    assert model["weight"].dtype == torch.float16 and model["weight"].item() == 59008  # the nearest to 59000
+    assert model["version"].item() == 1 and model["version"].dtype == torch.int64
+
+
+@pytest.mark.parametrize("other", [{"weight": torch.zeros(3)}, {"wait": torch.zeros(2)}, {}])
+def test_checkpoints_of_different_models_have_no_mean(trained, tmp_path, other):
+    inputs = [write(tmp_path / "a.pt", trained, weight=torch.zeros(2)), write(tmp_path / "b.pt", trained, **other)]
+    with pytest.raises(UsageError, match="b.pt is a checkpoint of another model than .*a.pt"):
+        checkpoint.average(inputs, tmp_path / "mean.pt")
+    assert not (tmp_path / "mean.pt").exists()

@@ -1,0 +1,104 @@
+"""A translation task, models and mini-batches of a few numbers each, made in the process: nothing on disk."""
+
+import contextlib
+from argparse import Namespace
+
+import torch
+from fairseq.data import Dictionary, data_utils
+from fairseq.models import ARCH_CONFIG_REGISTRY
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+
+import fairseq_intra  # noqa: F401  mends fairseq, registers criterion and task
+
+#: Sentences as (source, target) word numbers: of different lengths, so that a batch of them is padded.
+SENTENCES = [([5, 9, 7, 6, 8], [9, 5, 6]), ([7, 4], [8, 9, 11, 4, 7]), ([10], [6])]
+
+_SIZES = {
+    f"{side}_{name}": value
+    for side in ("encoder", "decoder")
+    for name, value in {"layers": 1, "embed_dim": 8, "ffn_embed_dim": 8, "attention_heads": 2}.items()
+}
+_LSTM = {"encoder_hidden_size": 8, "decoder_hidden_size": 8, "decoder_out_embed_dim": 8, "criterion": "any"}
+_LIGHTCONV = {
+    f"{side}_{name}": value
+    for side in ("encoder", "decoder")
+    for name, value in {"conv_dim": 8, "kernel_size_list": [3], "glu": True}.items()
+} | {"weight_softmax": True, "attention_dropout": 0.0, "relu_dropout": 0.0}
+
+
+def dictionary(words=12):
+    """A dictionary whose words are numbered from 4."""
+    made = Dictionary()
+    for number in range(words):
+        made.add_symbol(f"word{number}")
+    return made
+
+
+def translation_task():
+    return TranslationTask(TranslationConfig(), dictionary(), dictionary())
+
+
+def model(task, arch="transformer", dropout=0.0, **settings):
+    """A model in training mode, of weights that are always the same."""
+    sizes = _SIZES | {"lstm": _LSTM, "lightconv": _LIGHTCONV}.get(arch, {})
+    positions = {"max_source_positions": 32, "max_target_positions": 32}
+    args = Namespace(**{"arch": arch, "dropout": dropout, **sizes, **positions, **settings})
+    ARCH_CONFIG_REGISTRY[arch](args)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return task.build_model(args).train()
+
+
+def sample(task, sentences=SENTENCES):
+    """The mini-batch of some sentences, as fairseq's loader makes it but for the order, which stays."""
+    end, pad = task.target_dictionary.eos(), task.target_dictionary.pad()
+    sources = [torch.tensor([*source, end]) for source, _ in sentences]
+    targets = [torch.tensor([*target, end]) for _, target in sentences]
+    padded = data_utils.collate_tokens
+    return {
+        "id": torch.arange(len(sentences)),
+        "nsentences": len(sentences),
+        "ntokens": sum(len(target) for target in targets),
+        "net_input": {
+            "src_tokens": padded(sources, pad, left_pad=True),
+            "src_lengths": torch.tensor([len(source) for source in sources]),
+            "prev_output_tokens": padded(targets, pad, end, move_eos_to_beginning=True),
+        },
+        "target": padded(targets, pad),
+    }
+
+
+def repeated(sentences, copies):
+    """Every sentence some times, its copies next to each other."""
+    return [sentence for sentence in sentences for _ in range(copies)]
+
+
+@contextlib.contextmanager
+def seeded(seed):
+    """What is drawn inside depends on the seed, and nothing outside changes."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+class Recording(torch.nn.Module):
+    """A model as distributed training wraps it: its hooks sit on forward. Remembers every call's net_input."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+        self.calls = []
+        self.inside = False
+        for part in (module.encoder, module.decoder):
+            part.register_forward_pre_hook(self._check)
+
+    def forward(self, **net_input):
+        self.calls.append(net_input)
+        self.inside = True
+        try:
+            return self.module(**net_input)
+        finally:
+            self.inside = False
+
+    def _check(self, *_):
+        assert self.inside, "a part of the model was called by itself"
