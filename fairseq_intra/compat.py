@@ -15,6 +15,7 @@ import re
 import sys
 import typing
 
+import numpy as np
 import torch
 
 from .errors import UsageError
@@ -34,6 +35,7 @@ def apply():
     _allow_what_fairseq_writes()
     _name_refused_globals()
     _copy_checkpoints_in_one_step()
+    _keep_the_last_batch()
     _leave_fast_path_off()
 
 
@@ -48,8 +50,6 @@ def _allow_what_fairseq_writes():
 
 def _numpy_globals():
     """Arrays and scalars: BLEU counts of --eval-bleu, a best metric that is a numpy number."""
-    import numpy as np
-
     core = importlib.import_module("numpy._core" if hasattr(np, "_core") else "numpy.core")
     allowed = [np.ndarray, np.dtype]
     allowed += sorted({type(np.dtype(kind)) for kind in ("int64", "int32", "float64", "float32")}, key=str)
@@ -134,6 +134,30 @@ def _copy_checkpoints_in_one_step():
         return copied
 
     PathManager.copy = staticmethod(copy_and_rename)
+
+
+def _keep_the_last_batch():
+    """fairseq's main branch leaves out the last mini-batch unless its size is a multiple of 8.
+
+    Those are the longest sentences of a split: never trained on, validated on or translated
+    (github.com/facebookresearch/fairseq/issues/5036).
+    """
+    from fairseq.data import data_utils
+
+    batch_by_size = data_utils.batch_by_size
+    if hasattr(batch_by_size, "__wrapped__"):
+        return
+
+    @functools.wraps(batch_by_size)
+    def all_batches(indices, *args, fixed_shapes=None, **kwargs):
+        indices = np.fromiter(indices, dtype=np.int64)
+        batches = batch_by_size(indices, *args, fixed_shapes=fixed_shapes, **kwargs)
+        batched = sum(map(len, batches))
+        if batched < len(indices) and fixed_shapes is None:
+            batches.append(indices[batched:])
+        return batches
+
+    data_utils.batch_by_size = all_batches
 
 
 def _drop_fast_path_weights(state):

@@ -38,6 +38,7 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 [[ -n $data ]] || die "--data is missing: the dataset's folder"
+[[ -n $method ]] || die "--method is missing: plain or intra"
 [[ -n $out ]] || die "--out is missing: the folder of the run"
 [[ -f $data/manifest.json ]] || die "--data $data is not a prepared dataset: no manifest.json (see data-prep/)"
 [[ $seed =~ ^[0-9]+$ ]] || die "--seed must be a whole number, not '$seed'"
@@ -58,7 +59,7 @@ case $preset in
       --encoder-embed-dim 128 --decoder-embed-dim 128
       --encoder-ffn-embed-dim 256 --decoder-ffn-embed-dim 256
       --encoder-attention-heads 4 --decoder-attention-heads 4 --dropout 0.3
-      --lr 2e-3 --warmup-updates 150 --max-tokens 1000 --max-update "${updates:-800}"
+      --lr 2e-3 --warmup-updates 150 --max-tokens 1000 --max-update "${updates:-1600}"
       --validate-interval-updates 100 --save-interval-updates 100 --keep-interval-updates 1
       --no-epoch-checkpoints --log-interval 20)
     intra_flags=(--num-iter 3 --alpha 1 --adaptive-alpha 0 --div X)

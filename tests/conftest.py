@@ -32,7 +32,7 @@ def dataset(tmp_path_factory):
 @pytest.fixture(scope="session")
 def schedule():
     """Flags of a training whose alpha has come to its full value after 4 updates, whatever --max-update is."""
-    return [*commands.PUBLISHED, *commands.TINY, "--max-updates-train", 20, "--save-interval-updates", 4]
+    return [*commands.PUBLISHED, *commands.TINY, "--max-updates-train", 20, "--save-interval-updates", 5]
 
 
 @pytest.fixture(scope="session")
@@ -59,5 +59,5 @@ def models(dataset, schedule, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(models):
-    """The model with 20 updates; its folder has the numbered checkpoints of updates 12, 16 and 20 as well."""
+    """The model with 20 updates; its folder has the numbered checkpoints of updates 10, 15 and 20 as well."""
     return models["undisturbed"]

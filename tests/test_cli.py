@@ -35,7 +35,7 @@ def test_average_by_name_and_by_number(trained, tmp_path, capsys):
     cli.main(["average", "--inputs", *map(str, numbered), "--output", str(tmp_path / "named.pt")])
     cli.main(["average", "--last", "2", "--folder", str(trained.folder), "--output", str(tmp_path / "last.pt")])
     said = capsys.readouterr().out
-    assert said.count("checkpoint_2_16.pt, ") == said.count("checkpoint_2_20.pt\n") == 2
+    assert said.count("checkpoint_1_15.pt, ") == said.count("checkpoint_2_20.pt\n") == 2
     named, last, *inputs = (
         checkpoint.load(path)["model"] for path in (tmp_path / "named.pt", tmp_path / "last.pt", *numbered)
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fairseq import checkpoint_utils
+from fairseq.data import data_utils
 from fairseq.file_io import PathManager
 
 from fairseq_intra import compat
@@ -126,6 +127,21 @@ def test_validation_with_bleu_put_arrays_into_the_checkpoint(models):
     content = zipfile.ZipFile(models["published"].checkpoint)
     (pickled,) = [content.read(name) for name in content.namelist() if name.endswith("data.pkl")]
     assert re.search(rb"numpy\._?core\.multiarray\n_reconstruct\n", pickled)
+
+
+@pytest.mark.parametrize("vector", [True, False])
+@pytest.mark.parametrize("multiple", [1, 8])
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 20])
+def test_no_sentence_is_left_out_of_the_mini_batches(count, multiple, vector):
+    sizes = np.arange(5, 5 + count)
+    order = np.random.default_rng(count).permutation(count)
+    given = {"num_tokens_vec": sizes[order]} if vector else {}
+    for max_tokens in (100, 100000):
+        batches = data_utils.batch_by_size(
+            order, lambda i: sizes[i], max_tokens=max_tokens, required_batch_size_multiple=multiple, **given
+        )
+        assert np.concatenate(batches).tolist() == order.tolist()
+        assert all(len(batch) > 0 and len(batch) * sizes[batch].max() <= max_tokens for batch in batches)
 
 
 def test_the_copies_that_fairseq_0_12_2_writes_are_dropped_and_nothing_else(trained, tmp_path, monkeypatch):

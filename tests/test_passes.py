@@ -19,7 +19,7 @@ PER_ROW = {
     "attention-dropout": {"attention_dropout": 0.5},
     "activation-dropout": {"activation_dropout": 0.5},
     "lstm": {"arch": "lstm", "dropout": 0.5},
-    "lstm-of-two-layers": {"arch": "lstm", "dropout": 0.5, "encoder_layers": 2},
+    "lstm-of-two-layers": {"arch": "lstm", "dropout": 0.5, "encoder_layers": 2, "decoder_layers": 2},
     "dynamicconv-weight-dropout": {**DYNAMIC, "weight_dropout": 0.5},
 }
 NEVER = {

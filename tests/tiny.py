@@ -23,7 +23,7 @@ _LIGHTCONV = {
     f"{side}_{name}": value
     for side in ("encoder", "decoder")
     for name, value in {"conv_dim": 8, "kernel_size_list": [3], "glu": True}.items()
-} | {"weight_softmax": True, "attention_dropout": 0.0, "relu_dropout": 0.0}
+} | {"weight_softmax": True, "attention_dropout": 0.0, "relu_dropout": 0.0, "input_dropout": 0.0}
 
 
 def dictionary(words=12):
@@ -46,7 +46,11 @@ def model(task, arch="transformer", dropout=0.0, **settings):
     ARCH_CONFIG_REGISTRY[arch](args)
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        return task.build_model(args).train()
+        made = task.build_model(args).train()
+    if arch == "lstm":  # whose first weights are so small that nothing it drops can be seen
+        for parameter in made.parameters():
+            parameter.data *= 8
+    return made
 
 
 def sample(task, sentences=SENTENCES):
