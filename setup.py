@@ -10,7 +10,10 @@ version = re.search(r'__version__ = "(.+)"', (root / "fairseq_intra/__init__.py"
 
 # Upstream fairseq stops at importing on Python 3.11; ve-fairseq is its main branch with that mended, and has
 # wheels for one platform. Elsewhere fairseq is left to the user, and importing the plugin says what is missing.
-VE_FAIRSEQ = 'python_version >= "3.11" and sys_platform == "linux" and platform_machine == "x86_64"'
+VE_FAIRSEQ = (
+    'python_version >= "3.11" and python_version < "3.13" '
+    'and sys_platform == "linux" and platform_machine == "x86_64"'
+)
 
 setup(
     name="fairseq-intra",

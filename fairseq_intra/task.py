@@ -1,6 +1,7 @@
 """The task `translation_intra_distillation`: translation whose criterion's alpha grows with the update number."""
 
 import logging
+import math
 from dataclasses import dataclass, field, fields
 
 from fairseq.tasks import register_task
@@ -50,13 +51,13 @@ class TranslationIntraDistillationTask(TranslationTask):
     authors' command works as published.
     """
 
-    def build_criterion(self, cfg: DictConfig, from_checkpoint=False):
+    def build_criterion(self, cfg: DictConfig, **more):
         """The criterion `intra_distillation`, its alpha ready to follow the schedule.
 
         Raises:
             UsageError: on another criterion, contradicting values, p >= q, or an unknown number of updates.
         """
-        criterion = super().build_criterion(self._criterion_config(cfg), from_checkpoint)
+        criterion = super().build_criterion(self._criterion_config(cfg), **more)
         self.max_alpha = criterion.alpha
         self._check_schedule()
         return criterion
@@ -109,8 +110,10 @@ class TranslationIntraDistillationTask(TranslationTask):
         if not self._adaptive:
             return
         p, q = self.cfg.temperature_p, self.cfg.temperature_q
-        if not 0 < p < q:
-            raise UsageError(f"--temperature-p must be above 0 and below --temperature-q, not p = {p}, q = {q}")
+        if not 0 < p < q < math.inf:
+            raise UsageError(
+                f"--temperature-p must be above 0 and below --temperature-q, a finite number, not p = {p}, q = {q}"
+            )
         if self.cfg.max_updates_train < 0:
             raise UsageError(f"--max-updates-train must be at least 0, not {self.cfg.max_updates_train}")
         if not self._total_updates:

@@ -41,7 +41,7 @@ def step(criterion, model, sample, seed=5):
     with tiny.seeded(seed):
         loss, sample_size, logging_output = criterion(model, sample)
     loss.backward()
-    return loss.detach(), sample_size, logging_output, [p.grad for p in model.parameters()]
+    return loss.detach(), sample_size, logging_output, tiny.gradients(model)
 
 
 def assert_same(found, expected):
@@ -52,7 +52,7 @@ def assert_same(found, expected):
     for name in other_logged:
         torch.testing.assert_close(torch.as_tensor(logged[name]), torch.as_tensor(other_logged[name]), msg=name)
     torch.testing.assert_close(grads, other_grads, rtol=1e-4, atol=1e-5)
-    assert any(grad is not None and grad.any() for grad in grads)
+    assert any(grad.any() for grad in grads.values())
 
 
 def reduced(*logging_outputs):
@@ -91,7 +91,7 @@ def test_alpha_zero_is_plain_training_on_repeated_sentences(task, arch):
     other_loss, _, other_logged, other_grads = step(plain(task), model, repeated)
     torch.testing.assert_close(loss, other_loss / 3)
     torch.testing.assert_close(logged["nll_loss"], other_logged["nll_loss"] / 3)
-    torch.testing.assert_close(grads, [grad / 3 for grad in other_grads], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(grads, {name: grad / 3 for name, grad in other_grads.items()}, rtol=1e-4, atol=1e-6)
     assert logged["intra_distillation_loss"] > 0.01
     assert logged["ntokens"] == logged["sample_size"] == tiny.sample(task)["ntokens"]
 
@@ -142,8 +142,7 @@ def assert_are(model, found, expected, spread):
     torch.testing.assert_close(loss, expected.detach())
     torch.testing.assert_close(logged["intra_distillation_loss"], spread.detach())
     assert spread > 0.01
-    exact = [p.grad for p in model.parameters()]
-    torch.testing.assert_close(grads, exact, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(grads, tiny.gradients(model), rtol=1e-4, atol=1e-5)
 
 
 def test_padded_batch_is_the_sum_of_its_sentences(task):
@@ -154,7 +153,7 @@ def test_padded_batch_is_the_sum_of_its_sentences(task):
     assert batch[1] == sum(found[1] for found in alone)
     for name in batch[2]:
         torch.testing.assert_close(float(batch[2][name]), float(sum(found[2][name] for found in alone)), msg=name)
-    sums = [sum(grads) for grads in zip(*(found[3] for found in alone), strict=True)]
+    sums = {name: sum(found[3][name] for found in alone) for name in batch[3]}
     torch.testing.assert_close(batch[3], sums, rtol=1e-4, atol=1e-5)
 
 
@@ -197,7 +196,7 @@ def test_batch_of_nothing_but_ignored_positions(task):
     model = tiny.model(task, dropout=0.3)
     loss, _, logged, grads = step(ours(task, ignore_prefix_size=99, report_accuracy=True), model, tiny.sample(task))
     assert loss == logged["nll_loss"] == logged["intra_distillation_loss"] == logged["total"] == 0
-    assert not any(grad is not None and grad.any() for grad in grads)
+    assert not any(grad.any() for grad in grads.values())
 
 
 def test_sample_is_left_as_it_was(task):
@@ -214,7 +213,7 @@ def test_low_precision_model_has_a_float32_loss(task, dtype):
     loss, _, _, grads = step(ours(task), model.to(dtype), tiny.sample(task))
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, expected, rtol=2e-2, atol=0)
-    assert all(grad.dtype == dtype and grad.isfinite().all() for grad in grads)
+    assert all(grad.dtype == dtype and grad.isfinite().all() for grad in grads.values())
 
 
 class TestWarning:

@@ -152,6 +152,15 @@ def test_no_divergence_between_equal_rows_of_extreme_logits(divergence, dtype, e
     compare(logits, target, alpha=5.0, label_smoothing=0.1, divergence=divergence)
 
 
+@pytest.mark.parametrize("passes", [2, 3, 5, 7])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_x_of_equal_passes_is_nothing_whatever_their_size(dtype, passes):
+    """The mean of equal numbers need not be equal to them: three times 3333.3 is rounded."""
+    one, target = make(1, 50, 6, dtype, scale=3e3)
+    logits = one.detach().repeat(passes, 1, 1)
+    assert intra_distillation_loss(logits, target, alpha=5.0, label_smoothing=0.1).divergence == 0
+
+
 @settings(deadline=None, max_examples=150, derandomize=True)
 @given(
     divergence=st.sampled_from(sorted(DIVERGENCES)),

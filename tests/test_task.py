@@ -167,13 +167,14 @@ class TestSchedule:
         [
             (
                 {"temperature_p": 10},
-                "--temperature-p must be above 0 and below --temperature-q, not p = 10.0, q = 10",
+                "--temperature-p must be above 0 and below --temperature-q, a finite number, not p = 10.0",
             ),
             (
                 {"temperature_p": 11},
-                "--temperature-p must be above 0 and below --temperature-q, not p = 11.0, q = 10",
+                "--temperature-p must be above 0 and below --temperature-q, a finite number, not p = 11.0",
             ),
-            ({"temperature_q": 4}, "below --temperature-q, not p = 5.0, q = 4.0"),
+            ({"temperature_q": 4}, "a finite number, not p = 5.0, q = 4.0"),
+            ({"temperature_q": float("inf")}, "below --temperature-q, a finite number, not p = 5.0, q = inf"),
             ({"temperature_p": 0}, "--temperature-p must be above 0"),
             ({"temperature_p": -1}, "--temperature-p must be above 0"),
             ({"adaptive_alpha": 2}, "--adaptive-alpha must be 0 or 1, not 2"),
@@ -257,8 +258,12 @@ class TestTraining:
     def test_dummy_batch_gives_zero_gradients(self, configuration):
         task, criterion = configuration()
         model = tiny.model(task, dropout=0.3)
+        task.train_step(tiny.sample(task), model, criterion, Optimizer(), 300)
+        trained = tiny.gradients(model)
+        model.zero_grad()
         task.train_step(tiny.sample(task), model, criterion, Optimizer(), 300, ignore_grad=True)
-        assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
+        assert tiny.gradients(model).keys() == trained.keys()
+        assert not any(gradient.any() for gradient in tiny.gradients(model).values())
 
     def test_learns(self, configuration):
         task, criterion = configuration({"adaptive_alpha": 1}, {"label_smoothing": 0.1})

@@ -85,6 +85,11 @@ def seeded(seed):
         yield
 
 
+def gradients(model):
+    """The gradients by parameter; a model may hold parameters that it never uses."""
+    return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
 class Recording(torch.nn.Module):
     """A model as distributed training wraps it: its hooks sit on forward. Remembers every call's net_input."""
 
