@@ -43,7 +43,9 @@ def training(state: dict) -> Training:
 
 
 def last_checkpoints(folder: Path, count: int) -> list[Path]:
-    """The last `count` checkpoints of a run, oldest first: of epochs (checkpoint7.pt), else of updates (checkpoint_2_500.pt).
+    """The last `count` numbered checkpoints of a run, oldest first.
+
+    Those of epochs (checkpoint7.pt), or where there are none those of updates (checkpoint_2_500.pt).
 
     Raises:
         UsageError: if the folder holds fewer.

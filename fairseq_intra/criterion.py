@@ -53,7 +53,8 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     (the task `translation_intra_distillation` does).
 
     Raises:
-        UsageError: if K < 1, alpha < 0 or the divergence is unknown.
+        UsageError: if K < 1, alpha < 0 or the divergence is unknown; in training, if the model has an adaptive
+            softmax.
     """
 
     def __init__(
@@ -77,13 +78,13 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         self.num_iter = num_iter
         self.alpha = alpha
         self.divergence = str(div).lower()
-        self._checked_for_dropout = False
+        self._checked_model = False
 
     def forward(self, model, sample, reduce=True):
         """As fairseq's criterions: (loss, sample_size, logging_output), the loss summed over tokens, in nats."""
         if not model.training:
             return super().forward(model, sample, reduce=reduce)
-        self._warn_without_dropout(model)
+        self._check_model(model)
         logits, target = self._passes(model, sample)
         result = intra_distillation_loss(
             logits,
@@ -114,15 +115,20 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         keep = target.ne(self.padding_idx)
         keep[:, : self.ignore_prefix_size] = False
         logits = [
-            _select(_logits(model, net_output), keep, copies)
+            _select(net_output[0], keep, copies)
             for net_output, copies in run_passes(model, sample["net_input"], self.num_iter)
         ]
         return torch.cat(logits) if len(logits) > 1 else logits[0], target[keep]
 
-    def _warn_without_dropout(self, model):
-        if self._checked_for_dropout:
+    def _check_model(self, model):
+        if self._checked_model:
             return
-        self._checked_for_dropout = True
+        self._checked_model = True
+        if getattr(getattr(model, "decoder", None), "adaptive_softmax", None) is not None:
+            raise UsageError(
+                "intra_distillation needs logits over the whole vocabulary, which a model with "
+                "--adaptive-softmax-cutoff does not have; leave that flag out"
+            )
         if self.num_iter > 1 and not draws_at_all(model):
             logger.warning(
                 "the model has no dropout anywhere: its %d passes are identical and their divergence is "
@@ -141,16 +147,6 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         alpha = sum(log.get("alpha", 0) for log in logging_outputs)
         metrics.log_scalar("intra_distillation_loss", divergence / ntokens / math.log(2), ntokens, round=4)
         metrics.log_scalar("alpha", alpha / ntokens, ntokens, round=4)
-
-
-def _logits(model, net_output):
-    """[rows, T, V]: what the model gives before normalisation, or log-probabilities where it gives no such thing.
-
-    Cross-entropy and both divergences are the same for logits and for their log-probabilities.
-    """
-    if getattr(getattr(model, "decoder", None), "adaptive_softmax", None) is not None:
-        return model.get_normalized_probs(net_output, log_probs=True)
-    return net_output[0]
 
 
 def _select(logits, keep, copies):

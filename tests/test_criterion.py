@@ -168,17 +168,10 @@ def test_evaluation_is_one_pass_and_the_plain_loss(task, options):
     assert found == expected
 
 
-@pytest.mark.parametrize("passes", [1, 3])
-def test_adaptive_softmax(task, passes):
-    """A model that gives no logits, but features that it makes log-probabilities of."""
+def test_a_model_without_logits_is_refused_in_training_alone(task):
     model = tiny.model(task, dropout=0.3, adaptive_softmax_cutoff="6,10")
-    repeated = tiny.sample(task, tiny.repeated(tiny.SENTENCES, passes))
-    with tiny.seeded(5):
-        expected = plain(task)(model, repeated)[0] / passes
-    with tiny.seeded(5):
-        found, _, logged = ours(task, num_iter=passes, alpha=0.0)(model, tiny.sample(task))
-    torch.testing.assert_close(found, expected)
-    assert (logged["intra_distillation_loss"] > 0.01) == (passes > 1)
+    with pytest.raises(UsageError, match="--adaptive-softmax-cutoff"):
+        ours(task)(model, tiny.sample(task))
     model.eval()
     assert ours(task)(model, tiny.sample(task)) == plain(task)(model, tiny.sample(task))
 
