@@ -150,7 +150,8 @@ def _keep_the_last_batch():
 
     @functools.wraps(batch_by_size)
     def all_batches(indices, *args, fixed_shapes=None, **kwargs):
-        indices = np.fromiter(indices, dtype=np.int64)
+        if not isinstance(indices, np.ndarray):
+            indices = np.fromiter(indices, dtype=np.int64)
         batches = batch_by_size(indices, *args, fixed_shapes=fixed_shapes, **kwargs)
         batched = sum(map(len, batches))
         if batched < len(indices) and fixed_shapes is None:

@@ -11,8 +11,7 @@
 #
 # The versions are those of scripts/constraints.txt. Repeated, it does nothing while setup.py and the
 # constraints stay as they are. pip's own environment variables (PIP_INDEX_URL and the like) are heeded: without a
-# GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the CPU build of torch (1.3 GB altogether)
-# in place of PyPI's CUDA build (5 GB).
+# GPU, PIP_EXTRA_INDEX_URL set to PyTorch's index of CPU builds makes it 1.3 GB in place of 5.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"

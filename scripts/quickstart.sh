@@ -47,7 +47,7 @@ export FAIRSEQ_INTRA_PYTHON
 
 data=$out/$lang-en
 step "2/5 parallel text in $data"
-# Few and short messages: the regime in which the effect can show within minutes (benchmarks/quickstart_search.sh).
+# Few and short messages: the regime in which the effect can show within minutes (benchmarks/quickstart_search.md).
 "$checkout/data-prep/prepare-l10n.sh" --lang "$lang" --out "$data" --train 4000 --max-words 14 --vocab-size 2000
 
 for method in plain intra; do
