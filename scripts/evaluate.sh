@@ -53,7 +53,10 @@ if [[ -n $average ]]; then
   "$python" -m fairseq_intra.cli average --last "$average" --folder "$folder" --output "$checkpoint"
 fi
 device=()
-has_gpu || device=(--cpu)
+if ! has_gpu; then
+  device=(--cpu)
+  tune_cpu
+fi
 
 scratch=$(mktemp -d)
 trap 'rm -rf -- "$scratch"' EXIT

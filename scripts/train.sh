@@ -59,7 +59,7 @@ case $preset in
       --encoder-embed-dim 128 --decoder-embed-dim 128
       --encoder-ffn-embed-dim 256 --decoder-ffn-embed-dim 256
       --encoder-attention-heads 4 --decoder-attention-heads 4 --dropout 0.3
-      --lr 2e-3 --warmup-updates 150 --max-tokens 1000 --max-update "${updates:-1200}"
+      --lr 2e-3 --warmup-updates 150 --max-tokens 1000 --max-update "${updates:-1000}"
       --validate-interval-updates 100 --save-interval-updates 100 --keep-interval-updates 1
       --no-epoch-checkpoints --log-interval 20)
     intra_flags=(--num-iter 3 --alpha 1 --adaptive-alpha 0 --div X)
@@ -75,11 +75,7 @@ if has_gpu; then
   if [[ $preset == paper ]]; then flags+=(--fp16); fi
 else
   flags+=(--cpu)
-  # glibc gives large blocks back to the system at once and gets them back as pages to be zeroed: a fifth of
-  # a step's time goes into that. Threads that spin while they wait cost most of the speed where another
-  # program wants the same cores.
-  export MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=4000000000
-  export OMP_WAIT_POLICY=PASSIVE
+  tune_cpu
 fi
 flags+=("${passed[@]}")
 

@@ -86,7 +86,7 @@ def test_two_at_once_are_refused(data, tmp_path, stand_in):
     with (tmp_path / "out" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         error = corpus.fail(SCRIPT, *flags(data, tmp_path / "out"), **stand_in)
-    assert "another train.sh is at work in" in error
+    assert "another run is working in" in error
     assert not (tmp_path / "calls").exists()
 
 
@@ -128,7 +128,7 @@ def test_bad_arguments_are_named_and_leave_no_folder(data, tmp_path, arguments, 
 
 def test_out_must_be_a_folder(data, tmp_path, stand_in):
     (tmp_path / "file").touch()
-    assert "file cannot be made a folder" in corpus.fail(SCRIPT, *flags(data, tmp_path / "file"), **stand_in)
+    assert "file' cannot be made a folder" in corpus.fail(SCRIPT, *flags(data, tmp_path / "file"), **stand_in)
 
 
 def test_a_killed_run_continues_and_finishes(dataset, tmp_path):
