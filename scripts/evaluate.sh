@@ -38,8 +38,7 @@ while [[ $# -gt 0 ]]; do
 done
 [[ -n $checkpoint ]] || die "--checkpoint is missing: the model's file"
 [[ -f $checkpoint ]] || die "--checkpoint $checkpoint: no such file"
-[[ -n $data ]] || die "--data is missing: the dataset's folder"
-[[ -f $data/manifest.json ]] || die "--data $data is not a prepared dataset: no manifest.json (see data-prep/)"
+need_dataset --data "$data"
 [[ $split == valid || $split == test ]] || die "--split must be valid or test, not '$split'"
 need_count --beam "$beam"
 need_count --max-tokens "$max_tokens"

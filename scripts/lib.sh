@@ -30,6 +30,17 @@ need_count() {
   [[ $2 =~ ^[1-9][0-9]*$ ]] || die "$1 must be a whole number of at least 1, not '$2'"
 }
 
+# need_seed FLAG VALUE: a whole number, 0 included.
+need_seed() {
+  [[ $2 =~ ^[0-9]+$ ]] || die "$1 must be a whole number, not '$2'"
+}
+
+# need_dataset FLAG DIR: a folder that data-prep/ finished.
+need_dataset() {
+  [[ -n $2 ]] || die "$1 is missing: the dataset's folder"
+  [[ -f $2/manifest.json ]] || die "$1 $2 is not a prepared dataset: no manifest.json (see data-prep/)"
+}
+
 # find_python [PATH]: sets $python to the interpreter that runs fairseq: the one given (--python), else
 # $FAIRSEQ_INTRA_PYTHON, else the checkout's .venv (scripts/install.sh makes it), else python3.
 find_python() {

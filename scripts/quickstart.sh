@@ -32,7 +32,7 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 need_count --updates "$updates"
-[[ $seed =~ ^[0-9]+$ ]] || die "--seed must be a whole number, not '$seed'"
+need_seed --seed "$seed"
 [[ " ar de es fa he it nl pl " == *" $lang "* ]] || die "--lang must be one of ar de es fa he it nl pl, not '$lang'"
 
 began=$SECONDS

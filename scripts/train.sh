@@ -37,11 +37,10 @@ while [[ $# -gt 0 ]]; do
     *) passed+=("$1"); shift ;;
   esac
 done
-[[ -n $data ]] || die "--data is missing: the dataset's folder"
 [[ -n $method ]] || die "--method is missing: plain or intra"
 [[ -n $out ]] || die "--out is missing: the folder of the run"
-[[ -f $data/manifest.json ]] || die "--data $data is not a prepared dataset: no manifest.json (see data-prep/)"
-[[ $seed =~ ^[0-9]+$ ]] || die "--seed must be a whole number, not '$seed'"
+need_dataset --data "$data"
+need_seed --seed "$seed"
 [[ -z $updates ]] || need_count --updates "$updates"
 find_python "$python_flag"
 
