@@ -39,7 +39,12 @@ setup(
     ],
     extras_require={
         "plot": ["matplotlib"],
-        "test": ["hypothesis", "pytest", "tensorboardX"],
+        "test": [
+            "hypothesis",
+            "pytest",
+            "tensorboardX",
+            "triton; platform_system == 'Linux' and platform_machine == 'x86_64'",
+        ],
     },
     entry_points={"console_scripts": ["fairseq-intra = fairseq_intra.cli:main"]},
 )

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The small search that chose the quickstart's preset: number of updates and alpha, by the validation loss and
-# BLEU of one seed each. row takes other amounts of text and any flag of scripts/train.sh.
+# The small search that chose the quickstart's preset: amount of text, alpha, its schedule, K and dropout, by the
+# validation loss and BLEU of one seed each.
 #
 # Usage: benchmarks/quickstart_search.sh --out DIR [--python PATH] >benchmarks/quickstart_search.md
 #
 #   --out DIR      where the runs go; repeated, finished ones are skipped
 #   --python PATH  interpreter that has fairseq (default: as scripts/train.sh)
 #
-# About 30 minutes on two cores. Every run is scripts/train.sh --preset tiny with the flags of its row.
+# About 45 minutes on two cores. Every run is scripts/train.sh --preset tiny with the flags of its row.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
@@ -56,8 +56,12 @@ One seed and 1,000 test messages: differences under a point of BLEU mean nothing
 | pairs | updates | method | flags beside the preset's | nll half-way | nll at the end | best nll | BLEU | chrF |
 |---:|---:|---|---|---:|---:|---:|---:|---:|
 EOT
-row 4000 800 plain
-row 4000 800 intra --alpha 1
-row 4000 1600 plain
-row 4000 1600 intra --alpha 1
-row 4000 1600 intra --alpha 2
+for pairs in 2000 4000 8000; do
+  row "$pairs" 1200 plain
+  row "$pairs" 1200 intra --alpha 1
+done
+row 4000 1200 intra --alpha 2
+row 4000 1200 intra --alpha 5 --adaptive-alpha 1
+row 4000 1200 intra --alpha 1 --num-iter 2
+row 4000 1200 plain --dropout 0.2
+row 4000 1200 intra --alpha 1 --dropout 0.2

@@ -1,36 +1,25 @@
-"""The intra-distillation loss on logits, with its gradient in closed form.
+"""The intra-distillation loss, on logits or on the features that a projection makes logits of.
 
-For each of N positions, z_k the logits of pass k of K, t the target and eps the label smoothing::
-
-    loss = (1/K) sum_k CE_k  +  alpha * D(p_1 ... p_K)
-
-CE_k is fairseq's label-smoothed cross-entropy (fairseq/criterions/label_smoothed_cross_entropy.py), in which
-every wrong word gets e = eps / (V - 1)::
-
-    CE_k = lse_k - (1 - eps - e) z_k[t] - e sum_v z_k[v]                  dCE_k/dz_k = p_k - (1 - eps - e) 1_t - e
-
-For D = X the definition collapses, because sum_k (p_k - m) = 0, to a form without a logarithm or a division.
-With d_k = z_k - mean_j z_j and E_k = sum_v p_k d_k::
-
-    X = (1/K) sum_k E_k                                                   dX/dz_k = (1/K) [p_k (d_k - E_k) + p_k - m]
-
-For D = JS, with g_k = log p_k - log m and E_k = sum_v p_k g_k = KL(p_k || m)::
-
-    JS = (1/K) sum_k E_k                                                  dJS/dz_k = (1/K) p_k (g_k - E_k)
-
-Forward keeps the logits and, of every row, lse (as maximum and rest) and E; backward makes the probabilities
-again. Both go over the positions in chunks, so that no temporary has the size of the logits, and both compute in
-float32 at least: the incoming gradient, which holds the scale of fp16 training, is applied before anything is
-rounded.
+The formulas stand in `closed_form`. Forward keeps of every row of logits a few statistics, backward makes the
+gradient from them; both go over the positions in chunks, so that no temporary has the size of the logits. On
+features the logits themselves are made in such chunks, so that all of them never exist at once.
 """
 
-import math
+import importlib.util
+import os
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 
-# Numbers a temporary may hold: small enough for a CPU's caches and for nobody's GPU to notice.
-_CHUNK_NUMEL = 1 << 19
+from . import closed_form
+from .divergence import DIVERGENCES
+from .reference import reference_loss
+
+#: Numbers that the logits made at a time from features may hold: enough for efficient products of matrices.
+PROJECTED_NUMEL = {"cpu": 1 << 22, "cuda": 1 << 26}
+
+IMPLEMENTATIONS = ("auto", "torch", "triton", "reference")
 
 
 class IntraDistillationLoss(NamedTuple):
@@ -48,106 +37,240 @@ def intra_distillation_loss(
     alpha: float,
     label_smoothing: float,
     divergence: str = "x",
+    implementation: str = "auto",
+    overwrite_logits: bool = False,
 ) -> IntraDistillationLoss:
     """Mean over K passes of the label-smoothed cross-entropies, plus alpha times their divergence.
 
     Args:
-        logits: [K, N, V], any floating dtype.
+        logits: [K, N, V], any floating dtype; computed in float32 at least.
         target: [N], integer, each in [0, V). Positions to ignore (pads) are left out beforehand.
         alpha: weight of the divergence.
         label_smoothing: share of the probability that is spread evenly over the V - 1 other words.
         divergence: "x" or "js".
+        implementation: "torch", "triton" (X on a GPU), "reference" (the definitions by autograd, slow), or "auto":
+            triton where it can run, else torch.
+        overwrite_logits: backward writes the gradient over the logits. Nothing else may need them then; a second
+            backward is refused by autograd.
 
     Raises:
-        ValueError: on logits and target that do not fit, or an unknown divergence.
+        ValueError: on logits and target that do not fit, an unknown divergence or implementation, or one that
+            cannot run here.
     """
     if logits.dim() != 3 or target.shape != logits.shape[1:2]:
         raise ValueError(
             f"logits [K, N, V] and target [N] expected, not {list(logits.shape)} and {list(target.shape)}"
         )
-    if divergence not in _DEVIATIONS:
-        raise ValueError(f"divergence must be one of {', '.join(_DEVIATIONS)}, not {divergence!r}")
-    return IntraDistillationLoss(*_IntraDistillation.apply(logits, target, alpha, label_smoothing, divergence))
+    options = _options(alpha, label_smoothing, divergence)
+    implementation = choose(implementation, logits.device, logits.dtype, divergence)
+    if implementation == "reference":
+        return IntraDistillationLoss(*reference_loss(logits, target, options))
+    rows = _functions(implementation)
+    return IntraDistillationLoss(*_OnLogits.apply(logits, target, options, rows, overwrite_logits))
 
 
-class _IntraDistillation(torch.autograd.Function):
+def intra_distillation_loss_on_features(
+    features: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    target: torch.Tensor,
+    *,
+    alpha: float,
+    label_smoothing: float,
+    divergence: str = "x",
+    implementation: str = "auto",
+) -> IntraDistillationLoss:
+    """`intra_distillation_loss` of the logits `features @ weight.T + bias`, which are made chunk by chunk.
+
+    Under autocast the logits are made in autocast's dtype, as torch's own linear layer does.
+
+    Args:
+        features: [K, N, C], any floating dtype.
+        weight: [V, C], dtype of the features (under autocast, any).
+        bias: [V] or None.
+
+    The other arguments, what is returned and what is raised are those of `intra_distillation_loss`.
+    """
+    if features.dim() != 3 or target.shape != features.shape[1:2] or features.size(-1) != weight.size(-1):
+        raise ValueError(
+            f"features [K, N, C], weight [V, C] and target [N] expected, not {list(features.shape)}, "
+            f"{list(weight.shape)} and {list(target.shape)}"
+        )
+    options = _options(alpha, label_smoothing, divergence)
+    device = features.device
+    if torch.is_autocast_enabled(device.type):
+        dtype = torch.get_autocast_dtype(device.type)
+        features, weight = features.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
+    implementation = choose(implementation, device, features.dtype, divergence)
+    with torch.autocast(device.type, enabled=False):
+        if implementation == "reference":
+            return IntraDistillationLoss(*reference_loss(F.linear(features, weight, bias), target, options))
+        return IntraDistillationLoss(
+            *_OnFeatures.apply(features, weight, bias, target, options, _functions(implementation))
+        )
+
+
+def choose(implementation: str, device: torch.device, dtype: torch.dtype, divergence: str) -> str:
+    """What "auto" stands for; anything else is returned as it is.
+
+    Raises:
+        ValueError: on an unknown implementation, or one that cannot run here.
+    """
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, not {implementation!r}")
+    if implementation not in ("auto", "triton"):
+        return implementation
+    obstacle = _no_triton_because(device, dtype, divergence)
+    if implementation == "triton" and obstacle:
+        raise ValueError(f"triton {obstacle}")
+    return "torch" if obstacle else "triton"
+
+
+def _no_triton_because(device, dtype, divergence):
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if divergence != "x":
+        return "has no kernel for JS: its mean of K distributions wants the logits read twice"
+    if dtype == torch.float64:
+        return "computes in float32, not in float64"
+    if device.type != "cuda" and not interpreted:
+        return f"runs on a GPU, not on {device.type}"
+    if importlib.util.find_spec("triton") is None:
+        return "is not installed"
+    return None
+
+
+def _functions(implementation):
+    if implementation == "torch":
+        return closed_form
+    from . import closed_form_triton
+
+    return closed_form_triton
+
+
+def _options(alpha, label_smoothing, divergence):
+    if divergence not in DIVERGENCES:
+        raise ValueError(f"divergence must be one of {', '.join(DIVERGENCES)}, not {divergence!r}")
+    return closed_form.Options(alpha, label_smoothing, divergence)
+
+
+class _OnLogits(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits, target, alpha, label_smoothing, divergence):
-        num_passes, num_positions, vocab = logits.shape
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        maximum = logits.new_empty(num_passes, num_positions, 1, dtype=dtype)
-        log_norm = torch.empty_like(maximum)
-        expectation = torch.empty_like(maximum)
-        smoothed = logits.new_zeros((), dtype=dtype)
-        nll = torch.zeros_like(smoothed)
-        on_target, on_others = _target_weights(label_smoothing, vocab)
-        for chunk in _chunks(logits):
-            z = logits[:, chunk].to(dtype)
-            # Relative to the row's maximum, or the sum over V would cancel against V times the lse.
-            maximum[:, chunk] = z.amax(-1, keepdim=True)
-            shifted = z - maximum[:, chunk]
-            log_norm[:, chunk] = shifted.logsumexp(-1, keepdim=True)
-            z_target = shifted.gather(-1, target[chunk].expand(num_passes, -1).unsqueeze(-1))
-            nll += (log_norm[:, chunk] - z_target).sum()
-            z_sum = shifted.sum(-1, keepdim=True)
-            smoothed += (log_norm[:, chunk] - on_target * z_target - on_others * z_sum).sum()
-            log_probs = shifted.sub_(log_norm[:, chunk])
-            deviation = _DEVIATIONS[divergence](z, log_probs)
-            expectation[:, chunk] = log_probs.exp_().mul_(deviation).sum(-1, keepdim=True)
-        ctx.save_for_backward(logits, target, maximum, log_norm, expectation)
-        ctx.alpha, ctx.label_smoothing, ctx.divergence = alpha, label_smoothing, divergence
-        spread = expectation.sum() / num_passes
-        loss = smoothed / num_passes + alpha * spread
-        nll = nll / num_passes
-        ctx.mark_non_differentiable(nll, spread)
-        return loss, nll, spread
+    def forward(ctx, logits, target, options, rows, overwrite_logits):
+        statistics = closed_form.Statistics.empty(logits, *logits.shape[:2])
+        _forward(rows, logits, target, options, statistics)
+        ctx.save_for_backward(logits, target, *statistics)
+        ctx.options, ctx.rows, ctx.overwrite_logits = options, rows, overwrite_logits
+        return _sums(ctx, statistics)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_loss, _grad_nll, _grad_divergence):
-        logits, target, maximum, log_norm, expectation = ctx.saved_tensors
-        num_passes, _, vocab = logits.shape
-        on_target, on_others = _target_weights(ctx.label_smoothing, vocab)
-        grad = torch.empty_like(logits)
-        for chunk in _chunks(logits):
-            z = logits[:, chunk].to(log_norm.dtype)
-            log_probs = (z - maximum[:, chunk]).sub_(log_norm[:, chunk])
-            deviation = _DEVIATIONS[ctx.divergence](z, log_probs)
-            probs = log_probs.exp_()
-            weight = deviation.sub_(expectation[:, chunk]).mul_(ctx.alpha)
-            if ctx.divergence == "x":
-                weight += 1 + ctx.alpha
-                gradient = weight.mul_(probs).sub_(probs.mean(0).mul_(ctx.alpha))
-            else:
-                gradient = weight.add_(1).mul_(probs)
-            gradient -= on_others
-            index = target[chunk].expand(num_passes, -1).unsqueeze(-1)
-            gradient.scatter_add_(-1, index, gradient.new_full((), -on_target).expand(index.shape))
-            grad[:, chunk] = gradient.mul_(grad_loss / num_passes)
+        logits, target, *statistics = ctx.saved_tensors
+        # In place, so that autograd notices should the logits be wanted a second time.
+        grad = logits if ctx.overwrite_logits else torch.empty_like(logits)
+        _gradient(ctx.rows, logits, target, ctx.options, closed_form.Statistics(*statistics), grad_loss, grad)
         return grad, None, None, None, None
 
 
-def _target_weights(label_smoothing, vocab):
-    """What the target counts, and what every word counts beside it (fairseq's eps_i)."""
-    on_others = label_smoothing / (vocab - 1) if vocab > 1 else 0.0
-    return 1.0 - label_smoothing - on_others, on_others
+def _gradient(rows, logits, target, options, statistics, grad_loss, out):
+    for chunk in _chunks(rows.CHUNK_NUMEL, logits, logits.size(-1)):
+        ready = rows.again(logits[:, chunk], statistics.of(chunk), options)
+        rows.gradient(ready, target[chunk], options, statistics.of(chunk), grad_loss, out[:, chunk])
 
 
-def _chunks(logits):
-    num_passes, num_positions, vocab = logits.shape
-    step = max(1, _CHUNK_NUMEL // (num_passes * vocab))
+class _OnFeatures(torch.autograd.Function):
+    """Where nothing can underflow, the gradient is made in forward, from logits that are at hand.
+
+    In float16 it waits for backward, which brings the scale of fp16 training, and makes the logits a second time.
+    """
+
+    @staticmethod
+    def forward(ctx, features, weight, bias, target, options, rows):
+        statistics = closed_form.Statistics.empty(features, *features.shape[:2])
+        at_once = features.dtype != torch.float16
+        gradients = _ProjectionGradients(features, weight, bias) if at_once else None
+        for chunk in _chunks(PROJECTED_NUMEL, features, len(weight)):
+            logits = _project(features[:, chunk], weight, bias)
+            _forward(rows, logits, target[chunk], options, statistics.of(chunk), with_gradient=at_once)
+            if at_once:
+                gradients.add(chunk, logits)
+        ctx.options, ctx.rows, ctx.at_once = options, rows, at_once
+        if at_once:
+            ctx.save_for_backward(*gradients.finished())
+        else:
+            ctx.save_for_backward(features, weight, bias, target, *statistics)
+        return _sums(ctx, statistics)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_loss, _grad_nll, _grad_divergence):
+        if ctx.at_once:
+            found = [grad if grad is None else grad * grad_loss.to(grad.dtype) for grad in ctx.saved_tensors]
+        else:
+            found = _OnFeatures._made_again(ctx, grad_loss)
+        return *found, None, None, None
+
+    @staticmethod
+    def _made_again(ctx, grad_loss):
+        features, weight, bias, target, *statistics = ctx.saved_tensors
+        statistics = closed_form.Statistics(*statistics)
+        gradients = _ProjectionGradients(features, weight, bias)
+        for chunk in _chunks(PROJECTED_NUMEL, features, len(weight)):
+            logits = _project(features[:, chunk], weight, bias)
+            _gradient(ctx.rows, logits, target[chunk], ctx.options, statistics.of(chunk), grad_loss, logits)
+            gradients.add(chunk, logits)
+        return gradients.finished()
+
+
+def _forward(rows, logits, target, options, statistics, *, with_gradient=False):
+    """Fills in the statistics; with_gradient, writes the gradient of the sum of the losses over the logits."""
+    for chunk in _chunks(rows.CHUNK_NUMEL, logits, logits.size(-1)):
+        ready = rows.forward(logits[:, chunk], target[chunk], options, statistics.of(chunk))
+        if with_gradient:
+            rows.gradient(ready, target[chunk], options, statistics.of(chunk), 1.0, logits[:, chunk])
+
+
+def _project(features, weight, bias):
+    # As one matrix: of a slice that is not contiguous, linear would make K small products.
+    return F.linear(features.flatten(0, 1), weight, bias).unflatten(0, features.shape[:2])
+
+
+class _ProjectionGradients:
+    """The gradients of a linear layer's input, weight and bias, summed up in float32 chunk by chunk."""
+
+    def __init__(self, features, weight, bias):
+        self._given = features, weight, bias
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        self._features = torch.empty_like(features)
+        self._weight = torch.zeros_like(weight, dtype=dtype)
+        self._bias = None if bias is None else torch.zeros_like(bias, dtype=dtype)
+
+    def add(self, chunk, grad_logits):
+        features, weight, _ = self._given
+        rows = grad_logits.flatten(0, 1)
+        self._features[:, chunk] = (rows @ weight).view_as(features[:, chunk])
+        if self._weight.dtype == rows.dtype:
+            self._weight.addmm_(rows.T, features[:, chunk].flatten(0, 1))
+        else:
+            self._weight += rows.T @ features[:, chunk].flatten(0, 1)
+        if self._bias is not None:
+            self._bias += rows.sum(0, dtype=self._bias.dtype)
+
+    def finished(self):
+        _, weight, bias = self._given
+        return self._features, self._weight.to(weight.dtype), None if bias is None else self._bias.to(bias.dtype)
+
+
+def _sums(ctx, statistics):
+    num_passes = len(statistics.nll)
+    nll, divergence = statistics.nll.sum() / num_passes, statistics.expectation.sum() / num_passes
+    ctx.mark_non_differentiable(nll, divergence)
+    return statistics.smoothed.sum() / num_passes + ctx.options.alpha * divergence, nll, divergence
+
+
+def _chunks(numel, passes, vocab):
+    """Slices of the N positions of [K, N, ...], whose logits hold no more numbers than are allowed on the device."""
+    num_passes, num_positions, _ = passes.shape
+    step = max(1, numel[passes.device.type] // (num_passes * vocab))
     return [slice(start, start + step) for start in range(0, num_positions, step)]
-
-
-def _x_deviation(z, _log_probs):
-    # From the first pass rather than from zero: where all passes agree this is exactly nothing, while a mean
-    # of equal numbers of size 1e4 need not be equal to them.
-    difference = z - z[0]
-    return difference.sub_(difference.mean(0))
-
-
-def _js_deviation(_z, log_probs):
-    return log_probs - (log_probs.logsumexp(0) - math.log(log_probs.size(0)))
-
-
-_DEVIATIONS = {"x": _x_deviation, "js": _js_deviation}

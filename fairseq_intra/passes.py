@@ -1,32 +1,89 @@
-"""How one mini-batch goes through the model K times, each time with other parts dropped."""
+"""How one mini-batch goes through the model K times, each time with other parts dropped.
+
+Three ways, of the same result: `batched` is one forward over K copies of the mini-batch, `sequential` K forwards,
+and `recompute` K forwards that keep nothing for backward, which runs each a second time: a third more work, the
+memory of one pass.
+"""
+
+import contextlib
 
 import torch
 from fairseq.modules import LayerDropModuleList
 from fairseq.modules.quantization.scalar.modules import IntConv2d, IntEmbedding, IntLinear
+from torch.utils.checkpoint import checkpoint
+
+from .errors import UsageError
+
+PASSES = ("auto", "batched", "sequential", "recompute")
 
 
-def run_passes(model, net_input, num_passes):
+def choose_passes(model, passes, encoder_once=False):
+    """Which of the ways `--passes auto` is for this model; another is returned as it is.
+
+    The K copies of a batch differ because dropout draws a mask for every row. Where a model draws once for a
+    whole forward (LayerDrop, quantisation noise, LightConv's dropped weights), all copies would lose the same:
+    such a model runs K times.
+
+    Raises:
+        UsageError: if the model cannot be trained in the way asked for.
+    """
+    if encoder_once and getattr(unwrapped(model), "encoder", None) is None:
+        raise UsageError("--encoder-once needs a model with an encoder; leave that flag out")
+    if encoder_once and passes not in ("auto", "batched"):
+        raise UsageError(f"--encoder-once works with --passes batched, not {passes}")
+    drawing = unwrapped(model).decoder if encoder_once else model
+    if passes == "recompute" and any(map(_has_quant_noise, drawing.modules())):
+        raise UsageError(
+            "--passes recompute cannot repeat a pass with quantisation noise, which changes the weights; "
+            "use sequential"
+        )
+    if not draws_per_forward(drawing):
+        return "batched" if passes == "auto" else passes
+    if passes == "batched" or encoder_once:
+        flag = "--encoder-once" if encoder_once else "--passes batched"
+        raise UsageError(
+            f"{flag} would drop the same in all passes of this model, which draws once a forward (LayerDrop, "
+            "quantisation noise or LightConv's weight dropout); use --passes sequential"
+        )
+    return "sequential" if passes == "auto" else passes
+
+
+def run_passes(model, net_input, num_passes, passes="batched", encoder_once=False):
     """K stochastic passes over one mini-batch.
 
-    The passes go through as one batch of K copies, in which dropout draws a mask for every row. Where a model
-    draws once for a whole forward (LayerDrop, quantisation noise, LightConv's dropped weights), K copies would
-    all lose the same: such a model runs K times. The model is only ever called itself, never through its parts:
-    the hooks that synchronise gradients between workers sit on its forward.
+    The model is only ever called itself, never through its parts: the hooks that synchronise gradients between
+    workers sit on its forward.
 
     Args:
         model: a fairseq model, or one wrapped for distributed training.
         net_input: its keyword arguments; tensors have the B sentences as their first dimension.
         num_passes: K.
+        passes: what `choose_passes` returned.
+        encoder_once: one pass through the encoder serves all K of the decoder. Beyond the paper.
 
     Returns:
         A list of (net_output, copies): net_output as the model returns it, holding `copies` rows for each
         sentence, the rows of one sentence next to each other. The copies add up to K.
     """
-    if draws_per_forward(model):
+    if passes == "sequential":
         return [(model(**net_input), 1) for _ in range(num_passes)]
+    if passes == "recompute":
+        with _recomputed_in_backward(unwrapped(model)):
+            return [(model(**net_input), 1) for _ in range(num_passes)]
     # Copies stand next to each other, so that sentences sorted by length stay sorted (LSTMs want that).
+    if encoder_once:
+        copies = net_input | {"prev_output_tokens": _repeat(net_input["prev_output_tokens"], num_passes)}
+        with _encoder_output_repeated(unwrapped(model).encoder, num_passes):
+            return [(model(**copies), num_passes)]
     copies = {name: _repeat(value, num_passes) for name, value in net_input.items()}
     return [(model(**copies), num_passes)]
+
+
+def unwrapped(model):
+    """The model itself, without what distributed training wraps it in."""
+    while isinstance(getattr(model, "module", None), torch.nn.Module):
+        model = model.module
+    return model
 
 
 def draws_per_forward(model):
@@ -73,3 +130,40 @@ def _repeat(value, num_passes):
     if torch.is_tensor(value):
         return value.repeat_interleave(num_passes, dim=0)
     return value
+
+
+@contextlib.contextmanager
+def _recomputed_in_backward(inner):
+    """Inside, calls keep of what they compute only the result, and the random state to compute the rest again.
+
+    The inner model is changed, not the wrapped one: the second time must not set off what the wrapper does in
+    forward for distributed training.
+    """
+    forward = inner.forward
+
+    def checkpointed(**net_input):
+        def run(*values):
+            return forward(**dict(zip(net_input, values, strict=True)))
+
+        # By position, because checkpoint looks there alone for the devices whose random state it has to keep.
+        return checkpoint(run, *net_input.values(), use_reentrant=False)
+
+    inner.forward = checkpointed
+    try:
+        yield
+    finally:
+        del inner.forward
+
+
+@contextlib.contextmanager
+def _encoder_output_repeated(encoder, num_passes):
+    def repeat(_encoder, args, kwargs, output):
+        tokens = args[0] if args else kwargs["src_tokens"]
+        rows = torch.arange(len(tokens), device=tokens.device).repeat_interleave(num_passes)
+        return encoder.reorder_encoder_out(output, rows)
+
+    handle = encoder.register_forward_hook(repeat, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,9 +1,11 @@
 """The task `translation_intra_distillation`: translation whose criterion's alpha grows with the update number."""
 
+import contextlib
 import logging
 import math
 from dataclasses import dataclass, field, fields
 
+from fairseq.distributed import FullyShardedDataParallel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from omegaconf import II, DictConfig, OmegaConf
@@ -11,6 +13,7 @@ from omegaconf import II, DictConfig, OmegaConf
 from .criterion import IntraDistillationCriterionConfig, IntraDistillationFlags
 from .errors import UsageError
 from .schedule import adaptive_alpha
+from .split_batch import joined, split_batch
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,13 @@ class TranslationIntraDistillationConfig(IntraDistillationFlags, TranslationConf
         default=0,
         metadata={"help": "number of updates adaptive alpha counts on; 0 means that of --max-update"},
     )
+    split_batch: int = field(
+        default=1,
+        metadata={
+            "help": "cut every mini-batch into this many parts of its sentences, one after another in memory, where "
+            "K passes over --max-tokens are too many at once; gradients are those of the whole"
+        },
+    )
     max_update: int = II("optimization.max_update")
 
 
@@ -59,12 +69,19 @@ class TranslationIntraDistillationTask(TranslationTask):
         """
         criterion = super().build_criterion(self._criterion_config(cfg), **more)
         self.max_alpha = criterion.alpha
+        if self.cfg.split_batch < 1:
+            raise UsageError(f"--split-batch must be at least 1, not {self.cfg.split_batch}")
         self._check_schedule()
         return criterion
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         criterion.alpha = self.alpha_at(update_num)
-        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+        *parts, last = split_batch(sample, self.cfg.split_batch, self.target_dictionary.pad())
+        more = (model, criterion, optimizer, update_num, ignore_grad)
+        train = super().train_step
+        with _no_sync(model):
+            results = [train(part, *more) for part in parts]
+        return joined([*results, train(last, *more)])
 
     def alpha_at(self, num_updates: int) -> float:
         """The criterion's alpha in the update that follows `num_updates` finished ones."""
@@ -120,3 +137,10 @@ class TranslationIntraDistillationTask(TranslationTask):
             raise UsageError(
                 "--adaptive-alpha 1 needs the total number of updates: set --max-update or --max-updates-train"
             )
+
+
+def _no_sync(model):
+    """Gradients are summed up on this worker alone, as fairseq's trainer has it for --update-freq."""
+    if hasattr(model, "no_sync") and not isinstance(model, FullyShardedDataParallel):
+        return model.no_sync()
+    return contextlib.nullcontext()

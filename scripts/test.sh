@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the test suite on a fresh machine: installs into a virtual environment, then pytest.
+# Runs the test suite on a fresh machine: installs into a virtual environment, then pytest; without arguments for
+# pytest also the Triton kernels in Triton's interpreter, which a process has to be started with.
 #
 # Usage: scripts/test.sh [--python PYTHON] [--venv DIR] [pytest's arguments...]
 #
@@ -24,4 +25,7 @@ done
 "$checkout/scripts/install.sh" --venv "$venv" "${install_flags[@]}"
 venv=$(cd -- "$venv" && pwd)
 cd -- "$checkout"
-exec "$venv/bin/python" -m pytest "$@"
+if [[ $# -gt 0 ]]; then exec "$venv/bin/python" -m pytest "$@"; fi
+"$venv/bin/python" -m pytest
+say "the Triton kernels in Triton's interpreter"
+TRITON_INTERPRET=1 "$venv/bin/python" -m pytest tests/test_closed_form_triton.py

@@ -5,6 +5,10 @@ from typing import NamedTuple
 import commands
 import corpus
 import pytest
+import torch
+
+# Tensors are tiny here: a second thread would only be waited for.
+torch.set_num_threads(1)
 
 
 class Trained(NamedTuple):

@@ -125,6 +125,116 @@ def test_separate_passes_give_the_definition_too(task, div):
     assert_are(model, (loss, logged, grads), expected, spread)
 
 
+WAYS = {
+    "on-features": {},
+    "on-features-sequential": {"passes": "sequential"},
+    "on-features-recompute": {"passes": "recompute"},
+    "on-logits": {"report_accuracy": True},
+    "on-logits-recompute": {"report_accuracy": True, "passes": "recompute"},
+    "reference": {"id_loss": "reference"},
+    "reference-sequential": {"id_loss": "reference", "passes": "sequential"},
+}
+
+
+@pytest.mark.parametrize("settings", [{}, {"share_all_embeddings": True}], ids=["untied", "tied"])
+@pytest.mark.parametrize("div", ["X", "JS"])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_every_way_gives_the_definition(task, way, div, settings):
+    model, passes, alpha = tiny.model(task, dropout=0.3, **settings), 3, 2.5
+    options = {"num_iter": passes, "alpha": alpha, "div": div, "ignore_prefix_size": 1, **way}
+    loss, _, logged, grads = step(ours(task, **options), model, tiny.sample(task))
+
+    model.zero_grad()
+    with tiny.seeded(5):
+        if "passes" in way:
+            logits = torch.stack([model(**tiny.sample(task)["net_input"])[0] for _ in range(passes)])
+        else:
+            repeated = tiny.sample(task, tiny.repeated(tiny.SENTENCES, passes))
+            logits = model(**repeated["net_input"])[0].unflatten(0, (-1, passes)).transpose(0, 1)
+    assert_are(model, (loss, logged, grads), *definition(task, logits, alpha, div, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_features_give_what_logits_give_under_autocast(task, dtype):
+    model = tiny.model(task, dropout=0.3)
+    found = []
+    for report_accuracy in (False, True):
+        model.zero_grad()
+        with tiny.seeded(5), torch.autocast("cpu", dtype):
+            loss = ours(task, report_accuracy=report_accuracy)(model, tiny.sample(task))[0]
+        (128 * loss).backward()
+        found.append((loss.detach(), tiny.gradients(model)))
+    (on_features, ours_grads), (on_logits, grads) = found
+    assert on_features.dtype == torch.float32
+    torch.testing.assert_close(on_features, on_logits, rtol=1e-2, atol=0)
+    for name in grads:
+        size = grads[name].abs().max().item()
+        torch.testing.assert_close(ours_grads[name], grads[name], rtol=0.1, atol=0.05 * size, msg=name)
+
+
+def test_encoder_once_is_the_definition_on_its_passes(task):
+    model, sample = tiny.model(task, dropout=0.3), tiny.sample(task)
+    loss, _, logged, grads = step(ours(task, num_iter=3, alpha=2.5, encoder_once=True), model, sample)
+    model.zero_grad()
+    net_input = sample["net_input"]
+    with tiny.seeded(5):
+        encoder_out = model.encoder(net_input["src_tokens"], src_lengths=net_input["src_lengths"])
+        rows = torch.arange(len(tiny.SENTENCES)).repeat_interleave(3)
+        repeated = net_input["prev_output_tokens"][rows]
+        logits = model.decoder(repeated, encoder_out=model.encoder.reorder_encoder_out(encoder_out, rows))[0]
+    expected = definition(task, logits.unflatten(0, (-1, 3)).transpose(0, 1), 2.5, "X")
+    assert_are(model, (loss, logged, grads), *expected)
+
+
+class TestLogLine:
+    def line(self, caplog, criterion, model, sample):
+        with caplog.at_level(logging.INFO, fairseq_intra.criterion.__name__):
+            for _ in range(2):
+                criterion(model, sample)
+        (found,) = [message for record in caplog.records if "loss by" in (message := record.getMessage())]
+        return found
+
+    @pytest.mark.parametrize(
+        "settings,options,expected",
+        [
+            ({}, {}, "3 passes, batched; loss by torch on features"),
+            ({}, {"encoder_once": True}, "3 passes, batched, through the encoder once; loss by torch on features"),
+            ({"decoder_layerdrop": 0.2}, {}, "3 passes, sequential; loss by torch on features"),
+            ({}, {"passes": "recompute", "num_iter": 2}, "2 passes, recompute; loss by torch on features"),
+            ({}, {"id_loss": "reference"}, "3 passes, batched; loss by reference on logits"),
+            ({}, {"report_accuracy": True}, "loss by torch on logits (--report-accuracy reads them)"),
+            (
+                {"arch": "lstm"},
+                {},
+                "loss by torch on logits (LSTMModel does not offer its features apart from its logits)",
+            ),
+        ],
+        ids=str,
+    )
+    def test_says_once_what_is_done_and_why(self, task, caplog, settings, options, expected):
+        model = tiny.model(task, dropout=0.3, **settings)
+        assert self.line(caplog, ours(task, **options), model, tiny.sample(task)).endswith(expected)
+
+
+def test_decoder_without_dropout_is_warned_of_where_the_encoder_runs_once(task, caplog):
+    model = tiny.model(task, encoder_layerdrop=0.3)
+    with caplog.at_level(logging.WARNING, fairseq_intra.criterion.__name__):
+        ours(task, encoder_once=True)(model, tiny.sample(task))
+    assert [record.getMessage().startswith("the decoder has no dropout") for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        ({"id_loss": "triton"}, "--id-loss triton runs on a GPU, not on cpu"),
+        ({"id_loss": "triton", "div": "JS"}, "--id-loss triton has no kernel for JS"),
+    ],
+)
+def test_refuses_triton_where_it_cannot_run(task, options, message):
+    with pytest.raises(UsageError, match=message):
+        ours(task, **options)(tiny.model(task, dropout=0.3), tiny.sample(task))
+
+
 def definition(task, logits, alpha, div, ignore_prefix_size=0):
     """(loss, divergence) of logits [K, B, T, V], sentence by sentence, and of each the positions that count."""
     smoothed = spread = 0
@@ -287,6 +397,8 @@ class TestReduceMetrics:
         ({"alpha": math.nan}, "--alpha must be a number of at least 0, not nan"),
         ({"alpha": math.inf}, "--alpha must be a number of at least 0, not inf"),
         ({"div": "KL"}, "--div must be X or JS, not KL"),
+        ({"passes": "both"}, "--passes must be one of auto, batched, sequential, recompute, not both"),
+        ({"id_loss": "fast"}, "--id-loss must be one of auto, torch, triton, reference, not fast"),
     ],
 )
 def test_refuses_in_one_line_that_names_the_flag(task, options, message):

@@ -4,55 +4,16 @@ import math
 
 import pytest
 import torch
-from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loss_oracle import TOLERANCE, compare, make, oracle
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import fairseq_intra.loss
+from fairseq_intra import closed_form
 from fairseq_intra.divergence import DIVERGENCES
 from fairseq_intra.loss import intra_distillation_loss
 
 BOTH = pytest.mark.parametrize("divergence", sorted(DIVERGENCES))
-#: Of values, and of gradients relative to the largest: what rounding logits or gradient to the dtype may cost.
-TOLERANCE = {
-    torch.float64: (1e-12, 1e-12),
-    torch.float32: (2e-5, 2e-5),
-    torch.float16: (2e-5, 2e-3),
-    torch.bfloat16: (2e-5, 2e-2),
-}
-
-
-def make(passes, positions, vocab, dtype=torch.float64, scale=2.0, seed=0):
-    """Logits that want a gradient, and targets."""
-    generator = torch.Generator().manual_seed(seed)
-    logits = scale * torch.randn(passes, positions, vocab, generator=generator, dtype=torch.float64)
-    target = torch.randint(vocab, (positions,), generator=generator)
-    return logits.clamp(-6e4, 6e4).to(dtype).requires_grad_(), target
-
-
-def oracle(logits, target, *, alpha, label_smoothing, divergence="x"):
-    """(loss, nll, divergence), from fairseq's cross-entropy and the definitions."""
-    sums = [label_smoothed_nll_loss(z.log_softmax(-1), target, label_smoothing) for z in logits]
-    smoothed, nll = (sum(column) / len(logits) for column in zip(*sums, strict=True))
-    spread = DIVERGENCES[divergence](logits).sum()
-    return smoothed + alpha * spread, nll, spread
-
-
-def compare(logits, target, upstream=1.0, **options):
-    """Values and gradient of the fast loss, of any dtype, against those of the oracle in float64."""
-    tolerance, grad_tolerance = TOLERANCE[logits.dtype]
-    exact = logits.detach().double().requires_grad_()
-    expected = oracle(exact, target, **options)
-    (upstream * expected[0]).backward()
-    found = intra_distillation_loss(logits, target, **options)
-    (upstream * found.loss).backward()
-    for name, ours, theirs in zip(found._fields, found, expected, strict=True):
-        assert ours.shape == () and ours.dtype == torch.promote_types(logits.dtype, torch.float32), name
-        assert ours.item() == pytest.approx(theirs.item(), rel=tolerance, abs=tolerance), name
-    assert logits.grad.dtype == logits.dtype
-    size = max(exact.grad.abs().flatten().tolist(), default=0)
-    torch.testing.assert_close(logits.grad.double(), exact.grad, rtol=grad_tolerance, atol=grad_tolerance * size)
 
 
 @BOTH
@@ -97,7 +58,7 @@ def test_chunks_change_nothing(monkeypatch, divergence, numel):
     (whole, target), (chunked, _) = make(2, 7, 5), make(2, 7, 5)
     expected = intra_distillation_loss(whole, target, **options)
     expected.loss.backward()
-    monkeypatch.setattr(fairseq_intra.loss, "_CHUNK_NUMEL", numel)
+    monkeypatch.setitem(closed_form.CHUNK_NUMEL, "cpu", numel)
     found = intra_distillation_loss(chunked, target, **options)
     found.loss.backward()
     torch.testing.assert_close(found, expected)
@@ -122,7 +83,7 @@ class _Sizes(TorchDispatchMode):
 @BOTH
 def test_only_the_gradient_has_the_size_of_the_logits(monkeypatch, divergence, chunks):
     logits, target = make(2, 100, 50, torch.float32)
-    monkeypatch.setattr(fairseq_intra.loss, "_CHUNK_NUMEL", logits.numel() // chunks)
+    monkeypatch.setitem(closed_form.CHUNK_NUMEL, "cpu", logits.numel() // chunks)
     options = {"alpha": 5.0, "label_smoothing": 0.1, "divergence": divergence}
     with _Sizes() as sizes:
         torch.autograd.grad(intra_distillation_loss(logits, target, **options).loss, logits)
@@ -211,6 +172,42 @@ def test_loss_zeroed_in_place_gives_zero_gradients():
     loss *= 0
     loss.backward()
     assert logits.grad.shape == logits.shape and not logits.grad.any()
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_gradient_may_be_written_over_the_logits(divergence, dtype):
+    logits, target = make(3, 7, 11, dtype)
+    options = {"alpha": 5.0, "label_smoothing": 0.1, "divergence": divergence}
+    (expected,) = torch.autograd.grad(intra_distillation_loss(logits, target, **options).loss, logits)
+    copy = logits.clone()
+    loss = intra_distillation_loss(copy, target, overwrite_logits=True, **options).loss
+    (found,) = torch.autograd.grad(loss, copy, retain_graph=True)
+    assert torch.equal(found, expected) and found.data_ptr() == copy.data_ptr()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@BOTH
+def test_reference_is_the_oracle_in_float32(divergence):
+    logits, target = make(3, 7, 11, torch.float32)
+    compare(logits, target, implementation="reference", alpha=5.0, label_smoothing=0.1, divergence=divergence)
+
+
+@pytest.mark.parametrize(
+    "implementation,divergence,dtype,because",
+    [
+        ("triton", "x", torch.float32, "triton runs on a GPU, not on cpu"),
+        ("triton", "js", torch.float32, "triton has no kernel for JS"),
+        ("triton", "x", torch.float64, "triton computes in float32"),
+        ("fused", "x", torch.float32, "must be one of auto, torch, triton, reference, not 'fused'"),
+    ],
+)
+def test_refuses_what_cannot_compute_it_here(implementation, divergence, dtype, because):
+    logits, target = make(2, 3, 4, dtype)
+    options = {"alpha": 1.0, "label_smoothing": 0.1, "divergence": divergence}
+    with pytest.raises(ValueError, match=because):
+        intra_distillation_loss(logits, target, implementation=implementation, **options)
 
 
 def test_logits_are_left_as_they_were():

@@ -3,16 +3,15 @@ import tiny
 import torch
 from fairseq.distributed import ModuleProxyWrapper
 
-from fairseq_intra.passes import draws_at_all, draws_per_forward, run_passes
+from fairseq_intra.errors import UsageError
+from fairseq_intra.passes import choose_passes, draws_at_all, draws_per_forward, run_passes
 
-LIGHTWEIGHT = {"arch": "lightconv", "encoder_conv_type": "lightweight", "decoder_conv_type": "lightweight"}
-DYNAMIC = {"arch": "lightconv", "encoder_conv_type": "dynamic", "decoder_conv_type": "dynamic"}
 #: What makes a model draw once for a whole forward, and what looks like it.
 PER_FORWARD = {
     "encoder-layerdrop": {"encoder_layerdrop": 0.5, "encoder_layers": 4},
     "decoder-layerdrop": {"decoder_layerdrop": 0.5, "decoder_layers": 4},
     "quant-noise-pq": {"quant_noise_pq": 0.5, "quant_noise_pq_block_size": 4},
-    "lightconv-weight-dropout": {**LIGHTWEIGHT, "weight_dropout": 0.5},
+    "lightconv-weight-dropout": {**tiny.LIGHTCONV, "weight_dropout": 0.5},
 }
 PER_ROW = {
     "transformer": {"dropout": 0.5},
@@ -20,14 +19,14 @@ PER_ROW = {
     "activation-dropout": {"activation_dropout": 0.5},
     "lstm": {"arch": "lstm", "dropout": 0.5},
     "lstm-of-two-layers": {"arch": "lstm", "dropout": 0.5, "encoder_layers": 2, "decoder_layers": 2},
-    "dynamicconv-weight-dropout": {**DYNAMIC, "weight_dropout": 0.5},
+    "dynamicconv-weight-dropout": {**tiny.DYNAMICCONV, "weight_dropout": 0.5},
 }
 NEVER = {
     "transformer": {},
     "lstm": {"arch": "lstm"},
     "no-layerdrop": {"encoder_layerdrop": 0.0},
     "no-quant-noise": {"quant_noise_pq": 0.0},
-    "no-weight-dropout": {**LIGHTWEIGHT, "weight_dropout": 0.0},
+    "no-weight-dropout": {**tiny.LIGHTCONV, "weight_dropout": 0.0},
 }
 
 
@@ -36,10 +35,11 @@ def task():
     return tiny.translation_task()
 
 
-def outputs(model, net_input, passes):
+def outputs(model, net_input, num_passes, passes="auto", encoder_once=False):
     """The output of every pass, [K, B, T, V]."""
-    found = run_passes(model, net_input, passes)
-    assert sum(copies for _, copies in found) == passes
+    passes = choose_passes(model, passes, encoder_once)
+    found = run_passes(model, net_input, num_passes, passes, encoder_once)
+    assert sum(copies for _, copies in found) == num_passes
     return torch.cat([output[0].unflatten(0, (-1, copies)).transpose(0, 1) for output, copies in found])
 
 
@@ -49,7 +49,7 @@ def test_model_that_draws_once_a_forward_runs_once_a_pass(task, settings):
     assert draws_per_forward(model) and draws_at_all(model)
     net_input = tiny.sample(task)["net_input"]
     with tiny.seeded(3):
-        found = run_passes(model, net_input, 4)
+        found = run_passes(model, net_input, 4, choose_passes(model, "auto"))
     assert [copies for _, copies in found] == [1] * 4
     assert [list(call) for call in model.calls] == [list(net_input)] * 4
     assert all(call[name] is net_input[name] for call in model.calls for name in net_input)
@@ -128,3 +128,147 @@ def test_wrapped_model_is_called_through_its_wrapper(task, settings):
     assert len(model.calls) == (1 if "dropout" in settings else 3)
     with pytest.raises(AssertionError, match="called by itself"):
         model.module.decoder(tiny.sample(task)["net_input"]["prev_output_tokens"])
+
+
+def gradients(model, net_input, passes, num_passes=3, seed=3):
+    """Of a function of all passes' outputs."""
+    model.zero_grad()
+    with tiny.seeded(seed):
+        found = outputs(model, net_input, num_passes, passes)
+    weight = torch.linspace(-1, 1, found.numel()).view_as(found)
+    (found.tanh() * weight).sum().backward()
+    return tiny.gradients(model)
+
+
+RECOMPUTABLE = {name: setting for name, setting in PER_FORWARD.items() if "quant" not in name} | PER_ROW
+
+
+@pytest.mark.parametrize("settings", RECOMPUTABLE.values(), ids=RECOMPUTABLE)
+def test_recompute_is_sequential_bit_for_bit(task, settings):
+    model = tiny.model(task, **settings)
+    net_input = tiny.sample(task)["net_input"]
+    expected = gradients(model, net_input, "sequential")
+    found = gradients(model, net_input, "recompute")
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    other = gradients(model, net_input, "sequential", seed=4)
+    assert not all(torch.equal(other[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("settings", [{}, {"share_all_embeddings": True}, {"checkpoint_activations": True}], ids=str)
+def test_recompute_with_shared_weights_and_fairseqs_own_checkpoints(task, settings):
+    model = tiny.model(task, dropout=0.5, **settings)
+    net_input = tiny.sample(task)["net_input"]
+    expected = gradients(model, net_input, "sequential")
+    found = gradients(model, net_input, "recompute")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_recompute_leaves_the_random_state_where_sequential_does(task):
+    model = tiny.model(task, dropout=0.5)
+    after = []
+    for passes in ("sequential", "recompute"):
+        with tiny.seeded(3):
+            outputs(model, tiny.sample(task)["net_input"], 3, passes).sum().backward()
+            after.append(torch.rand(3))
+    assert torch.equal(*after)
+
+
+def test_recompute_keeps_no_activations_and_runs_each_pass_twice(task):
+    model = tiny.Recording(tiny.model(task, dropout=0.5))
+    runs, kept = [], []
+    model.module.encoder.layers[0].register_forward_hook(lambda *_: runs.append(torch.is_grad_enabled()))
+    # In a recomputation the parts are called below the wrapper, as they have to be.
+    for part in (model.module.encoder, model.module.decoder):
+        part._forward_pre_hooks.clear()
+    net_input = tiny.sample(task)["net_input"]
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
+        found = outputs(model, net_input, 3, "recompute")
+    assert len(runs) == len(model.calls) == 3
+    rows = found.shape[1] * found.shape[2]
+    assert not [numel for numel in kept if numel > 3 * rows * found.shape[3]]
+    found.sum().backward()
+    assert len(runs) == 6 and len(model.calls) == 3, "the wrapper is not called a second time"
+
+
+@pytest.mark.parametrize("arch", ["transformer", "lstm"])
+def test_without_dropout_every_way_gives_the_same(task, arch):
+    model, net_input = tiny.model(task, arch), tiny.sample(task)["net_input"]
+    expected = gradients(model, net_input, "batched")
+    for passes in ("sequential", "recompute"):
+        torch.testing.assert_close(gradients(model, net_input, passes), expected, rtol=1e-4, atol=1e-5)
+
+
+class TestEncoderOnce:
+    @pytest.mark.parametrize("settings", [{}, {"arch": "lstm"}, tiny.DYNAMICCONV], ids=str)
+    def test_encoder_runs_over_the_sentences_themselves(self, task, settings):
+        model, net_input = tiny.model(task, **settings), tiny.sample(task)["net_input"]
+        seen = []
+        model.encoder.register_forward_pre_hook(
+            lambda _, args, kwargs: seen.append((args[0] if args else kwargs["src_tokens"]).shape), with_kwargs=True
+        )
+        passes = outputs(model, net_input, 3, encoder_once=True)
+        assert seen == [net_input["src_tokens"].shape]
+        expected = model(**net_input)[0]
+        for logits in passes:
+            torch.testing.assert_close(logits, expected)
+
+    def test_all_passes_share_what_the_encoder_dropped(self, task):
+        model = tiny.model(task, dropout=0.5)
+        model.decoder.apply(lambda module: setattr(module, "p", 0.0) if hasattr(module, "p") else None)
+        with tiny.seeded(3):
+            passes = outputs(model, tiny.sample(task)["net_input"], 3, encoder_once=True)
+            other = outputs(model, tiny.sample(task)["net_input"], 3, encoder_once=True)
+        torch.testing.assert_close(passes[0], passes[1])
+        assert not torch.allclose(passes[0], other[0])
+
+    def test_decoder_passes_differ(self, task):
+        model = tiny.model(task, dropout=0.5)
+        with tiny.seeded(3):
+            passes = outputs(model, tiny.sample(task)["net_input"], 3, encoder_once=True)
+        assert not torch.allclose(passes[0], passes[1])
+
+    def test_encoder_may_draw_once_a_forward(self, task):
+        assert choose_passes(tiny.model(task, encoder_layerdrop=0.5), "auto", encoder_once=True) == "batched"
+
+    def test_leaves_the_model_as_it_was(self, task):
+        model, net_input = tiny.model(task), tiny.sample(task)["net_input"]
+        outputs(model, net_input, 3, encoder_once=True)
+        assert len(model(**net_input)[0]) == len(tiny.SENTENCES)
+
+
+@pytest.mark.parametrize(
+    "settings,passes,encoder_once,message",
+    [
+        ({"decoder_layerdrop": 0.5}, "batched", False, "--passes batched would drop the same in all passes"),
+        ({"decoder_layerdrop": 0.5}, "auto", True, "--encoder-once would drop the same in all passes"),
+        ({}, "sequential", True, "--encoder-once works with --passes batched, not sequential"),
+        ({}, "recompute", True, "--encoder-once works with --passes batched, not recompute"),
+        (PER_FORWARD["quant-noise-pq"], "recompute", False, "--passes recompute cannot repeat a pass with quant"),
+    ],
+)
+def test_refuses_ways_that_are_not_the_method(task, settings, passes, encoder_once, message):
+    with pytest.raises(UsageError, match=message):
+        choose_passes(tiny.model(task, **settings), passes, encoder_once)
+
+
+def test_encoder_once_needs_an_encoder(task):
+    model = tiny.model(task)
+    del model.encoder
+    with pytest.raises(UsageError, match="--encoder-once needs a model with an encoder"):
+        choose_passes(model, "auto", encoder_once=True)
+
+
+@pytest.mark.parametrize("settings", PER_FORWARD.values(), ids=PER_FORWARD)
+def test_auto_is_sequential_where_a_forward_draws_once(task, settings):
+    assert choose_passes(tiny.model(task, **settings), "auto") == "sequential"
+
+
+def test_what_is_asked_for_is_done_where_it_can_be(task):
+    model = tiny.model(task, dropout=0.5)
+    assert choose_passes(model, "auto") == "batched"
+    assert [choose_passes(model, way) for way in ("batched", "sequential", "recompute")] == [
+        "batched",
+        "sequential",
+        "recompute",
+    ]

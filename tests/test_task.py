@@ -72,7 +72,10 @@ def refused(make, *arguments, **more):
 
 
 def settings(criterion):
-    names = ("num_iter", "alpha", "divergence", "eps", "sentence_avg", "report_accuracy", "ignore_prefix_size")
+    names = (
+        *("num_iter", "alpha", "divergence", "passes", "id_loss", "encoder_once"),
+        *("eps", "sentence_avg", "report_accuracy", "ignore_prefix_size"),
+    )
     return {name: getattr(criterion, name) for name in names}
 
 
@@ -83,18 +86,24 @@ class TestFlags:
         assert type(task) is TranslationIntraDistillationTask
         assert type(criterion) is IntraDistillationCriterion
         plain = {"eps": 0.0, "sentence_avg": False, "report_accuracy": False, "ignore_prefix_size": 0}
-        assert settings(criterion) == {"num_iter": 3, "alpha": 5.0, "divergence": "x", **plain}
+        assert settings(criterion) == {"num_iter": 3, "alpha": 5.0, "divergence": "x", **self.DEFAULT, **plain}
         assert [task.alpha_at(x) for x in (0, 10, 10**6)] == [5.0] * 3
 
+    DEFAULT = {"passes": "auto", "id_loss": "auto", "encoder_once": False}
     METHOD = ["--num-iter", 2, "--alpha", 0.75, "--div", "JS"]
+    HOW = ["--passes", "recompute", "--id-loss", "torch", "--encoder-once"]
     PARENTS = ["--label-smoothing", 0.15, "--sentence-avg", "--report-accuracy", "--ignore-prefix-size", 4]
 
     @pytest.mark.parametrize("task,way", [(TASK, PLAIN), (TASK, INTRA), ("translation", INTRA)])
     def test_reach_the_criterion(self, command, task, way):
-        made, criterion = command(way, *self.METHOD, *self.PARENTS, task=task)
+        made, criterion = command(way, *self.METHOD, *self.HOW, *self.PARENTS, task=task)
+        ways = {"passes": "recompute", "id_loss": "torch", "encoder_once": True}
         plain = {"eps": 0.15, "sentence_avg": True, "report_accuracy": True, "ignore_prefix_size": 4}
-        assert settings(criterion) == {"num_iter": 2, "alpha": 0.75, "divergence": "js", **plain}
+        assert settings(criterion) == {"num_iter": 2, "alpha": 0.75, "divergence": "js", **ways, **plain}
         assert (type(made) is TranslationIntraDistillationTask) == (task == TASK)
+
+    def test_reaches_the_task(self, command):
+        assert command(INTRA, "--split-batch", 4)[0].cfg.split_batch == 4
 
     @WAYS
     def test_reach_the_schedule(self, command, way):
@@ -110,8 +119,9 @@ class TestFlags:
             (["--num-iter", 0], "--num-iter"),
             (["--adaptive-alpha", 1, "--temperature-p", 10], "--temperature-p"),
             (["--adaptive-alpha", 1], "--max-update or --max-updates-train"),
+            (["--split-batch", 0], "--split-batch must be at least 1, not 0"),
         ],
-        ids=["num-iter", "temperature-p", "max-update"],
+        ids=["num-iter", "temperature-p", "max-update", "split-batch"],
     )
     def test_refused_by_name(self, command, flags, message):
         assert message in refused(command, PLAIN, *flags)
@@ -197,7 +207,7 @@ class TestConfigurationFile:
             {"num_iter": 4, "alpha": 3, "div": "JS", "label_smoothing": 0.1},
         )
         plain = {"eps": 0.1, "sentence_avg": False, "report_accuracy": False, "ignore_prefix_size": 0}
-        assert settings(criterion) == {"num_iter": 4, "alpha": 3.0, "divergence": "js", **plain}
+        assert settings(criterion) == {"num_iter": 4, "alpha": 3.0, "divergence": "js", **TestFlags.DEFAULT, **plain}
         assert [task.alpha_at(x) for x in (0, 100, 200, 900)] == pytest.approx([0, 1, 3, 3])
 
     def test_plain_criterion_takes_the_tasks_values(self, configuration):

@@ -24,6 +24,9 @@ _LIGHTCONV = {
     for side in ("encoder", "decoder")
     for name, value in {"conv_dim": 8, "kernel_size_list": [3], "glu": True}.items()
 } | {"weight_softmax": True, "attention_dropout": 0.0, "relu_dropout": 0.0, "input_dropout": 0.0}
+#: Settings of models other than the transformer.
+LIGHTCONV = {"arch": "lightconv", "encoder_conv_type": "lightweight", "decoder_conv_type": "lightweight"}
+DYNAMICCONV = {"arch": "lightconv", "encoder_conv_type": "dynamic", "decoder_conv_type": "dynamic"}
 
 
 def dictionary(words=12):

@@ -1,0 +1,105 @@
+"""What the benchmarks share: interleaved timing, ratios within one run, the machine, tables."""
+
+import argparse
+import datetime
+import json
+import platform
+import statistics
+import sys
+import time
+from importlib import metadata
+
+import torch
+
+
+def arguments(description):
+    """A parser with the flags of every benchmark."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="timed rounds, after one to warm up")
+    parser.add_argument("--json", metavar="FILE", help="write figures and machine here")
+    return parser
+
+
+def parsed(parser):
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    return args
+
+
+def interleaved(runs, rounds, device):
+    """Seconds of every round, by name: one of each in turn, so that a slow spell of the machine hits all alike."""
+    seconds = {name: [] for name in runs}
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            elapsed = _timed(run, device)
+            if number:
+                seconds[name].append(elapsed)
+        print(f"round {number} of {rounds}", file=sys.stderr)
+    return seconds
+
+
+def ratio(seconds, to):
+    """Of two lists of seconds, round by round: median, 20th and 80th percentile."""
+    ratios = sorted(a / b for a, b in zip(seconds, to, strict=True))
+    fifths = statistics.quantiles(ratios, n=5) if len(ratios) > 1 else ratios * 4
+    return {"median": statistics.median(ratios), "p20": fifths[0], "p80": fifths[-1]}
+
+
+def machine(args):
+    """Where and with what the figures were made, and the command."""
+    device = torch.cuda.get_device_name() if args.device == "cuda" else f"{args.threads} CPU threads ({_processor()})"
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "date": datetime.date.today().isoformat(),
+        "device": device,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in ("torch", "triton") if _installed(name)},
+    }
+
+
+def show(title, columns, rows, args, **figures):
+    """Prints a Markdown table of rows of cells, and writes `figures` where --json says."""
+    made = machine(args)
+    print(f"**{title}**\n")
+    print(", ".join(f"{name} {value}" if name != "command" else f"`{value}`" for name, value in made.items()) + "\n")
+    print("| " + " | ".join(columns) + " |\n|" + "---|" + "---:|" * (len(columns) - 1))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print()
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump({"title": title, "machine": made, **figures}, file, indent=1)
+            file.write("\n")
+
+
+def cell(found):
+    return f"{found['median']:.2f} ({found['p20']:.2f} to {found['p80']:.2f})"
+
+
+def _timed(run, device):
+    if device == "cpu":
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    run()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) / 1000
+
+
+def _installed(name):
+    try:
+        return metadata.version(name) is not None
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def _processor():
+    with open("/proc/cpuinfo") as file:
+        names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,26 @@
+"""How long a training step takes, in each way, against a step of plain training.
+
+python benchmarks/step.py [--size cpu|iwslt|wmt] [--fp16]
+"""
+
+from measure import arguments, cell, interleaved, parsed, ratio, show
+from workload import METHODS, SIZES, K, Workload
+
+
+def main():
+    parser = arguments(__doc__.split("\n")[0])
+    parser.add_argument("--size", default="cpu", choices=SIZES, help="model and mini-batch (default: %(default)s)")
+    parser.add_argument("--fp16", action="store_true", help="half-precision weights")
+    args = parsed(parser)
+    workload = Workload(args.size, args.device, args.fp16)
+    runs = {method: lambda method=method: workload.step(method) for method in METHODS}
+    seconds = interleaved(runs, args.rounds, args.device)
+    found = {method: ratio(seconds[method], seconds["plain"]) for method in METHODS}
+    title = f"A training step, K = {K}: size {args.size}{', fp16' if args.fp16 else ''}, "
+    title += f"{workload.pads():.0%} of the target's positions padding"
+    columns = ["method", "time against plain, median (20th to 80th percentile)"]
+    show(title, columns, [[name, cell(found[name])] for name in METHODS], args, ratios=found, seconds=seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What the same wall time buys: plain training and each way of intra-distillation on the quickstart's data.
+
+python benchmarks/time_to_quality.py --data DIR --out DIR [--minutes M] [--seeds N]
+
+Trains with scripts/train.sh (preset tiny) for M minutes each, three seeds, on an otherwise idle machine, and
+reports validation nll over time and the BLEU of the best checkpoint, as a table on stdout and a picture in
+OUT/time_to_quality.svg (needs matplotlib). Repeated, finished runs are skipped.
+"""
+
+import datetime
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from measure import arguments, parsed, show
+
+METHODS = {
+    "plain": ["--method", "plain"],
+    "batched": ["--method", "intra", "--passes", "batched"],
+    "sequential": ["--method", "intra", "--passes", "sequential"],
+    "recompute": ["--method", "intra", "--passes", "recompute"],
+    "encoder-once": ["--method", "intra", "--encoder-once"],
+}
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+
+
+def main():
+    parser = arguments(__doc__.split("\n")[0])
+    parser.add_argument("--data", required=True, help="a folder that prepare-l10n.sh or prepare-parallel.sh made")
+    parser.add_argument("--out", required=True, type=Path, help="where the runs go")
+    parser.add_argument("--minutes", type=float, default=5, help="of training, each run (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default: %(default)s)")
+    args = parsed(parser)
+    runs = {}
+    # Seeds in the outer loop: a slow spell of the machine hits all methods.
+    for seed in range(1, args.seeds + 1):
+        for method in METHODS:
+            runs.setdefault(method, []).append(run(args, method, seed))
+    columns = ["method", "updates", "best validation nll", "BLEU, mean and standard deviation"]
+    title = f"{args.minutes:g} minutes of training each, {args.seeds} seeds"
+    show(title, columns, [[method, *cells(found)] for method, found in runs.items()], args, runs=runs)
+    plot(runs, args.out / "time_to_quality.svg")
+
+
+def run(args, method, seed):
+    """{"updates", "curve": [[seconds, validation nll]], "bleu"} of one run."""
+    folder = args.out / f"{method}.{args.minutes:g}min.seed{seed}"
+    result = folder / "checkpoints" / "checkpoint_best.test.json"
+    data = ["--data", args.data]
+    environment = os.environ | {"FAIRSEQ_INTRA_PYTHON": sys.executable}
+    if not result.exists():
+        train = [SCRIPTS / "train.sh", *data, "--preset", "tiny", "--updates", 10**6, "--seed", seed, "--out", folder]
+        limits = ["--stop-time-hours", args.minutes / 60, "--validate-interval-updates", 50]
+        limits += ["--save-interval-updates", 50]
+        evaluate = [SCRIPTS / "evaluate.sh", *data, "--checkpoint", folder / "checkpoints" / "checkpoint_best.pt"]
+        for command in ([*train, *METHODS[method], *limits], evaluate):
+            subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr, env=environment)
+    log = (folder / "train.log").read_text()
+    updates = [int(number) for number in re.findall(r"num_updates=(\d+)", log)]
+    return {"updates": updates[-1], "curve": curve(log), "bleu": json.loads(result.read_text())["bleu"]["score"]}
+
+
+def curve(log):
+    """[[seconds since the first epoch began, validation nll in bits]] of a train.log."""
+    begin = re.search(r"^(\S+ \S+) \|.*begin training epoch", log, re.MULTILINE).group(1)
+    found = re.findall(r"^(\S+ \S+) \| INFO \| valid \|.* nll_loss ([\d.]+)", log, re.MULTILINE)
+    return [[(_time(moment) - _time(begin)).total_seconds(), float(nll)] for moment, nll in found]
+
+
+def cells(runs):
+    best = statistics.mean(min(nll for _, nll in run["curve"]) for run in runs)
+    scores = [run["bleu"] for run in runs]
+    spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+    updates = statistics.mean(run["updates"] for run in runs)
+    return [f"{updates:.0f}", f"{best:.3f}", f"{statistics.mean(scores):.2f}{spread}"]
+
+
+def plot(runs, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    for number, (method, found) in enumerate(runs.items()):
+        for seed, run in enumerate(found):
+            minutes, nll = zip(*((seconds / 60, nll) for seconds, nll in run["curve"]), strict=True)
+            plt.plot(minutes, nll, color=f"C{number}", label=None if seed else method, linewidth=1)
+    plt.xlabel("minutes of training")
+    plt.ylabel("validation nll (bits a token)")
+    plt.legend()
+    plt.tight_layout()
+    plt.savefig(path)
+
+
+def _time(moment):
+    return datetime.datetime.fromisoformat(moment)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""A model, a mini-batch and one training step of it in each way that the benchmarks compare."""
+
+from argparse import Namespace
+
+import torch
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+from fairseq.data import Dictionary, data_utils
+from fairseq.models import ARCH_CONFIG_REGISTRY
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from textbook import textbook_loss
+
+from fairseq_intra.criterion import IntraDistillationCriterion
+
+#: Architecture, its settings, vocabulary, --max-tokens and a source sentence's length.
+SIZES = {
+    "cpu": (
+        "transformer",
+        {
+            **{f"{side}_layers": 3 for side in ("encoder", "decoder")},
+            **{f"{side}_embed_dim": 256 for side in ("encoder", "decoder")},
+            **{f"{side}_ffn_embed_dim": 1024 for side in ("encoder", "decoder")},
+            **{f"{side}_attention_heads": 4 for side in ("encoder", "decoder")},
+        },
+        8000,
+        2048,
+        24,
+    ),
+    "iwslt": ("transformer_iwslt_de_en", {}, 12000, 4096, 24),
+    "wmt": ("transformer_vaswani_wmt_en_de_big", {}, 32000, 4096, 28),
+}
+METHODS = ("plain", "textbook", "batched", "sequential", "recompute", "encoder-once", "split in two")
+K, ALPHA, LABEL_SMOOTHING = 3, 5.0, 0.1
+
+
+class Textbook(LabelSmoothedCrossEntropyCriterion):
+    """K forwards, their logits whole, and the loss of the formulas."""
+
+    def forward(self, model, sample, reduce=True):
+        target = sample["target"].flatten()
+        keep = target.ne(self.padding_idx)
+        logits = [model(**sample["net_input"])[0].flatten(0, 1)[keep] for _ in range(K)]
+        return textbook_loss(logits, target[keep], ALPHA, self.eps), sample["ntokens"], {}
+
+
+class Workload:
+    """Adam steps of one model on one mini-batch.
+
+    Args:
+        size: one of SIZES.
+        device: "cpu" or "cuda".
+        fp16: half-precision weights and a constant loss scale, as fairseq's --fp16.
+    """
+
+    def __init__(self, size, device, fp16=False):
+        arch, settings, vocab, max_tokens, length = SIZES[size]
+        dictionary = Dictionary()
+        for number in range(vocab - len(dictionary)):
+            dictionary.add_symbol(f"word{number}")
+        self.task = TranslationTask(TranslationConfig(), dictionary, dictionary)
+        args = Namespace(
+            arch=arch,
+            dropout=0.3,
+            attention_dropout=0.1,
+            share_all_embeddings=True,
+            max_source_positions=256,
+            max_target_positions=256,
+            **settings,
+        )
+        ARCH_CONFIG_REGISTRY[arch](args)
+        torch.manual_seed(1)
+        self.model = self.task.build_model(args).train().to(device)
+        if fp16:
+            self.model.half()
+        self.scale = 128.0 if fp16 else 1.0
+        self.sample = _to(device, _mini_batch(dictionary, max_tokens, length))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-6)
+        self._criteria = {}
+
+    def pads(self):
+        """The share of the target's positions that is padding."""
+        return 1 - self.sample["ntokens"] / self.sample["target"].numel()
+
+    def step(self, method):
+        self.optimizer.zero_grad()
+        for part in self._parts(method):
+            loss, _, _ = self._criterion(method)(self.model, part)
+            (loss * self.scale).backward()
+        self.optimizer.step()
+
+    def _parts(self, method):
+        if method != "split in two":
+            return [self.sample]
+        from fairseq_intra.split_batch import split_batch
+
+        return split_batch(self.sample, 2, self.task.target_dictionary.pad())
+
+    def _criterion(self, method):
+        if method not in self._criteria:
+            self._criteria[method] = self._made(method)
+        return self._criteria[method]
+
+    def _made(self, method):
+        plain = (self.task, False, LABEL_SMOOTHING)
+        if method == "plain":
+            return LabelSmoothedCrossEntropyCriterion(*plain)
+        if method == "textbook":
+            return Textbook(*plain)
+        passes = {"encoder-once": "batched", "split in two": "batched"}.get(method, method)
+        return IntraDistillationCriterion(
+            *plain, num_iter=K, alpha=ALPHA, passes=passes, encoder_once=method == "encoder-once"
+        )
+
+
+def _mini_batch(dictionary, max_tokens, length):
+    """Sentences of one length in the source, as fairseq's batches nearly are, and of about that in the target."""
+    generator = torch.Generator().manual_seed(0)
+    spread = (length * torch.exp(0.12 * torch.randn(10000, generator=generator))).round().int().clamp(1)
+    widest, count = int(spread[: max_tokens // length].max()), max_tokens // length
+    while count * (max(widest, length) + 1) > max_tokens:
+        count -= 1
+        widest = int(spread[:count].max())
+    targets = [_sentence(dictionary, int(size), generator) for size in spread[:count]]
+    sources = [_sentence(dictionary, length, generator) for _ in range(count)]
+    pad, end = dictionary.pad(), dictionary.eos()
+    return {
+        "id": torch.arange(count),
+        "nsentences": count,
+        "ntokens": sum(map(len, targets)),
+        "net_input": {
+            "src_tokens": data_utils.collate_tokens(sources, pad, left_pad=True),
+            "src_lengths": torch.tensor([len(source) for source in sources]),
+            "prev_output_tokens": data_utils.collate_tokens(targets, pad, end, move_eos_to_beginning=True),
+        },
+        "target": data_utils.collate_tokens(targets, pad),
+    }
+
+
+def _sentence(dictionary, length, generator):
+    words = torch.randint(dictionary.nspecial, len(dictionary), (length,), generator=generator)
+    return torch.cat([words, torch.tensor([dictionary.eos()])])
+
+
+def _to(device, value):
+    if isinstance(value, dict):
+        return {name: _to(device, item) for name, item in value.items()}
+    return value.to(device) if torch.is_tensor(value) else value

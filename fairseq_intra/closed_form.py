@@ -1,0 +1,129 @@
+"""The intra-distillation loss of rows of logits and its gradient in closed form, in plain torch.
+
+For each of N positions, z_k the logits of pass k of K, t the target and eps the label smoothing::
+
+    loss = (1/K) sum_k CE_k  +  alpha * D(p_1 ... p_K)
+
+CE_k is fairseq's label-smoothed cross-entropy (fairseq/criterions/label_smoothed_cross_entropy.py), in which
+every wrong word gets e = eps / (V - 1)::
+
+    CE_k = lse_k - (1 - eps - e) z_k[t] - e sum_v z_k[v]                  dCE_k/dz_k = p_k - (1 - eps - e) 1_t - e
+
+For D = X the definition collapses, because sum_k (p_k - m) = 0, to a form without a logarithm or a division.
+With d_k = z_k - mean_j z_j and E_k = sum_v p_k d_k::
+
+    X = (1/K) sum_k E_k                                                   dX/dz_k = (1/K) [p_k (d_k - E_k) + p_k - m]
+
+For D = JS, with d_k = log p_k - log m and E_k = sum_v p_k d_k = KL(p_k || m)::
+
+    JS = (1/K) sum_k E_k                                                  dJS/dz_k = (1/K) p_k (d_k - E_k)
+
+So a gradient can be made again from the logits and, of every row, lse_k (as maximum and rest) and E_k.
+`closed_form_triton` has the same functions as kernels for a GPU.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+#: Numbers that a temporary may hold: small enough for a CPU's caches, large enough for a GPU to be busy.
+CHUNK_NUMEL = {"cpu": 1 << 20, "cuda": 1 << 24}
+
+
+class Options(NamedTuple):
+    """What the loss depends on beside logits and target."""
+
+    alpha: float
+    label_smoothing: float
+    divergence: str
+
+    def target_weights(self, vocab):
+        """What the target counts, and what every word counts beside it (fairseq's eps_i)."""
+        on_others = self.label_smoothing / (vocab - 1) if vocab > 1 else 0.0
+        return 1.0 - self.label_smoothing - on_others, on_others
+
+
+class Statistics(NamedTuple):
+    """Of every row of logits, [K, N, 1] each, float32 (float64 for float64 logits)."""
+
+    maximum: torch.Tensor  #: relative to which the rest is computed: V times the lse would cancel against the sum
+    log_norm: torch.Tensor  #: lse - maximum
+    expectation: torch.Tensor  #: E
+    smoothed: torch.Tensor  #: label-smoothed cross-entropy, nats
+    nll: torch.Tensor  #: cross-entropy without label smoothing, nats
+
+    @classmethod
+    def empty(cls, logits_like, num_passes, num_positions):
+        dtype = torch.promote_types(logits_like.dtype, torch.float32)
+        return cls(*logits_like.new_empty(len(cls._fields), num_passes, num_positions, 1, dtype=dtype).unbind())
+
+    def of(self, chunk):
+        """Those of some positions; a view."""
+        return Statistics(*(column[:, chunk] for column in self))
+
+
+def forward(logits, target, options, statistics):
+    """Fills in the statistics of logits [K, n, V]; returns what `gradient` is made from."""
+    on_target, on_others = options.target_weights(logits.size(-1))
+    z = logits.to(statistics.maximum.dtype)
+    statistics.maximum.copy_(z.amax(-1, keepdim=True))
+    shifted = z - statistics.maximum
+    statistics.log_norm.copy_(shifted.logsumexp(-1, keepdim=True))
+    z_target = shifted.gather(-1, _index(target, len(z)))
+    torch.sub(statistics.log_norm, z_target, out=statistics.nll)
+    z_sum = shifted.sum(-1, keepdim=True)
+    statistics.smoothed.copy_(statistics.log_norm - on_target * z_target - on_others * z_sum)
+    probs, deviation = _probs_and_deviation(z, shifted, statistics, options)
+    statistics.expectation.copy_((probs * deviation).sum(-1, keepdim=True))
+    return probs, deviation
+
+
+def again(logits, statistics, options):
+    """What `forward` returned, from its logits and statistics."""
+    z = logits.to(statistics.maximum.dtype)
+    return _probs_and_deviation(z, z - statistics.maximum, statistics, options)
+
+
+def gradient(rows, target, options, statistics, scale, out):
+    """Writes `scale` times the gradient of the sum of the losses to `out` [K, n, V]; uses up `rows`.
+
+    Rounded to the dtype of `out` only after scaling.
+    """
+    probs, deviation = rows
+    num_passes, _, vocab = probs.shape
+    on_target, on_others = options.target_weights(vocab)
+    weight = deviation.sub_(statistics.expectation).mul_(options.alpha)
+    if options.divergence == "x":
+        weight += 1 + options.alpha
+        found = weight.mul_(probs).sub_(probs.mean(0).mul_(options.alpha))
+    else:
+        found = weight.add_(1).mul_(probs)
+    found -= on_others
+    index = _index(target, num_passes)
+    found.scatter_add_(-1, index, found.new_full((), -on_target).expand(index.shape))
+    torch.mul(found, scale / num_passes, out=out)
+
+
+def _index(target, num_passes):
+    return target.expand(num_passes, -1).unsqueeze(-1)
+
+
+def _probs_and_deviation(z, shifted, statistics, options):
+    log_probs = shifted.sub_(statistics.log_norm)
+    deviation = _DEVIATIONS[options.divergence](z, log_probs)
+    return log_probs.exp_(), deviation
+
+
+def _x_deviation(z, _log_probs):
+    # From the first pass rather than from zero: where all passes agree this is exactly nothing, while a mean
+    # of equal numbers of size 1e4 need not be equal to them.
+    difference = z - z[0]
+    return difference.sub_(difference.mean(0))
+
+
+def _js_deviation(_z, log_probs):
+    return log_probs - (log_probs.logsumexp(0) - math.log(log_probs.size(0)))
+
+
+_DEVIATIONS = {"x": _x_deviation, "js": _js_deviation}

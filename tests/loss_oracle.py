@@ -1,0 +1,84 @@
+"""What the fast losses are compared with: fairseq's cross-entropy and the definitions, in float64."""
+
+import pytest
+import torch
+from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
+
+from fairseq_intra.divergence import DIVERGENCES
+from fairseq_intra.loss import intra_distillation_loss, intra_distillation_loss_on_features
+
+#: Of values, and of gradients relative to the largest: what rounding logits or gradient to the dtype may cost.
+TOLERANCE = {
+    torch.float64: (1e-12, 1e-12),
+    torch.float32: (2e-5, 2e-5),
+    torch.float16: (2e-5, 2e-3),
+    torch.bfloat16: (2e-5, 2e-2),
+}
+
+
+def make(passes, positions, vocab, dtype=torch.float64, scale=2.0, seed=0, device="cpu"):
+    """Logits that want a gradient, and targets."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(passes, positions, vocab, generator=generator, dtype=torch.float64)
+    target = torch.randint(vocab, (positions,), generator=generator)
+    return logits.clamp(-6e4, 6e4).to(device, dtype).requires_grad_(), target.to(device)
+
+
+def make_features(passes, positions, vocab, width, dtype=torch.float64, bias=True, seed=0, device="cpu"):
+    """Features, weight, bias (or None) that want a gradient, and targets."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(passes, positions, width), (vocab, width), (vocab,)][: 3 if bias else 2]
+    tensors = [torch.randn(shape, generator=generator, dtype=torch.float64).to(device, dtype) for shape in shapes]
+    target = torch.randint(vocab, (positions,), generator=generator)
+    return *(x.requires_grad_() for x in tensors), *([] if bias else [None]), target.to(device)
+
+
+def oracle(logits, target, *, alpha, label_smoothing, divergence="x"):
+    """(loss, nll, divergence), from fairseq's cross-entropy and the definitions."""
+    sums = [label_smoothed_nll_loss(z.log_softmax(-1), target, label_smoothing) for z in logits]
+    smoothed, nll = (sum(column) / len(logits) for column in zip(*sums, strict=True))
+    spread = DIVERGENCES[divergence](logits).sum()
+    return smoothed + alpha * spread, nll, spread
+
+
+def compare(logits, target, upstream=1.0, implementation="auto", **options):
+    """Values and gradient of the fast loss, of any dtype, against those of the oracle in float64."""
+    exact = logits.detach().double().requires_grad_()
+    expected = oracle(exact, target, **options)
+    (upstream * expected[0]).backward()
+    found = intra_distillation_loss(logits, target, implementation=implementation, **options)
+    (upstream * found.loss).backward()
+    _assert_values(found, expected, logits.dtype)
+    _assert_gradient(logits, exact)
+
+
+def compare_features(features, weight, bias, target, upstream=1.0, implementation="auto", **options):
+    """As `compare`, of the loss on features against the oracle on their logits, rounded to their dtype."""
+    exact = [None if x is None else x.detach().double().requires_grad_() for x in (features, weight, bias)]
+    logits = torch.nn.functional.linear(*exact)
+    logits = logits + (logits.detach().to(features.dtype).double() - logits.detach())
+    expected = oracle(logits, target, **options)
+    (upstream * expected[0]).backward()
+    found = intra_distillation_loss_on_features(
+        features, weight, bias, target, implementation=implementation, **options
+    )
+    (upstream * found.loss).backward()
+    # Each dtype rounds a product of matrices in its own order, by a few of its units.
+    _assert_values(found, expected, features.dtype, slack=1 if features.dtype.itemsize > 2 else 1e3)
+    for ours, theirs in zip((features, weight, bias), exact, strict=True):
+        if ours is not None:
+            _assert_gradient(ours, theirs, slack=10)
+
+
+def _assert_values(found, expected, dtype, slack=1):
+    tolerance = slack * TOLERANCE[dtype][0]
+    for name, ours, theirs in zip(found._fields, found, expected, strict=True):
+        assert ours.shape == () and ours.dtype == torch.promote_types(dtype, torch.float32), name
+        assert ours.item() == pytest.approx(theirs.item(), rel=tolerance, abs=tolerance), name
+
+
+def _assert_gradient(ours, theirs, slack=1):
+    tolerance = slack * TOLERANCE[ours.dtype][1]
+    assert ours.grad.dtype == ours.dtype
+    size = max(theirs.grad.abs().flatten().tolist(), default=0)
+    torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=tolerance, atol=tolerance * size)
