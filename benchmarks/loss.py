@@ -55,8 +55,7 @@ def on_logits_runs(args, passes, positions, vocab):
         torch.autograd.grad(loss, of)
 
     def overwritten():
-        # A copy stands for the logits that a model makes anew every time; the next line's time is not the loss's,
-        # and a plain loss would need them anew as well, so it is left out by reusing one buffer.
+        # From the second round on the buffer holds a gradient, which takes as long.
         gradient(intra_distillation_loss(buffer, target, overwrite_logits=True, **OPTIONS).loss, buffer)
 
     buffer = logits.detach().clone().requires_grad_()

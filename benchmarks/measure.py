@@ -43,7 +43,7 @@ def interleaved(runs, rounds, device):
 def ratio(seconds, to):
     """Of two lists of seconds, round by round: median, 20th and 80th percentile."""
     ratios = sorted(a / b for a, b in zip(seconds, to, strict=True))
-    fifths = statistics.quantiles(ratios, n=5) if len(ratios) > 1 else ratios * 4
+    fifths = statistics.quantiles(ratios, n=5, method="inclusive") if len(ratios) > 1 else ratios * 4
     return {"median": statistics.median(ratios), "p20": fifths[0], "p80": fifths[-1]}
 
 
