@@ -112,15 +112,16 @@ class Workload:
 
 
 def _mini_batch(dictionary, max_tokens, length):
-    """Sentences of one length in the source, as fairseq's batches nearly are, and of about that in the target."""
+    """A batch from the middle of 20,000 pairs, which stand in fairseq's order: by source, then by target length."""
     generator = torch.Generator().manual_seed(0)
-    spread = (length * torch.exp(0.12 * torch.randn(10000, generator=generator))).round().int().clamp(1)
-    widest, count = int(spread[: max_tokens // length].max()), max_tokens // length
-    while count * (max(widest, length) + 1) > max_tokens:
-        count -= 1
-        widest = int(spread[:count].max())
-    targets = [_sentence(dictionary, int(size), generator) for size in spread[:count]]
-    sources = [_sentence(dictionary, length, generator) for _ in range(count)]
+    noise = torch.randn(2, 20000, generator=generator)
+    source_lengths = (length * torch.exp(0.5 * noise[0])).round().int().clamp(1, 200)
+    target_lengths = (source_lengths * torch.exp(0.15 * noise[1])).round().int().clamp(1, 200)
+    pairs = sorted(zip(source_lengths.tolist(), target_lengths.tolist(), strict=True))[10000:]
+    count = next(n for n in range(1, len(pairs)) if (n + 1) * (max(map(max, pairs[: n + 1])) + 1) > max_tokens)
+    sources, targets = (
+        [_sentence(dictionary, size, generator) for size in sizes] for sizes in zip(*pairs[:count], strict=True)
+    )
     pad, end = dictionary.pad(), dictionary.eos()
     return {
         "id": torch.arange(count),

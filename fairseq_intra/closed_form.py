@@ -69,20 +69,25 @@ def forward(logits, target, options, statistics):
     z = logits.to(statistics.maximum.dtype)
     statistics.maximum.copy_(z.amax(-1, keepdim=True))
     shifted = z - statistics.maximum
-    statistics.log_norm.copy_(shifted.logsumexp(-1, keepdim=True))
-    z_target = shifted.gather(-1, _index(target, len(z)))
+    probs = shifted.exp()
+    norm = probs.sum(-1, keepdim=True)
+    probs.div_(norm)
+    statistics.log_norm.copy_(norm.log_())
+    z_target = shifted.gather(-1, target.expand(len(z), -1).unsqueeze(-1))
     torch.sub(statistics.log_norm, z_target, out=statistics.nll)
     z_sum = shifted.sum(-1, keepdim=True)
     statistics.smoothed.copy_(statistics.log_norm - on_target * z_target - on_others * z_sum)
-    probs, deviation = _probs_and_deviation(z, shifted, statistics, options)
-    statistics.expectation.copy_((probs * deviation).sum(-1, keepdim=True))
+    deviation = _DEVIATIONS[options.divergence](z, shifted, statistics)
+    statistics.expectation.copy_(torch.linalg.vecdot(probs, deviation).unsqueeze(-1))
     return probs, deviation
 
 
 def again(logits, statistics, options):
     """What `forward` returned, from its logits and statistics."""
     z = logits.to(statistics.maximum.dtype)
-    return _probs_and_deviation(z, z - statistics.maximum, statistics, options)
+    shifted = z - statistics.maximum
+    probs = (shifted - statistics.log_norm).exp_()
+    return probs, _DEVIATIONS[options.divergence](z, shifted, statistics)
 
 
 def gradient(rows, target, options, statistics, scale, out):
@@ -93,37 +98,30 @@ def gradient(rows, target, options, statistics, scale, out):
     probs, deviation = rows
     num_passes, _, vocab = probs.shape
     on_target, on_others = options.target_weights(vocab)
-    weight = deviation.sub_(statistics.expectation).mul_(options.alpha)
+    scale = torch.as_tensor(scale / num_passes, dtype=probs.dtype, device=probs.device)
+    # What is the same in all passes: the smoothed target, and the mean of the probabilities.
+    common = torch.full_like(probs[0], on_others)
     if options.divergence == "x":
-        weight += 1 + options.alpha
-        found = weight.mul_(probs).sub_(probs.mean(0).mul_(options.alpha))
-    else:
-        found = weight.add_(1).mul_(probs)
-    found -= on_others
-    index = _index(target, num_passes)
-    found.scatter_add_(-1, index, found.new_full((), -on_target).expand(index.shape))
-    torch.mul(found, scale / num_passes, out=out)
+        common.add_(probs.mean(0), alpha=options.alpha)
+    index = target.unsqueeze(-1)
+    common.scatter_add_(-1, index, common.new_full((), on_target).expand(index.shape))
+    # The difference first: of logits of 1e4, 1 would be lost beside alpha times either.
+    deviation.sub_(statistics.expectation)
+    constant = 1 + options.alpha if options.divergence == "x" else 1.0
+    weight = torch.addcmul(constant * scale, deviation, options.alpha * scale)
+    torch.addcmul(common.mul_(-scale), weight, probs, out=out)
 
 
-def _index(target, num_passes):
-    return target.expand(num_passes, -1).unsqueeze(-1)
-
-
-def _probs_and_deviation(z, shifted, statistics, options):
-    log_probs = shifted.sub_(statistics.log_norm)
-    deviation = _DEVIATIONS[options.divergence](z, log_probs)
-    return log_probs.exp_(), deviation
-
-
-def _x_deviation(z, _log_probs):
+def _x_deviation(z, _shifted, _statistics):
     # From the first pass rather than from zero: where all passes agree this is exactly nothing, while a mean
     # of equal numbers of size 1e4 need not be equal to them.
     difference = z - z[0]
     return difference.sub_(difference.mean(0))
 
 
-def _js_deviation(_z, log_probs):
-    return log_probs - (log_probs.logsumexp(0) - math.log(log_probs.size(0)))
+def _js_deviation(_z, shifted, statistics):
+    log_probs = shifted.sub_(statistics.log_norm)
+    return log_probs - (log_probs.logsumexp(0) - math.log(len(log_probs)))
 
 
 _DEVIATIONS = {"x": _x_deviation, "js": _js_deviation}

@@ -167,9 +167,10 @@ def test_features_give_what_logits_give_under_autocast(task, dtype):
     (on_features, ours_grads), (on_logits, grads) = found
     assert on_features.dtype == torch.float32
     torch.testing.assert_close(on_features, on_logits, rtol=1e-2, atol=0)
+    # Of all gradients, for some are nothing but what rounding leaves of zero.
+    size = max(grad.abs().max().item() for grad in grads.values())
     for name in grads:
-        size = grads[name].abs().max().item()
-        torch.testing.assert_close(ours_grads[name], grads[name], rtol=0.1, atol=0.05 * size, msg=name)
+        torch.testing.assert_close(ours_grads[name], grads[name], rtol=0.05, atol=0.01 * size, msg=name)
 
 
 def test_encoder_once_is_the_definition_on_its_passes(task):
