@@ -5,7 +5,7 @@
 # Usage: scripts/quickstart.sh [--lang LANG] [--updates N] [--seed N] [--out DIR] [--python PYTHON] [--venv DIR]
 #
 #   --lang LANG      ar de es fa he it nl or pl, translated into English (default: de)
-#   --updates N      updates of each training (default: 1000)
+#   --updates N      updates of each training (default: 1200)
 #   --seed N         random seed of both trainings (default: 1)
 #   --out DIR        where everything goes (default: quickstart in the checkout)
 #   --python PYTHON  interpreter to build the environment on (see scripts/install.sh)
@@ -18,7 +18,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-lang=de updates=1000 seed=1 out=$checkout/quickstart install_flags=() venv=$checkout/.venv
+lang=de updates=1200 seed=1 out=$checkout/quickstart install_flags=() venv=$checkout/.venv
 while [[ $# -gt 0 ]]; do
   case $1 in
     --lang) need_value "$@"; lang=$2; shift 2 ;;
@@ -48,7 +48,7 @@ export FAIRSEQ_INTRA_PYTHON
 data=$out/$lang-en
 step "2/5 parallel text in $data"
 # Few and short messages: the regime in which the effect can show within minutes (benchmarks/quickstart_search.md).
-"$checkout/data-prep/prepare-l10n.sh" --lang "$lang" --out "$data" --train 4000 --max-words 14 --vocab-size 2000
+"$checkout/data-prep/prepare-l10n.sh" --lang "$lang" --out "$data" --train 2000 --max-words 14 --vocab-size 2000
 
 for method in plain intra; do
   if [[ $method == plain ]]; then number=3; else number=4; fi
