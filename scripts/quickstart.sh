@@ -5,7 +5,7 @@
 # Usage: scripts/quickstart.sh [--lang LANG] [--updates N] [--seed N] [--out DIR] [--python PYTHON] [--venv DIR]
 #
 #   --lang LANG      ar de es fa he it nl or pl, translated into English (default: de)
-#   --updates N      updates of each training (default: 1200)
+#   --updates N      updates of each training (default: 1000)
 #   --seed N         random seed of both trainings (default: 1)
 #   --out DIR        where everything goes (default: quickstart in the checkout)
 #   --python PYTHON  interpreter to build the environment on (see scripts/install.sh)
@@ -18,7 +18,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-lang=de updates=1200 seed=1 out=$checkout/quickstart install_flags=() venv=$checkout/.venv
+lang=de updates=1000 seed=1 out=$checkout/quickstart install_flags=() venv=$checkout/.venv
 while [[ $# -gt 0 ]]; do
   case $1 in
     --lang) need_value "$@"; lang=$2; shift 2 ;;
