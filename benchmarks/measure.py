@@ -51,7 +51,7 @@ def machine(args):
     """Where and with what the figures were made, and the command."""
     device = torch.cuda.get_device_name() if args.device == "cuda" else f"{args.threads} CPU threads ({_processor()})"
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *_without_json(sys.argv)]),
         "date": datetime.date.today().isoformat(),
         "device": device,
         "python": platform.python_version(),
@@ -90,6 +90,12 @@ def _timed(run, device):
     end.record()
     torch.cuda.synchronize()
     return start.elapsed_time(end) / 1000
+
+
+def _without_json(argv):
+    """Where the figures were written does not matter to who makes them again."""
+    at = argv.index("--json") if "--json" in argv else len(argv)
+    return argv[:at] + argv[at + 2 :]
 
 
 def _installed(name):
