@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import json
+import os
 import platform
 import statistics
 import sys
@@ -10,6 +11,9 @@ import time
 from importlib import metadata
 
 import torch
+
+#: What scripts/train.sh sets on a CPU (tune_cpu in scripts/lib.sh).
+CPU_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GOMP_SPINCOUNT")
 
 
 def arguments(description):
@@ -54,6 +58,7 @@ def machine(args):
         "command": " ".join(["python", *_without_json(sys.argv)]),
         "date": datetime.date.today().isoformat(),
         "device": device,
+        **{name: os.environ[name] for name in CPU_SETTINGS if name in os.environ},
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in ("torch", "triton") if _installed(name)},
     }

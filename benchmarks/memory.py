@@ -2,33 +2,42 @@
 
 python benchmarks/memory.py [--size cpu|iwslt|wmt] [--fp16]
 
-Each way in a process of its own: weights, gradients, Adam's moments and activations over three steps; on a CPU the
-resident memory above that of the process with everything imported, on a GPU what torch has allocated.
+Each way in a process of its own: weights, gradients, Adam's moments and activations over three steps. On a GPU, what
+torch has allocated. On a CPU, the resident memory above that of the process with everything imported, twice: "held",
+with an allocator that gives every freed block of 64 KiB and more back at once, so that resident is what is in use; and
+as glibc's allocator comes, which keeps freed memory in pieces.
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
 
 import torch
 from measure import arguments, parsed, show
-from workload import METHODS, SIZES, K, Workload
+from workload import METHODS, K, Workload, add_flags
+
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
 def main():
     parser = arguments(__doc__.split("\n")[0])
-    parser.add_argument("--size", default="cpu", choices=SIZES, help="model and mini-batch (default: %(default)s)")
-    parser.add_argument("--fp16", action="store_true", help="half-precision weights")
+    add_flags(parser)
     parser.add_argument("--only", choices=METHODS, help="this way in this process, bytes to stdout")
     args = parsed(parser)
     if args.only:
         print(peak(args))
         return
-    found = {method: _in_a_process(args, method) for method in METHODS}
-    rows = [[name, f"{size / 2**20:.0f}", f"{size / found['plain']:.2f}"] for name, size in found.items()]
+    measures = {"allocated": {}} if args.device == "cuda" else {"held": GIVE_BACK, "glibc's default": {}}
+    found = {
+        measure: {method: _in_a_process(args, method, settings) for method in METHODS}
+        for measure, settings in measures.items()
+    }
+    rows = [[method, *(cell for sizes in found.values() for cell in _cells(sizes, method))] for method in METHODS]
+    columns = ["method", *(name for measure in measures for name in (f"{measure}, MiB", "against plain"))]
     title = f"Peak memory of training, K = {K}: size {args.size}{', fp16' if args.fp16 else ''}"
-    show(title, ["method", "MiB", "against plain"], rows, args, bytes=found)
+    show(title, columns, rows, args, bytes=found)
 
 
 def peak(args):
@@ -47,10 +56,15 @@ def _resident():
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
-def _in_a_process(args, method):
+def _cells(sizes, method):
+    return f"{sizes[method] / 2**20:.0f}", f"{sizes[method] / sizes['plain']:.2f}"
+
+
+def _in_a_process(args, method, settings):
     command = [sys.executable, __file__, "--only", method, "--size", args.size, "--device", args.device]
     command += ["--threads", str(args.threads), *(["--fp16"] if args.fp16 else [])]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | settings)
+    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,12 @@ python benchmarks/step.py [--size cpu|iwslt|wmt] [--fp16]
 """
 
 from measure import arguments, cell, interleaved, parsed, ratio, show
-from workload import METHODS, SIZES, K, Workload
+from workload import METHODS, K, Workload, add_flags
 
 
 def main():
     parser = arguments(__doc__.split("\n")[0])
-    parser.add_argument("--size", default="cpu", choices=SIZES, help="model and mini-batch (default: %(default)s)")
-    parser.add_argument("--fp16", action="store_true", help="half-precision weights")
+    add_flags(parser)
     args = parsed(parser)
     workload = Workload(args.size, args.device, args.fp16)
     runs = {method: lambda method=method: workload.step(method) for method in METHODS}

@@ -10,6 +10,7 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from textbook import textbook_loss
 
 from fairseq_intra.criterion import IntraDistillationCriterion
+from fairseq_intra.split_batch import split_batch
 
 #: Architecture, its settings, vocabulary, --max-tokens and a source sentence's length.
 SIZES = {
@@ -30,6 +31,12 @@ SIZES = {
 }
 METHODS = ("plain", "textbook", "batched", "sequential", "recompute", "encoder-once", "split in two")
 K, ALPHA, LABEL_SMOOTHING = 3, 5.0, 0.1
+
+
+def add_flags(parser):
+    """The flags of a benchmark that trains a model."""
+    parser.add_argument("--size", default="cpu", choices=SIZES, help="model and mini-batch (default: %(default)s)")
+    parser.add_argument("--fp16", action="store_true", help="half-precision weights")
 
 
 class Textbook(LabelSmoothedCrossEntropyCriterion):
@@ -90,8 +97,6 @@ class Workload:
     def _parts(self, method):
         if method != "split in two":
             return [self.sample]
-        from fairseq_intra.split_batch import split_batch
-
         return split_batch(self.sample, 2, self.task.target_dictionary.pad())
 
     def _criterion(self, method):

@@ -79,13 +79,18 @@ def _blocks(num_passes, vocab):
 
 
 @triton.jit
-def _load(logits, position, pass_stride, position_stride, word_stride, k, word, num_passes, vocab):
+def _rows(k, position, pass_stride, position_stride):
+    """Where the rows [PASSES] of one position begin."""
+    # 64 bits: K * N * V exceeds 2^31 at the sizes of WMT.
+    return k.to(tl.int64) * pass_stride + position.to(tl.int64) * position_stride
+
+
+@triton.jit
+def _load(logits, rows, word_stride, k, word, num_passes, vocab):
     """Logits [PASSES, BLOCK] in float32 with -inf where there are none, and where there are some."""
     there = (k < num_passes)[:, None] & (word < vocab)[None, :]
-    # 64 bits: K * N * V exceeds 2^31 at the sizes of WMT.
-    place = k.to(tl.int64)[:, None] * pass_stride + position.to(tl.int64) * position_stride
-    z = tl.load(logits + place + word[None, :] * word_stride, mask=there, other=float("-inf"))
-    return z.to(tl.float32), there, place
+    z = tl.load(logits + rows[:, None] + word[None, :] * word_stride, mask=there, other=float("-inf"))
+    return z.to(tl.float32), there
 
 
 @triton.jit
@@ -119,13 +124,14 @@ def _forward_kernel(
 ):
     position = tl.program_id(0)
     k = tl.arange(0, PASSES)
+    rows = _rows(k, position, pass_stride, position_stride)
     maximum = tl.full([PASSES], float("-inf"), tl.float32)
     norm = tl.zeros([PASSES], tl.float32)
     expectation = tl.zeros([PASSES], tl.float32)
     z_sum = tl.zeros([PASSES], tl.float32)  # of z - maximum
     for start in range(0, vocab, BLOCK):
         word = start + tl.arange(0, BLOCK)
-        z, there, _ = _load(logits, position, pass_stride, position_stride, word_stride, k, word, num_passes, vocab)
+        z, there = _load(logits, rows, word_stride, k, word, num_passes, vocab)
         # Rows beyond K would subtract an infinity from an infinity.
         higher = tl.where(k < num_passes, tl.maximum(maximum, tl.max(z, 1)), 0.0)
         correction = tl.where(start > 0, maximum - higher, 0.0)
@@ -137,8 +143,7 @@ def _forward_kernel(
         z_sum += correction * start + tl.sum(shifted, 1)
         maximum = higher
     word = tl.load(target + position)
-    place = k.to(tl.int64) * pass_stride + position.to(tl.int64) * position_stride
-    z_target = tl.load(logits + place + word * word_stride, mask=k < num_passes, other=0.0).to(tl.float32) - maximum
+    z_target = tl.load(logits + rows + word * word_stride, mask=k < num_passes, other=0.0).to(tl.float32) - maximum
     log_norm = tl.log(norm)
     out = k * statistics_stride + position
     tl.store(maximum_out + out, maximum, mask=k < num_passes)
@@ -175,7 +180,8 @@ def _gradient_kernel(
     position = tl.program_id(0)
     k = tl.arange(0, PASSES)
     word = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    z, there, _ = _load(logits, position, pass_stride, position_stride, word_stride, k, word, num_passes, vocab)
+    rows = _rows(k, position, pass_stride, position_stride)
+    z, there = _load(logits, rows, word_stride, k, word, num_passes, vocab)
     row = k * statistics_stride + position
     known = k < num_passes
     shift = tl.load(maximum + row, mask=known, other=0.0)
@@ -187,5 +193,5 @@ def _gradient_kernel(
     found = probs * (1 + alpha + alpha * (deviation - expectation[:, None])) - alpha * mean[None, :] - on_others
     found -= tl.where((word == tl.load(target + position))[None, :], on_target, 0.0)
     found *= tl.load(scale) / num_passes
-    place = k.to(tl.int64)[:, None] * out_pass_stride + position.to(tl.int64) * out_position_stride
-    tl.store(out + place + word[None, :] * out_word_stride, found.to(out.dtype.element_ty), mask=there)
+    rows = _rows(k, position, out_pass_stride, out_position_stride)
+    tl.store(out + rows[:, None] + word[None, :] * out_word_stride, found.to(out.dtype.element_ty), mask=there)

@@ -16,7 +16,7 @@ from fairseq.logging import metrics
 
 from .errors import UsageError
 from .loss import IMPLEMENTATIONS, choose, intra_distillation_loss, intra_distillation_loss_on_features
-from .passes import PASSES, choose_passes, draws_at_all, run_passes, unwrapped
+from .passes import PASSES, choose_passes, draws_at_all, repeated_part, run_passes
 from .projection import NoProjection, projection
 
 logger = logging.getLogger(__name__)
@@ -174,8 +174,7 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         passes = choose_passes(model, self.passes, self.encoder_once)
         implementation = self._implementation(next(model.parameters()))
         on_features, because = self._takes_features(model)
-        drawing = unwrapped(model).decoder if self.encoder_once else model
-        if self.num_iter > 1 and not draws_at_all(drawing):
+        if self.num_iter > 1 and not draws_at_all(repeated_part(model, self.encoder_once)):
             logger.warning(
                 "the %s has no dropout anywhere: its %d passes are identical and their divergence is "
                 "zero; set --dropout",

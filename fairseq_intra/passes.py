@@ -31,7 +31,7 @@ def choose_passes(model, passes, encoder_once=False):
         raise UsageError("--encoder-once needs a model with an encoder; leave that flag out")
     if encoder_once and passes not in ("auto", "batched"):
         raise UsageError(f"--encoder-once works with --passes batched, not {passes}")
-    drawing = unwrapped(model).decoder if encoder_once else model
+    drawing = repeated_part(model, encoder_once)
     if passes == "recompute" and any(map(_has_quant_noise, drawing.modules())):
         raise UsageError(
             "--passes recompute cannot repeat a pass with quantisation noise, which changes the weights; "
@@ -40,10 +40,12 @@ def choose_passes(model, passes, encoder_once=False):
     if not draws_per_forward(drawing):
         return "batched" if passes == "auto" else passes
     if passes == "batched" or encoder_once:
-        flag = "--encoder-once" if encoder_once else "--passes batched"
+        flag, instead = (
+            ("--encoder-once", "leave that flag out") if encoder_once else ("--passes batched", "use --passes sequential")
+        )
         raise UsageError(
             f"{flag} would drop the same in all passes of this model, which draws once a forward (LayerDrop, "
-            "quantisation noise or LightConv's weight dropout); use --passes sequential"
+            f"quantisation noise or LightConv's weight dropout); {instead}"
         )
     return "sequential" if passes == "auto" else passes
 
@@ -77,6 +79,11 @@ def run_passes(model, net_input, num_passes, passes="batched", encoder_once=Fals
             return [(model(**copies), num_passes)]
     copies = {name: _repeat(value, num_passes) for name, value in net_input.items()}
     return [(model(**copies), num_passes)]
+
+
+def repeated_part(model, encoder_once):
+    """What goes through K passes, in which something has to be dropped: the model, or its decoder alone."""
+    return unwrapped(model).decoder if encoder_once else model
 
 
 def unwrapped(model):

@@ -10,9 +10,12 @@ def split_batch(sample, parts, padding_idx):
 
     Args:
         sample: what fairseq's loader of language pairs gives.
-        parts: how many to make; fewer where there are fewer sentences.
+        parts: how many to make; fewer where there are fewer sentences. 1 gives the sample itself.
         padding_idx: number of the padding, which ntokens does not count.
     """
+    if parts == 1:
+        # What every plain step does: counting tokens would make it wait for the GPU.
+        return [sample]
     sentences = torch.arange(len(sample["target"]))
     return [_of(sample, part, padding_idx) for part in sentences.tensor_split(parts) if len(part)]
 

@@ -77,7 +77,7 @@ done
 cat <<EOT
 What these numbers can say: whether everything works here, and how two models that differ only in the loss
 compare after $updates updates on $(wc -l <"$data/raw/train.$lang") short interface messages, with one seed. What they cannot:
-how good either method is. At equal updates intra-distillation has taken about three times the computing time; the
+how good either method is. At equal updates intra-distillation has taken up to three times the computing time; the
 paper's models are far larger and trained for 50,000 updates (README.md, "Results").
 EOT
 step "done"

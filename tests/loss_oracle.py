@@ -1,11 +1,11 @@
-"""What the fast losses are compared with: fairseq's cross-entropy and the definitions, in float64."""
+"""What the fast losses are compared with: the reference, in float64."""
 
 import pytest
 import torch
-from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
 
-from fairseq_intra.divergence import DIVERGENCES
+from fairseq_intra.closed_form import Options
 from fairseq_intra.loss import intra_distillation_loss, intra_distillation_loss_on_features
+from fairseq_intra.reference import reference_loss
 
 #: Of values, and of gradients relative to the largest: what rounding logits or gradient to the dtype may cost.
 TOLERANCE = {
@@ -35,10 +35,7 @@ def make_features(passes, positions, vocab, width, dtype=torch.float64, bias=Tru
 
 def oracle(logits, target, *, alpha, label_smoothing, divergence="x"):
     """(loss, nll, divergence), from fairseq's cross-entropy and the definitions."""
-    sums = [label_smoothed_nll_loss(z.log_softmax(-1), target, label_smoothing) for z in logits]
-    smoothed, nll = (sum(column) / len(logits) for column in zip(*sums, strict=True))
-    spread = DIVERGENCES[divergence](logits).sum()
-    return smoothed + alpha * spread, nll, spread
+    return reference_loss(logits, target, Options(alpha, label_smoothing, divergence))
 
 
 def compare(logits, target, upstream=1.0, implementation="auto", **options):

@@ -39,14 +39,16 @@ def test_gradcheck(shape, label_smoothing, alpha, divergence):
     assert torch.autograd.gradcheck(lambda z: intra_distillation_loss(z, target, **options).loss, logits)
 
 
-def test_golden_value():
+@pytest.mark.parametrize("implementation", ["torch", "reference"])
+def test_golden_value(implementation):
     """By hand: probabilities (1/2, 1/4, 1/4) and (1/4, 1/4, 1/2), target the first word, eps = 0.1.
 
     Cross-entropies log 2 and log 4, mean 3/2 log 2; the other words' log-probabilities sum to -4 log 2 and
     -3 log 2, so with e = 0.05 the smoothed loss is 0.9 * 3/2 log 2 + 0.05 * 7/2 log 2; X = 1/8 log 2.
     """
     logits = torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5]], dtype=torch.float64).log().unsqueeze(1) + 3
-    found = intra_distillation_loss(logits, torch.tensor([0]), alpha=5.0, label_smoothing=0.1)
+    options = {"alpha": 5.0, "label_smoothing": 0.1, "implementation": implementation}
+    found = intra_distillation_loss(logits, torch.tensor([0]), **options)
     expected = [(1.35 + 0.175 + 0.625) * math.log(2), 1.5 * math.log(2), math.log(2) / 8]
     assert [value.item() for value in found] == pytest.approx(expected, rel=1e-14)
 

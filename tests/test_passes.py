@@ -240,8 +240,8 @@ class TestEncoderOnce:
 @pytest.mark.parametrize(
     "settings,passes,encoder_once,message",
     [
-        ({"decoder_layerdrop": 0.5}, "batched", False, "--passes batched would drop the same in all passes"),
-        ({"decoder_layerdrop": 0.5}, "auto", True, "--encoder-once would drop the same in all passes"),
+        ({"decoder_layerdrop": 0.5}, "batched", False, "--passes batched would drop the same.*; use --passes seq"),
+        ({"decoder_layerdrop": 0.5}, "auto", True, "--encoder-once would drop the same.*; leave that flag out"),
         ({}, "sequential", True, "--encoder-once works with --passes batched, not sequential"),
         ({}, "recompute", True, "--encoder-once works with --passes batched, not recompute"),
         (PER_FORWARD["quant-noise-pq"], "recompute", False, "--passes recompute cannot repeat a pass with quant"),

@@ -58,11 +58,6 @@ class Syncing(torch.nn.Module):
         self.sync = True
 
 
-class Optimizer:
-    def backward(self, loss):
-        loss.backward()
-
-
 @pytest.mark.parametrize("passes", ["batched", "recompute"])
 @pytest.mark.parametrize("ignore_grad", [False, True])
 def test_gradients_and_log_are_those_of_the_whole_batch(make_task, passes, ignore_grad):
@@ -71,7 +66,7 @@ def test_gradients_and_log_are_those_of_the_whole_batch(make_task, passes, ignor
         task, criterion = make_task(split_batch=parts, passes=passes)
         model = Syncing(tiny.model(task))
         sample = tiny.sample(task, SENTENCES)
-        result = task.train_step(sample, model, criterion, Optimizer(), 3, ignore_grad)
+        result = task.train_step(sample, model, criterion, tiny.Optimizer(), 3, ignore_grad)
         calls = 1 if passes == "batched" else 3
         assert model.synced == [False] * calls * (parts - 1) + [True] * calls
         found.append((*result, tiny.gradients(model)))

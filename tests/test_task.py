@@ -241,13 +241,6 @@ class TestConfigurationFile:
         assert refused(configuration, criterion, {"_name": PLAIN}) == message
 
 
-class Optimizer:
-    """As much of fairseq's as a task uses."""
-
-    def backward(self, loss):
-        loss.backward()
-
-
 class TestTraining:
     @WAYS
     def test_alpha_follows_the_update_number(self, configuration, way):
@@ -255,23 +248,23 @@ class TestTraining:
         model, sample = tiny.model(task, dropout=0.3), tiny.sample(task)
         expected = {0: 0, 50: 0.2, 100: 1, 700: 5}
         for update in (0, 50, 100, 700, 100):  # once more, as a resumed run would
-            logged = task.train_step(sample, model, criterion, Optimizer(), update)[2]
+            logged = task.train_step(sample, model, criterion, tiny.Optimizer(), update)[2]
             assert criterion.alpha == task.alpha_at(update) == pytest.approx(expected[update])
             assert logged["alpha"] == pytest.approx(expected[update] * sample["ntokens"])
 
     def test_constant_alpha_stays(self, configuration):
         task, criterion = configuration(criterion={"alpha": 2})
         for update in (0, 700):
-            task.train_step(tiny.sample(task), tiny.model(task, dropout=0.3), criterion, Optimizer(), update)
+            task.train_step(tiny.sample(task), tiny.model(task, dropout=0.3), criterion, tiny.Optimizer(), update)
             assert criterion.alpha == 2
 
     def test_dummy_batch_gives_zero_gradients(self, configuration):
         task, criterion = configuration()
         model = tiny.model(task, dropout=0.3)
-        task.train_step(tiny.sample(task), model, criterion, Optimizer(), 300)
+        task.train_step(tiny.sample(task), model, criterion, tiny.Optimizer(), 300)
         trained = tiny.gradients(model)
         model.zero_grad()
-        task.train_step(tiny.sample(task), model, criterion, Optimizer(), 300, ignore_grad=True)
+        task.train_step(tiny.sample(task), model, criterion, tiny.Optimizer(), 300, ignore_grad=True)
         assert tiny.gradients(model).keys() == trained.keys()
         assert not any(gradient.any() for gradient in tiny.gradients(model).values())
 
@@ -283,6 +276,6 @@ class TestTraining:
         with tiny.seeded(1):
             for update in range(40):
                 model.zero_grad()
-                task.train_step(sample, model, criterion, Optimizer(), update * 10)
+                task.train_step(sample, model, criterion, tiny.Optimizer(), update * 10)
                 adam.step()
         assert task.valid_step(sample, model, criterion)[2]["nll_loss"] < before / 2

@@ -93,6 +93,13 @@ def gradients(model):
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
+class Optimizer:
+    """As much of fairseq's as a task uses."""
+
+    def backward(self, loss):
+        loss.backward()
+
+
 class Recording(torch.nn.Module):
     """A model as distributed training wraps it: its hooks sit on forward. Remembers every call's net_input."""
 
