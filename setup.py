@@ -41,7 +41,9 @@ setup(
         "plot": ["matplotlib"],
         "test": [
             "hypothesis",
+            "matplotlib",
             "pytest",
+            "pytest-xdist",
             "tensorboardX",
             "triton; platform_system == 'Linux' and platform_machine == 'x86_64'",
         ],

@@ -4,8 +4,8 @@ python benchmarks/memory.py [--size cpu|iwslt|wmt] [--fp16]
 
 Each way in a process of its own: weights, gradients, Adam's moments and activations over three steps. On a GPU, what
 torch has allocated. On a CPU, the resident memory above that of the process with everything imported, twice: "held",
-with an allocator that gives every freed block of 64 KiB and more back at once, so that resident is what is in use; and
-as glibc's allocator comes, which keeps freed memory in pieces.
+with an allocator that gives every freed block of 64 KiB and more back at once, so that resident is what is in use;
+and as glibc's allocator comes, which keeps freed memory in pieces.
 """
 
 import json

@@ -40,9 +40,9 @@ def choose_passes(model, passes, encoder_once=False):
     if not draws_per_forward(drawing):
         return "batched" if passes == "auto" else passes
     if passes == "batched" or encoder_once:
-        flag, instead = (
-            ("--encoder-once", "leave that flag out") if encoder_once else ("--passes batched", "use --passes sequential")
-        )
+        flag, instead = "--passes batched", "use --passes sequential"
+        if encoder_once:
+            flag, instead = "--encoder-once", "leave that flag out"
         raise UsageError(
             f"{flag} would drop the same in all passes of this model, which draws once a forward (LayerDrop, "
             f"quantisation noise or LightConv's weight dropout); {instead}"

@@ -66,7 +66,7 @@ if [[ $version == 3.10 ]]; then
   install --no-deps fairseq==0.12.2
   install --no-deps --editable "$checkout"
   # The extras' own requirements, without fairseq's metadata, which pip would stop at.
-  if [[ ,$extras, == *,test,* ]]; then install hypothesis pytest tensorboardX; fi
+  if [[ ,$extras, == *,test,* ]]; then install hypothesis matplotlib pytest pytest-xdist tensorboardX; fi
   if [[ ,$extras, == *,plot,* ]]; then install matplotlib; fi
 else
   say "torch, fairseq and the rest"

@@ -26,7 +26,7 @@ done
 venv=$(cd -- "$venv" && pwd)
 cd -- "$checkout"
 if [[ $# -gt 0 ]]; then exec "$venv/bin/python" -m pytest "$@"; fi
-"$venv/bin/python" -m pytest
+"$venv/bin/python" -m pytest --numprocesses auto --dist loadfile
 if "$venv/bin/python" -c 'import triton' 2>/dev/null; then
   say "the Triton kernels in Triton's interpreter"
   TRITON_INTERPRET=1 "$venv/bin/python" -m pytest tests/test_closed_form_triton.py
