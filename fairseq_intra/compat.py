@@ -37,6 +37,10 @@ def apply():
     _copy_checkpoints_in_one_step()
     _keep_the_last_batch()
     _leave_fast_path_off()
+    # Imports fairseq, which the function above first looks for.
+    from . import distribution
+
+    distribution.apply()
 
 
 def _allow_what_fairseq_writes():
