@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Breaks the formulas on purpose, one place at a time (a sign, a term, a comparison), and prints what no test noticed.
+#
+# Usage: scripts/mutants.sh [--files "NAME..."] [--jobs N] [--venv DIR]
+#
+#   --files "NAME..."  modules to break, of divergence, closed_form, loss and schedule (default: all of them)
+#   --jobs N           how many to try at once (default: the number of cores)
+#   --venv DIR         the environment; mutmut is installed into it (default: .venv in the checkout)
+#
+# A quarter of an hour and more on two cores, on a copy of the checkout. Each survivor is printed as a difference: it
+# needs a test, unless it changes nothing that could be noticed (where alpha is 1, `<=` and `<` give the same).
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+files='divergence closed_form loss schedule' jobs=$(nproc) venv=$checkout/.venv
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --files) need_value "$@"; files=$2; shift 2 ;;
+    --jobs) need_value "$@"; jobs=$2; shift 2 ;;
+    --venv) need_value "$@"; venv=$2; shift 2 ;;
+    --help) usage; exit ;;
+    *) die "unknown flag '$1' (see $program --help)" ;;
+  esac
+done
+need_count --jobs "$jobs"
+sources=()
+for file in $files; do
+  [[ " divergence closed_form loss schedule " == *" $file "* ]] ||
+    die "--files: '$file' is not one of divergence closed_form loss schedule"
+  sources+=("\"fairseq_intra/$file.py\"")
+done
+join() {
+  local IFS=,
+  printf '%s' "$*"
+}
+
+"$checkout/scripts/install.sh" --venv "$venv"
+venv=$(cd -- "$venv" && pwd)
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$checkout/scripts/constraints.txt" mutmut
+
+copy=$(mktemp -d)
+trap 'rm -rf -- "$copy"' EXIT
+cp -r -- "$checkout"/{fairseq_intra,tests,pyproject.toml} "$copy"
+cat >>"$copy/pyproject.toml" <<EOT
+
+[tool.mutmut]
+source_paths = [$(join "${sources[@]}")]
+pytest_add_cli_args_test_selection = [
+  "tests/test_divergence.py", "tests/test_loss.py", "tests/test_loss_on_features.py", "tests/test_schedule.py",
+]
+also_copy = ["fairseq_intra", "tests"]
+EOT
+cd -- "$copy"
+say "trying every mutant of $files; this takes a while"
+"$venv/bin/python" -m mutmut run --max-children "$jobs" >"$copy/log" 2>&1 </dev/null ||
+  die "mutmut failed: $(tail -n 3 "$copy/log")"
+tr '\r' '\n' <"$copy/log" | tail -n 1
+survivors=$("$venv/bin/python" -m mutmut results 2>/dev/null | awk '$2 != "killed" { sub(":", "", $1); print $1 }')
+for name in $survivors; do
+  printf '\n%s\n' "$name"
+  "$venv/bin/python" -m mutmut show "$name" 2>/dev/null | grep '^[-+]' || true
+done
+say "$(wc -w <<<"$survivors") mutants survived"
