@@ -10,9 +10,6 @@ from pathlib import Path
 
 import tiny
 import torch
-from fairseq import options, tasks
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from fairseq.trainer import Trainer
 
 from fairseq_intra import distribution
 
@@ -39,7 +36,9 @@ SAME_WORK = ([[0, 1]], [[0, 1]])
 
 
 def main(rank, world_size, folder):
-    cfg = configuration(folder, world_size)
+    # An update with which the model stays as it was.
+    flags = ["--optimizer", "sgd", "--lr", "0", "--distributed-world-size", str(world_size)]
+    cfg = tiny.configuration(folder, *flags)
     if world_size > 1:
         meeting = f"file://{folder / 'meeting'}"
         torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world_size)
@@ -53,19 +52,8 @@ def main(rank, world_size, folder):
     torch.save(found, folder / f"{rank}-{world_size}.pt")
 
 
-def configuration(folder, world_size):
-    """fairseq's configuration of a tiny model with tied embeddings, one update of which leaves it as it was."""
-    sizes = {"layers": 1, "embed-dim": 8, "ffn-embed-dim": 8, "attention-heads": 2}
-    model = [f"--{side}-{name}={size}" for side in ("encoder", "decoder") for name, size in sizes.items()]
-    method = "--task translation_intra_distillation --criterion intra_distillation --alpha 2 --label-smoothing 0.1"
-    always = f"--source-lang de --target-lang en --arch transformer --share-all-embeddings {method}"
-    more = f"--cpu --optimizer sgd --lr 0 --distributed-world-size {world_size}"
-    argv = [str(folder), *always.split(), *model, *more.split()]
-    return convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), argv))
-
-
 def made(cfg, backend, dropout, fields):
-    """A trainer of an untrained model, the same in all processes."""
+    """A trainer in which the passes run in one of the WAYS."""
     cfg = cfg.copy()
     cfg.distributed_training.ddp_backend = backend
     cfg.model.dropout = dropout
@@ -73,9 +61,7 @@ def made(cfg, backend, dropout, fields):
         for section in (cfg.criterion, cfg.task):
             if name in section:
                 section[name] = value
-    task = tasks.setup_task(cfg.task)
-    torch.manual_seed(1)
-    return Trainer(cfg, task, task.build_model(cfg.model), task.build_criterion(cfg.criterion))
+    return tiny.trainer(cfg)
 
 
 def updated(trainer, work, rank, world_size):

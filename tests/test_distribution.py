@@ -10,8 +10,6 @@ import data_parallel_worker as worker
 import pytest
 import tiny
 import torch
-from fairseq import options
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed import utils as distributed_utils
 
 from fairseq_intra import distribution
@@ -25,8 +23,7 @@ LAUNCHED = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29400", "WORLD_SIZE": "4
 def found(tmp_path_factory):
     """What each worker of two, and one process alone, wrote: {(rank, world size): {case: ...}}."""
     folder = tmp_path_factory.mktemp("workers")
-    for language in ("de", "en"):
-        tiny.dictionary().save(str(folder / f"dict.{language}.txt"))
+    tiny.save_dictionaries(folder)
     places = [(0, 2), (1, 2), (0, 1)]
     running = [
         subprocess.Popen(
@@ -64,11 +61,6 @@ def test_gradients_that_are_not_synchronised_stop_the_training(found):
         assert "gradients are inconsistent between workers" in reasons
 
 
-def configuration(*flags):
-    argv = ["data", "--arch", "transformer", *flags]
-    return convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), argv))
-
-
 def launched(monkeypatch, environment, *flags):
     """fairseq's settings of distributed training at the moment where it begins to train."""
     for name in distribution.LAUNCHER:
@@ -77,26 +69,25 @@ def launched(monkeypatch, environment, *flags):
         monkeypatch.setenv(name, value)
     began = []
     monkeypatch.setattr(distributed_utils, "distributed_init", lambda cfg: cfg.distributed_training.distributed_rank)
-    distributed_utils.call_main(configuration(*flags), began.append)
+    distributed_utils.call_main(tiny.configuration("data", *flags), began.append)
     (cfg,) = began
     return cfg.distributed_training
 
 
-@pytest.mark.parametrize("flags", [["--cpu"], []], ids=str)
-def test_a_process_of_torchrun_is_one_of_its_workers(monkeypatch, flags):
-    cfg = launched(monkeypatch, LAUNCHED, *flags)
+def test_a_process_of_torchrun_is_one_of_its_workers(monkeypatch):
+    cfg = launched(monkeypatch, LAUNCHED)
     assert (cfg.distributed_world_size, cfg.distributed_rank, cfg.device_id) == (4, 3, 0)
     assert (cfg.distributed_init_method, cfg.distributed_backend) == ("env://", "gloo")
 
 
 @pytest.mark.parametrize("environment", [{}, LAUNCHED | {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}], ids=len)
 def test_one_process_trains_alone(monkeypatch, environment):
-    cfg = launched(monkeypatch, environment, "--cpu")
+    cfg = launched(monkeypatch, environment)
     assert (cfg.distributed_world_size, cfg.distributed_init_method) == (1, None)
 
 
 def test_flags_win_over_the_launcher(monkeypatch):
-    given = "--cpu --distributed-init-method tcp://127.0.0.1:29401 --distributed-no-spawn --distributed-world-size 2"
+    given = "--distributed-init-method tcp://127.0.0.1:29401 --distributed-no-spawn --distributed-world-size 2"
     cfg = launched(monkeypatch, LAUNCHED, *given.split(), "--distributed-rank", "1")
     assert (cfg.distributed_world_size, cfg.distributed_rank) == (2, 1)
     assert cfg.distributed_init_method == "tcp://127.0.0.1:29401"
@@ -112,7 +103,7 @@ def test_flags_win_over_the_launcher(monkeypatch):
 def test_what_would_train_nothing_is_refused(monkeypatch, flags, named):
     monkeypatch.setitem(sys.modules, "fairscale", None)
     with pytest.raises(UsageError, match=named):
-        launched(monkeypatch, {}, "--cpu", *flags)
+        launched(monkeypatch, {}, *flags)
 
 
 def test_torchrun_trains_one_model_on_all_workers(dataset, tmp_path):

@@ -25,8 +25,7 @@ WAYS = pytest.mark.parametrize("way", [PLAIN, INTRA])
 def data(tmp_path_factory):
     """A folder with dictionaries and no text."""
     folder = tmp_path_factory.mktemp("data")
-    for language in ("de", "en"):
-        tiny.dictionary().save(str(folder / f"dict.{language}.txt"))
+    tiny.save_dictionaries(folder)
     return folder
 
 

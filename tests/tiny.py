@@ -4,9 +4,12 @@ import contextlib
 from argparse import Namespace
 
 import torch
+from fairseq import options, tasks
 from fairseq.data import Dictionary, data_utils
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from fairseq.trainer import Trainer
 
 import fairseq_intra  # noqa: F401  mends fairseq, registers criterion and task
 
@@ -54,6 +57,28 @@ def model(task, arch="transformer", dropout=0.0, **settings):
         for parameter in made.parameters():
             parameter.data *= 8
     return made
+
+
+def save_dictionaries(folder):
+    """Makes the folder one of fairseq's data, without text."""
+    for language in ("de", "en"):
+        dictionary().save(str(folder / f"dict.{language}.txt"))
+
+
+def configuration(folder, *flags):
+    """What fairseq-train makes of its arguments: intra-distillation of a tiny transformer, embeddings tied."""
+    method = "--task translation_intra_distillation --criterion intra_distillation --alpha 2 --label-smoothing 0.1"
+    always = f"--source-lang de --target-lang en --arch transformer --share-all-embeddings --cpu {method}"
+    sizes = [f"--{name.replace('_', '-')}={size}" for name, size in _SIZES.items()]
+    argv = [str(folder), *always.split(), *sizes, *flags]
+    return convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), argv))
+
+
+def trainer(cfg):
+    """fairseq's trainer of an untrained model, always of the same weights."""
+    task = tasks.setup_task(cfg.task)
+    torch.manual_seed(1)
+    return Trainer(cfg, task, task.build_model(cfg.model), task.build_criterion(cfg.criterion))
 
 
 def sample(task, sentences=SENTENCES):
