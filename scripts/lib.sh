@@ -79,6 +79,36 @@ lock_folder() {
   flock --nonblock 9 || die "another run is working in $1"
 }
 
+# lock_cache DIR: one script at a time downloads into DIR; the others wait. unlock_cache ends it.
+lock_cache() {
+  make_folder --cache "$1"
+  exec 8>>"$1/.lock"
+  if ! flock --nonblock 8; then
+    say "waiting for another run that downloads into $1"
+    flock 8
+  fi
+}
+
+unlock_cache() {
+  exec 8>&-
+}
+
+# make_text DIR COMMAND...: DIR/text is what COMMAND writes into the folder that it is told with --to. What it has left
+# behind is in $work if this script is stopped.
+make_text() {
+  local out=$1
+  shift
+  make_folder --out "$out"
+  lock_folder "$out"
+  rm -rf -- "$out"/.text.*
+  work=$(mktemp -d -- "$out/.text.XXXXXX")
+  "$@" --to "$work"
+  chmod 755 "$work"
+  publish "$work" "$out/text"
+  # prepare-parallel.sh takes the folder's lock itself.
+  exec 9>&-
+}
+
 # publish FROM TO: a finished file or folder takes its name in one step, so that no reader ever sees half of it.
 publish() {
   rm -rf -- "$2"
