@@ -104,7 +104,7 @@ def copy(response: http.client.HTTPResponse, stream: BinaryIO, name: str, have: 
     """Writes all that comes, and says from time to time how much that is."""
     start = said = time.monotonic()
     came = 0
-    while block := response.read(1 << 16):
+    while block := response.read1(1 << 16):
         stream.write(block)
         came += len(block)
         if (now := time.monotonic()) - said >= REPORT_EVERY:
