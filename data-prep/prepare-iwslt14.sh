@@ -78,8 +78,14 @@ helper() {
   "$python" -- "$checkout/data-prep/prepare_iwslt14.py" "$step" "$@" 8>&- 9>&-
 }
 
-work=''
-trap 'rm -rf -- ${work:+"$work"}' EXIT
+work='' made_out=0
+[[ -d $out ]] || made_out=1
+# A run that fails before it has made anything leaves no folder behind.
+cleanup() {
+  [[ -z $work ]] || rm -rf -- "$work"
+  if ((made_out)); then rmdir -- "$out" 2>/dev/null || true; fi
+}
+trap cleanup EXIT
 
 # take_archive LANG...: sets $archive and $sha256 to one that is whole, unaltered and has the languages.
 take_archive() {
