@@ -38,7 +38,7 @@ foo@bar.com http://www.example.org/x?y=1 #tag @me
 
 
 def perl(script: str, text: str, *arguments: object) -> str:
-    command = ["perl", SCRIPTS / script, *arguments]
+    command = ["perl", str(SCRIPTS / script), *map(str, arguments)]
     return subprocess.run(command, input=text, capture_output=True, encoding="utf-8", check=True).stdout
 
 

@@ -1,5 +1,7 @@
 """data-prep/prepare-iwslt14.sh, run as a user runs it, on small archives in the campaign's layout."""
 
+import argparse
+import gzip
 import io
 import json
 import os
@@ -7,6 +9,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import campaign
@@ -28,10 +31,8 @@ def as_authors_have_it(files: dict[str, str], side: str) -> tuple[list[str], lis
     for name in campaign.SETS:
         xml = next(text for file, text in files.items() if f".{name}." in file and file.endswith(f".{side}.xml"))
         test += re.findall(r"<seg id=.*?> (.*) </seg>", xml)
-    valid = kept[22::23]
-    return [line.lower() for line in kept if line not in valid], *(
-        [s.lower() for s in part] for part in (valid, test)
-    )
+    kept, test = ([line.lower() for line in lines] for lines in (kept, test))
+    return [line for number, line in enumerate(kept, 1) if number % 23], kept[22::23], test
 
 
 def text_of(folder: Path, language: str) -> list[list[str]]:
@@ -82,10 +83,8 @@ def test_an_archive_becomes_a_dataset_for_each_language(finished):
             "test": 30,
         }
         assert manifest["settings"]["lowercase"] and manifest["settings"]["vocab_size"] == 150
-        dictionaries = [
-            corpus.lines(out / f"{language}-en" / "bin" / f"dict.{side}.txt") for side in (language, "en")
-        ]
-        assert dictionaries[0] == dictionaries[1]
+        binary = out / f"{language}-en" / "bin"
+        assert corpus.lines(binary / f"dict.{language}.txt") == corpus.lines(binary / "dict.en.txt")
 
 
 def test_repeated_it_needs_no_archive_and_changes_nothing(finished, tmp_path):
@@ -155,7 +154,7 @@ def test_test_sets_come_with_entities_resolved_and_pairs_by_number(tmp_path):
     said = to_text(tmp_path / "a.tgz", tmp_path / "out")
     german, english = (corpus.lines(tmp_path / "out" / "de-en" / "text" / f"test.{side}") for side in ("de", "en"))
     assert len(german) == len(english) == 9
-    assert german[-3:] == ["f&e 's <ende> é", "vier  und weiter", "at&t"]
+    assert german[-3:] == ["f&e 's <ende> é", "vier und weiter", "at&t"]
     assert english[-3:] == ["r&d's", "four", "last"]
     reasons = {
         "blank on a side": 1,
@@ -246,8 +245,6 @@ def no_archive(archive):
 
 
 def no_tar(archive):
-    import gzip
-
     archive.write_bytes(gzip.compress(b"only text"))
 
 
@@ -323,10 +320,24 @@ TST2010 = "IWSLT14.TED.tst2010.de-en.en.xml"
         (changed(TST2010, lambda text: text.replace('docid="', 'docid="x')), "have no segment in common"),
     ],
 )
-def test_a_bad_archive_is_named_and_nothing_is_built_of_it(archive, tmp_path, spoil, named):
+def test_a_bad_archive_is_named(archive, tmp_path, monkeypatch, spoil, named):
+    """In this process, as the script's steps go."""
+    monkeypatch.syspath_prepend(corpus.CHECKOUT / "data-prep")
+    import iwslt14_text
+    import prepare_iwslt14
+
     spoil(archive)
-    error = refused(archive, tmp_path / "out")
-    assert named in error, error
+    with pytest.raises(prepare_iwslt14.BadInput, match=re.escape(named)):
+        prepare_iwslt14.check(argparse.Namespace(archive=archive, record=tmp_path / "record", langs=["de"]))
+        files = iwslt14_text.read_pair(archive, "de")
+        iwslt14_text.train_pairs(files, "de")
+        list(iwslt14_text.test_pairs(files, "de", Counter()))
+
+
+@pytest.mark.parametrize("spoil", [torn, torn_inside, without_german])
+def test_nothing_is_built_of_a_bad_archive(archive, tmp_path, spoil):
+    spoil(archive)
+    assert str(archive) in refused(archive, tmp_path / "out")
     assert not list(tmp_path.glob("out/de-en/[a-z]*"))
 
 
