@@ -78,7 +78,7 @@ def make_tools(*settings: object) -> None:
 
 def cleaned(pair: Pair) -> tuple[str | None, Pair]:
     """Returns the limit that a pair breaks, if any, and the pair, respelled where that is wanted."""
-    # Moses writes &apos; for ' and so on in its tokens, and turns it back when it puts them together: both are left out.
+    # Moses writes &apos; for ' and so on in its tokens, and turns it back when it puts them together: both left out.
     tokens = [tool.tokenize(text, escape=False) for tool, text in zip(tools.tokenizers, pair, strict=True)]
     reason = tools.limits.broken_by(*map(len, tokens))
     if reason or not tools.detokenizers:

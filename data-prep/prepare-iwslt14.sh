@@ -14,7 +14,7 @@
 # Options:
 #   --langs "LANG..."      any of ar de es fa he it nl pl (all)
 #   --archive FILE         the campaign's 2014-01.tgz, or a pair's own XX-en.tgz; without it and --url, the archive is
-#                          fetched: for German alone from dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz, else, or
+#                          fetched: for German alone dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz, else, or
 #                          where that fails, WIT3's file on Google Drive (with gdown: pip install gdown)
 #   --url URL              fetch the archive from here
 #   --cache DIR            where fetched archives are kept ($XDG_CACHE_HOME/fairseq_intra/archives)
@@ -25,11 +25,11 @@
 #   --help                 this text
 #
 # An interrupted download or run is gone on with when repeated. An archive's SHA-256 is written down when it is first
-# seen (beside it in the cache; in OUT/archive.sha256 for --archive), and it must have that from then on. The talks are
-# licensed CC BY-NC-ND 3.0 by TED.
+# seen (beside it in the cache; in OUT/archive.sha256 for --archive), and it must have that from then on. The talks
+# are licensed CC BY-NC-ND 3.0 by TED.
 #
-# Environment: FAIRSEQ_INTRA_PYTHON is what --python is when not given; XDG_CACHE_HOME (~/.cache) is where the cache lies
-# when --cache is not given; http_proxy and https_proxy are heeded.
+# Environment: FAIRSEQ_INTRA_PYTHON is what --python is when not given; XDG_CACHE_HOME (~/.cache) is where the cache
+# lies when --cache is not given; http_proxy and https_proxy are heeded.
 
 set -euo pipefail
 # shellcheck source=SCRIPTDIR/../scripts/lib.sh
@@ -78,20 +78,14 @@ helper() {
   "$python" -- "$checkout/data-prep/prepare_iwslt14.py" "$step" "$@" 8>&- 9>&-
 }
 
-work='' made_out=0
-[[ -d $out ]] || made_out=1
-# A run that fails before it has made anything leaves no folder behind.
-cleanup() {
-  [[ -z $work ]] || rm -rf -- "$work"
-  if ((made_out)); then rmdir -- "$out" 2>/dev/null || true; fi
-}
-trap cleanup EXIT
+work=''
+trap 'rm -rf -- ${work:+"$work"}; remove_if_empty "$out"' EXIT
 
 # take_archive LANG...: sets $archive and $sha256 to one that is whole, unaltered and has the languages.
 take_archive() {
   local record=$out/archive.sha256
   if [[ -z $archive ]]; then
-    lock_cache "$cache"
+    lock_cache --cache "$cache"
     archive=$(helper fetch --langs "$*" --cache "$cache" ${url:+--url "$url"})
     unlock_cache
     record=$archive.sha256
@@ -110,6 +104,7 @@ find_pending() {
   done
 }
 
+will_make "$out"
 make_folder --out "$out"
 sha256=''
 if [[ -n $archive || -n $url ]]; then take_archive "${languages[@]}"; fi
@@ -118,12 +113,13 @@ if ((${#pending[@]})) && [[ -z $sha256 ]]; then take_archive "${pending[@]}"; fi
 
 for lang in "${languages[@]}"; do
   if [[ " ${pending[*]} " == *" $lang "* ]]; then
-    make_text "$out/$lang-en" helper extract --lang "$lang" --archive "$archive" --sha256 "$sha256" --workers "$workers"
+    make_text "$out/$lang-en" helper extract --lang "$lang" --archive "$archive" --sha256 "$sha256" \
+      --workers "$workers"
   else
     say "$lang-en: text done before"
   fi
   # Lowercased it is already; the flag has the manifest say so.
-  "$checkout/data-prep/prepare-parallel.sh" --input "$out/$lang-en/text" --src "$lang" --tgt en --out "$out/$lang-en" \
-    --lowercase --workers "$workers" --python "$python" "${passed_on[@]}"
+  "$checkout/data-prep/prepare-parallel.sh" --input "$out/$lang-en/text" --src "$lang" --tgt en \
+    --out "$out/$lang-en" --lowercase --workers "$workers" --python "$python" "${passed_on[@]}"
 done
 say "finished: ${languages[*]/%/-en} in $out"

@@ -108,7 +108,7 @@ if [[ $state == finished ]]; then
 else
   requirements=$(helper missing --cache "$cache")
   if [[ -n $requirements ]]; then
-    lock_cache "$cache"
+    lock_cache --cache "$cache"
     # Another run may have fetched some of it meanwhile.
     requirements=$(helper missing --cache "$cache" 2>/dev/null)
     rm -rf -- "$cache"/.partial.*

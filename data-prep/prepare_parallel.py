@@ -30,7 +30,7 @@ def begin(arguments: argparse.Namespace) -> None:
     }
     if arguments.clean:
         settings["clean"] = {name: getattr(arguments, name) for name in ("max_ratio", "min_tokens", "max_tokens")}
-    settings |= {"vocab_size": arguments.vocab_size, "character_coverage": arguments.character_coverage}
+    settings |= {name: getattr(arguments, name) for name in ("vocab_size", "spm_lines", "character_coverage")}
     print(manifest.begin(arguments.out, settings, inputs))
 
 
@@ -89,7 +89,7 @@ def spm(arguments: argparse.Namespace) -> None:
 
     settings = manifest.load(arguments.out / "settings.json")["settings"]
     texts = [arguments.out / "raw" / f"train.{settings[side]}" for side in ("source", "target")]
-    model = subwords.train(texts, settings["vocab_size"], settings["character_coverage"])
+    model = subwords.train(texts, settings["vocab_size"], settings["character_coverage"], settings["spm_lines"])
     subwords.save(model, arguments.to / "joint")
 
 
@@ -126,6 +126,7 @@ def parse() -> argparse.Namespace:
             one.add_argument("--min-tokens", type=int, required=True)
             one.add_argument("--max-tokens", type=int, required=True)
             one.add_argument("--vocab-size", type=int, required=True)
+            one.add_argument("--spm-lines", type=int)
             one.add_argument("--character-coverage", type=float, required=True)
         else:
             one.add_argument("--to", type=Path, required=True, help="where to put what this step makes")

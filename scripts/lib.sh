@@ -79,12 +79,23 @@ lock_folder() {
   flock --nonblock 9 || die "another run is working in $1"
 }
 
-# lock_cache DIR: one script at a time downloads into DIR; the others wait. unlock_cache ends it.
+# will_make DIR, before DIR is made, and remove_if_empty DIR at the end: a run that fails before it has made anything
+# leaves no folder behind.
+made_out=0
+will_make() {
+  [[ -d $1 ]] || made_out=1
+}
+
+remove_if_empty() {
+  if ((made_out)); then rmdir -- "$1" 2>/dev/null || true; fi
+}
+
+# lock_cache FLAG DIR: one script at a time downloads into DIR, given by FLAG; the others wait. unlock_cache ends it.
 lock_cache() {
-  make_folder --cache "$1"
-  exec 8>>"$1/.lock"
+  make_folder "$@"
+  exec 8>>"$2/.lock"
   if ! flock --nonblock 8; then
-    say "waiting for another run that downloads into $1"
+    say "waiting for another run that downloads into $2"
     flock 8
   fi
 }
@@ -93,8 +104,8 @@ unlock_cache() {
   exec 8>&-
 }
 
-# make_text DIR COMMAND...: DIR/text is what COMMAND writes into the folder that it is told with --to. What it has left
-# behind is in $work if this script is stopped.
+# make_text DIR COMMAND...: DIR/text is what COMMAND writes into the folder that it is told with --to; while it does,
+# that folder is $work.
 make_text() {
   local out=$1
   shift
