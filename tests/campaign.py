@@ -86,3 +86,13 @@ def tgz(members: dict[str, str | bytes]) -> bytes:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return archive.getvalue()
+
+
+def sacrebleu_set(folder: Path, name: str, pairs: list[tuple[str, str]]) -> None:
+    """Writes an English-German test set as sacrebleu keeps it in its folder once it has downloaded it."""
+    (folder / name).mkdir(parents=True)
+    prefix = folder / name / name.replace("/", "_")
+    fields = {"src": [pair[0] for pair in pairs], "ref": [pair[1] for pair in pairs]}
+    for field in ("src", "ref", "docid", "genre", "origlang"):
+        text = "".join(line + "\n" for line in fields.get(field, ["none"] * len(pairs)))
+        Path(f"{prefix}.en-de.{field}").write_text(text, encoding="utf-8")

@@ -207,7 +207,7 @@ def test_cleaning_keeps_to_its_limits(text, tmp_path):
 
 
 def test_a_model_of_some_lines_sees_lines_spread_over_both_sides(text, tmp_path):
-    """Only every fourth line has x and z: the model of a quarter of all lines knows these, four vowels and the space."""
+    """Only every fourth line has x and z: the model of a quarter of all lines knows these, four vowels, the space."""
     seen, unseen = ("xaxe xoxi", "zaza zezi"), ("ba be bo bi", "da de do di")
     corpus.write_pairs(text, "train", [seen, unseen, unseen, unseen] * 100, LANGUAGES)
     more = ("--vocab-size", 5, "--spm-lines", 202)

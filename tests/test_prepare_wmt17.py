@@ -59,13 +59,7 @@ def write_folder(folder: Path, archives: dict[str, bytes]) -> None:
     for name, content in archives.items():
         (folder / name).write_bytes(content)
     for name, pairs in SETS.items():
-        fields = {"src": [pair[0] for pair in pairs], "ref": [pair[1] for pair in pairs]}
-        (folder / "sacrebleu" / name).mkdir(parents=True)
-        for field in ("src", "ref", "docid", "genre", "origlang"):
-            text = "".join(line + "\n" for line in fields.get(field, ["none"] * len(pairs)))
-            (folder / "sacrebleu" / name / f"{name.replace('/', '_')}.en-de.{field}").write_text(
-                text, encoding="utf-8"
-            )
+        campaign.sacrebleu_set(folder / "sacrebleu", name, pairs)
 
 
 @pytest.fixture
