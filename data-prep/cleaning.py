@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from multiprocessing import Pool
 
 from parallel_text import batches, is_blank
-from sacremoses import MosesTokenizer
+from sacremoses import MosesDetokenizer, MosesTokenizer
 
 Pair = tuple[str, str]
 BATCH = 50_000
-tokenizers: list[MosesTokenizer] = []
 
 
 @dataclass(frozen=True)
@@ -42,27 +41,50 @@ def without_blanks(pairs: Iterable[Pair], dropped: Counter) -> Iterator[Pair]:
             yield pair
 
 
-def clean(pairs: Iterable[Pair], languages: Pair, limits: Limits, workers: int, dropped: Counter) -> Iterator[Pair]:
-    """Yields the pairs within the limits, in their order, and counts the others by the limit they break."""
-    with Pool(workers, make_tokenizers, (languages,)) as pool:
+def clean(
+    pairs: Iterable[Pair], languages: Pair, limits: Limits, workers: int, dropped: Counter, respell: bool = False
+) -> Iterator[Pair]:
+    """Yields the pairs within the limits, in their order, and counts the others by the limit they break.
+
+    With `respell` the pairs come as Moses' lowercaser and detokeniser make them from their tokens.
+    """
+    with Pool(workers, make_tools, (languages, limits, respell)) as pool:
         for batch in batches(pairs, BATCH):
-            for pair, lengths in zip(batch, pool.map(token_counts, batch, chunksize=500), strict=True):
-                reason = limits.broken_by(*lengths)
+            for reason, pair in pool.map(cleaned, batch, chunksize=500):
                 if reason:
                     dropped[reason] += 1
                 else:
                     yield pair
 
 
-def make_tokenizers(languages: Pair) -> None:
+class Tools:
+    """What a worker process keeps from one pair to the next."""
+
+    def __init__(self, languages: Pair, limits: Limits, respell: bool):
+        self.tokenizers = [MosesTokenizer(lang=language) for language in languages]
+        self.detokenizers = [MosesDetokenizer(lang=language) for language in languages] if respell else []
+        self.limits = limits
+
+
+tools: Tools
+
+
+def make_tools(*settings: object) -> None:
     """Prepares a worker process, which leaves Ctrl-C to its parent."""
+    global tools
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    tokenizers.extend(MosesTokenizer(lang=language) for language in languages)
+    tools = Tools(*settings)
 
 
-def token_counts(pair: Pair) -> tuple[int, int]:
-    """How many tokens Moses' tokeniser makes of each side."""
+def cleaned(pair: Pair) -> tuple[str | None, Pair]:
+    """Returns the limit that a pair breaks, if any, and the pair, respelled where that is wanted."""
+    # Moses writes &apos; for ' and so on in its tokens, and turns it back when it puts them together: both left out.
+    tokens = [tool.tokenize(text, escape=False) for tool, text in zip(tools.tokenizers, pair, strict=True)]
+    reason = tools.limits.broken_by(*map(len, tokens))
+    if reason or not tools.detokenizers:
+        return reason, pair
     source, target = (
-        len(tokenizer.tokenize(text, escape=False)) for tokenizer, text in zip(tokenizers, pair, strict=True)
+        tool.detokenize([token.lower() for token in side], unescape=False)
+        for tool, side in zip(tools.detokenizers, tokens, strict=True)
     )
-    return source, target
+    return None, (source, target)

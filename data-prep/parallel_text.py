@@ -51,12 +51,17 @@ def raw_lines(path: Path) -> Iterator[bytes]:
 
 def read(path: Path) -> Iterator[str]:
     """Yields the lines of a file as text, each stripped and without a line break of any kind inside."""
-    for number, line in enumerate(raw_lines(path), 1):
+    return decoded(raw_lines(path), path)
+
+
+def decoded(lines: Iterable[bytes], name: object) -> Iterator[str]:
+    """Does for lines from anywhere what `read` does for a file's; `name` is what errors call their origin."""
+    for number, line in enumerate(lines, 1):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise BadInput(
-                f"{path} line {number} is not UTF-8 (byte {error.start + 1} of the line); convert it"
+                f"{name} line {number} is not UTF-8 (byte {error.start + 1} of the line); convert it"
             ) from None
         yield text.translate(LINE_BREAKS).strip()
 
@@ -102,6 +107,14 @@ def read_pairs(folder: Path, split: str, languages: tuple[str, str]) -> Iterator
     """Yields the pairs of a split that passed `inspect_split`, blank ones included."""
     source, target = (read(find(folder, f"{split}.{language}")) for language in languages)
     return zip(source, target, strict=True)
+
+
+def write_splits(folder: Path, splits: dict[str, list[tuple[str, str]]], languages: tuple[str, str]) -> None:
+    """Writes SPLIT.LANGUAGE for both sides of every split."""
+    for name, pairs in splits.items():
+        for side, language in enumerate(languages):
+            with (folder / f"{name}.{language}").open("w", encoding="utf-8", newline="\n") as stream:
+                stream.writelines(pair[side] + "\n" for pair in pairs)
 
 
 def batches(items: Iterable, size: int) -> Iterator[list]:

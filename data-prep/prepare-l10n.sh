@@ -108,30 +108,19 @@ if [[ $state == finished ]]; then
 else
   requirements=$(helper missing --cache "$cache")
   if [[ -n $requirements ]]; then
-    make_folder --cache "$cache"
-    exec 8>>"$cache/.lock"
-    if ! flock -n 8; then
-      say "waiting for another run that downloads into $cache"
-      flock 8
-      requirements=$(helper missing --cache "$cache")
-    fi
+    lock_cache --cache "$cache"
+    # Another run may have fetched some of it meanwhile.
+    requirements=$(helper missing --cache "$cache" 2>/dev/null)
     rm -rf -- "$cache"/.partial.*
     aside=$(mktemp -d -- "$cache/.partial.XXXXXX")
     while read -r requirement; do
       [[ -z $requirement ]] || fetch "$requirement"
     done <<<"$requirements"
+    rm -rf -- "$aside"
+    unlock_cache
   fi
-  make_folder --out "$out"
-  lock_folder "$out"
-  rm -rf -- "$out"/.text.*
-  work=$(mktemp -d -- "$out/.text.XXXXXX")
-  helper extract --cache "$cache" --to "$work" --seed "$seed" "${sizes[@]}"
-  chmod 755 "$work"
-  publish "$work" "$out/text"
+  make_text "$out" helper extract --cache "$cache" --seed "$seed" "${sizes[@]}"
 fi
 
-rm -rf -- ${aside:+"$aside"}
-# prepare-parallel.sh takes the folder's lock itself.
-exec 8>&- 9>&-
 exec "$checkout/data-prep/prepare-parallel.sh" --input "$out/text" --src "$lang" --tgt en --out "$out" \
   --vocab-size "$vocab_size" --python "$python" "${passed_on[@]}"

@@ -25,6 +25,8 @@
 #   --min-tokens N         with --clean: fewest tokens of a side (1)
 #   --max-tokens N         with --clean: most tokens of a side (175)
 #   --vocab-size N         pieces of the joint model (12000)
+#   --spm-lines N          lines, evenly spread over both sides of train, that the model is trained on (all): 500,000
+#                          are enough for a large corpus, and keep that under 2 GB of memory
 #   --character-coverage X share of the text's characters that the model knows (0.99999995)
 #   --workers N            processes to work with (all cores); the result does not depend on it
 #   --python PATH          the Python that has fairseq
@@ -45,7 +47,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
 export PYTHONUTF8=1
 
 input='' src='' tgt='' out='' python_given=''
-choices=() lowercase_or_clean=()
+choices=() lowercase_or_clean=() spm_lines=()
 max_ratio=1.5 min_tokens=1 max_tokens=175 vocab_size=12000 character_coverage=0.99999995
 workers=$(nproc)
 
@@ -63,7 +65,7 @@ while (($#)); do
     --lowercase) lowercase_or_clean+=("$1"); shift; continue ;;
     --clean) lowercase_or_clean+=("$1"); shift; continue ;;
     --input | --src | --tgt | --out | --max-ratio | --min-tokens | --max-tokens | --vocab-size | \
-      --character-coverage | --workers | --python) need_value "$@" ;;
+      --spm-lines | --character-coverage | --workers | --python) need_value "$@" ;;
     *) die "unknown argument '$1' (see $program --help)" ;;
   esac
   case $1 in
@@ -75,6 +77,7 @@ while (($#)); do
     --min-tokens) need_count "$1" "$2"; min_tokens=$2; choices+=("$1") ;;
     --max-tokens) need_count "$1" "$2"; max_tokens=$2; choices+=("$1") ;;
     --vocab-size) need_count "$1" "$2"; vocab_size=$2 ;;
+    --spm-lines) need_count "$1" "$2"; spm_lines=("$1" "$2") ;;
     --character-coverage) need_number "$1" "$2" 0.9995; character_coverage=$2 ;;
     --workers) need_count "$1" "$2"; workers=$2 ;;
     --python) python_given=$2 ;;
@@ -93,8 +96,7 @@ if ((${#choices[@]})) && [[ " ${lowercase_or_clean[*]} " != *" --clean "* ]]; th
 fi
 find_python "$python_given"
 
-made_out=0
-[[ -d $out ]] || made_out=1
+will_make "$out"
 make_folder --out "$out"
 lock_folder "$out"
 work=''
@@ -103,7 +105,7 @@ cleanup() {
   [[ -z $work ]] || rm -rf -- "$work"
   if ((made_out)) && [[ ! -e $out/settings.json ]]; then
     rm -f -- "$out/.lock"
-    rmdir -- "$out" 2>/dev/null || true
+    remove_if_empty "$out"
   fi
 }
 trap cleanup EXIT
@@ -142,7 +144,7 @@ binarise() {
 say "checking $input"
 state=$(helper begin --input "$input" --src "$src" --tgt "$tgt" --out "$out" "${lowercase_or_clean[@]}" \
   --max-ratio "$max_ratio" --min-tokens "$min_tokens" --max-tokens "$max_tokens" \
-  --vocab-size "$vocab_size" --character-coverage "$character_coverage")
+  --vocab-size "$vocab_size" "${spm_lines[@]}" --character-coverage "$character_coverage")
 if [[ $state == finished ]]; then
   say "$out is finished already, from the same text with the same settings"
   exit

@@ -1,15 +1,15 @@
 """The steps of prepare-l10n.sh that Python does; the script downloads, and calls prepare-parallel.sh."""
 
 import argparse
-import sys
-import zipfile
 from pathlib import Path
 
+import command
 import l10n_messages
 import l10n_split
+from command import say
 from l10n_wheels import licence, pinned
 from manifest import first_difference, load, save
-from parallel_text import BadInput
+from parallel_text import BadInput, write_splits
 
 
 def begin(arguments: argparse.Namespace) -> None:
@@ -63,10 +63,7 @@ def extract(arguments: argparse.Namespace) -> None:
         )
     splits = l10n_split.split(pairs, arguments.valid, arguments.test, arguments.seed)
     splits["train"] = l10n_split.shorten(splits["train"], arguments.train, arguments.max_words)
-    for name, split in splits.items():
-        for side, language in enumerate((arguments.lang, "en")):
-            with (arguments.to / f"{name}.{language}").open("w", encoding="utf-8", newline="\n") as stream:
-                stream.writelines(pair[side] + "\n" for pair in split)
+    write_splits(arguments.to, splits, (arguments.lang, "en"))
     say(", ".join(f"{name} {len(split)} pairs" for name, split in splits.items()))
     made = {
         "distinct_pairs": len(pairs),
@@ -76,42 +73,29 @@ def extract(arguments: argparse.Namespace) -> None:
     save(arguments.to / "SOURCES.json", asked(arguments) | made)
 
 
-def say(message: str) -> None:
-    """One line of progress, in the form of the script's own."""
-    print(f"prepare-l10n.sh: {message}", file=sys.stderr, flush=True)
-
-
 def parse() -> argparse.Namespace:
     """The arguments that the script passes on, already checked for form there."""
     parser = argparse.ArgumentParser(description=__doc__)
     steps = parser.add_subparsers(required=True)
     for step in (begin, missing, extract):
-        command = steps.add_parser(step.__name__, description=step.__doc__)
-        command.set_defaults(step=step)
-        command.add_argument("--lang", choices=sorted(l10n_messages.LOCALES), required=True)
-        command.add_argument("--wheels", type=Path, required=True)
+        one = steps.add_parser(step.__name__, description=step.__doc__)
+        one.set_defaults(step=step)
+        one.add_argument("--lang", choices=sorted(l10n_messages.LOCALES), required=True)
+        one.add_argument("--wheels", type=Path, required=True)
         if step is not begin:
-            command.add_argument("--cache", type=Path, required=True)
+            one.add_argument("--cache", type=Path, required=True)
         if step is not missing:
-            command.add_argument("--train", type=int)
-            command.add_argument("--max-words", type=int)
-            command.add_argument("--valid", type=int)
-            command.add_argument("--test", type=int)
-            command.add_argument("--seed", type=int, required=True)
+            one.add_argument("--train", type=int)
+            one.add_argument("--max-words", type=int)
+            one.add_argument("--valid", type=int)
+            one.add_argument("--test", type=int)
+            one.add_argument("--seed", type=int, required=True)
         if step is begin:
-            command.add_argument("--out", type=Path, required=True)
+            one.add_argument("--out", type=Path, required=True)
         if step is extract:
-            command.add_argument("--to", type=Path, required=True)
+            one.add_argument("--to", type=Path, required=True)
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    try:
-        arguments = parse()
-        arguments.step(arguments)
-    except (BadInput, zipfile.BadZipFile) as error:
-        sys.exit(f"prepare-l10n.sh: error: {error}")
-    except OSError as error:
-        sys.exit(f"prepare-l10n.sh: error: {error.filename}: {error.strerror}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command.run(parse)

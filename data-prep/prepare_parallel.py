@@ -1,13 +1,14 @@
 """The steps of prepare-parallel.sh that Python does; the script orders and publishes them."""
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import command
 import manifest
 import parallel_text
+from command import say
 from parallel_text import SPLITS, BadInput
 
 
@@ -29,7 +30,7 @@ def begin(arguments: argparse.Namespace) -> None:
     }
     if arguments.clean:
         settings["clean"] = {name: getattr(arguments, name) for name in ("max_ratio", "min_tokens", "max_tokens")}
-    settings |= {"vocab_size": arguments.vocab_size, "character_coverage": arguments.character_coverage}
+    settings |= {name: getattr(arguments, name) for name in ("vocab_size", "spm_lines", "character_coverage")}
     print(manifest.begin(arguments.out, settings, inputs))
 
 
@@ -88,7 +89,7 @@ def spm(arguments: argparse.Namespace) -> None:
 
     settings = manifest.load(arguments.out / "settings.json")["settings"]
     texts = [arguments.out / "raw" / f"train.{settings[side]}" for side in ("source", "target")]
-    model = subwords.train(texts, settings["vocab_size"], settings["character_coverage"])
+    model = subwords.train(texts, settings["vocab_size"], settings["character_coverage"], settings["spm_lines"])
     subwords.save(model, arguments.to / "joint")
 
 
@@ -108,45 +109,33 @@ def finish(arguments: argparse.Namespace) -> None:
         say(f"{split}: {counts['pairs']} pairs, {words}")
 
 
-def say(message: str) -> None:
-    """One line of progress, in the form of the script's own."""
-    print(f"prepare-parallel.sh: {message}", file=sys.stderr, flush=True)
-
-
 def parse() -> argparse.Namespace:
     """The arguments that the script passes on, already checked for form there."""
     parser = argparse.ArgumentParser(description=__doc__)
     steps = parser.add_subparsers(required=True)
     for step in (begin, raw, spm, encoded, finish):
-        command = steps.add_parser(step.__name__, description=step.__doc__)
-        command.set_defaults(step=step)
-        command.add_argument("--out", type=Path, required=True)
+        one = steps.add_parser(step.__name__, description=step.__doc__)
+        one.set_defaults(step=step)
+        one.add_argument("--out", type=Path, required=True)
         if step is begin:
-            command.add_argument("--src", required=True)
-            command.add_argument("--tgt", required=True)
-            command.add_argument("--lowercase", action="store_true")
-            command.add_argument("--clean", action="store_true")
-            command.add_argument("--max-ratio", type=float, required=True)
-            command.add_argument("--min-tokens", type=int, required=True)
-            command.add_argument("--max-tokens", type=int, required=True)
-            command.add_argument("--vocab-size", type=int, required=True)
-            command.add_argument("--character-coverage", type=float, required=True)
+            one.add_argument("--src", required=True)
+            one.add_argument("--tgt", required=True)
+            one.add_argument("--lowercase", action="store_true")
+            one.add_argument("--clean", action="store_true")
+            one.add_argument("--max-ratio", type=float, required=True)
+            one.add_argument("--min-tokens", type=int, required=True)
+            one.add_argument("--max-tokens", type=int, required=True)
+            one.add_argument("--vocab-size", type=int, required=True)
+            one.add_argument("--spm-lines", type=int)
+            one.add_argument("--character-coverage", type=float, required=True)
         else:
-            command.add_argument("--to", type=Path, required=True, help="where to put what this step makes")
+            one.add_argument("--to", type=Path, required=True, help="where to put what this step makes")
         if step in (begin, raw):
-            command.add_argument("--input", type=Path, required=True)
+            one.add_argument("--input", type=Path, required=True)
         if step in (raw, encoded):
-            command.add_argument("--workers", type=int, required=True)
+            one.add_argument("--workers", type=int, required=True)
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    try:
-        arguments = parse()
-        arguments.step(arguments)
-    except BadInput as error:
-        sys.exit(f"prepare-parallel.sh: error: {error}")
-    except OSError as error:
-        sys.exit(f"prepare-parallel.sh: error: {error.filename}: {error.strerror}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command.run(parse)

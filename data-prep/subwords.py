@@ -2,8 +2,9 @@
 
 import io
 import re
-from collections.abc import Iterable
-from itertools import chain
+from collections.abc import Iterator
+from itertools import chain, islice
+from math import ceil
 from pathlib import Path
 
 import sentencepiece
@@ -14,13 +15,13 @@ BATCH = 50_000
 TRAINING_THREADS = 8
 
 
-def train(texts: Iterable[Path], vocab_size: int, character_coverage: float) -> bytes:
-    """Returns a model of all lines of the texts."""
+def train(texts: list[Path], vocab_size: int, character_coverage: float, most_lines: int | None = None) -> bytes:
+    """Returns a model of the texts, or of at most `most_lines` lines that are spread evenly over them."""
     model = io.BytesIO()
     try:
         # Given names of files, SentencePiece writes them into the model, which then differs by folder.
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=chain.from_iterable(map(read, texts)),
+            sentence_iterator=sample(texts, most_lines),
             model_writer=model,
             vocab_size=vocab_size,
             character_coverage=character_coverage,
@@ -32,6 +33,15 @@ def train(texts: Iterable[Path], vocab_size: int, character_coverage: float) -> 
     except RuntimeError as error:
         raise BadInput(explain(str(error), vocab_size)) from None
     return model.getvalue()
+
+
+def sample(texts: list[Path], most_lines: int | None) -> Iterator[str]:
+    """Yields every line of the texts, or every n-th of each, so that there are at most `most_lines`."""
+    step = 1
+    if most_lines:
+        # Of each text comes a line more than its share where the step does not divide its length.
+        step = ceil(sum(1 for text in texts for _ in read(text)) / max(1, most_lines - len(texts)))
+    return chain.from_iterable(islice(read(text), 0, None, step) for text in texts)
 
 
 def save(model: bytes, prefix: Path) -> None:

@@ -79,6 +79,47 @@ lock_folder() {
   flock --nonblock 9 || die "another run is working in $1"
 }
 
+# will_make DIR, before DIR is made, and remove_if_empty DIR at the end: a run that fails before it has made anything
+# leaves no folder behind.
+made_out=0
+will_make() {
+  [[ -d $1 ]] || made_out=1
+}
+
+remove_if_empty() {
+  if ((made_out)); then rmdir -- "$1" 2>/dev/null || true; fi
+}
+
+# lock_cache FLAG DIR: one script at a time downloads into DIR, given by FLAG; the others wait. unlock_cache ends it.
+lock_cache() {
+  make_folder "$@"
+  exec 8>>"$2/.lock"
+  if ! flock --nonblock 8; then
+    say "waiting for another run that downloads into $2"
+    flock 8
+  fi
+}
+
+unlock_cache() {
+  exec 8>&-
+}
+
+# make_text DIR COMMAND...: DIR/text is what COMMAND writes into the folder that it is told with --to; while it does,
+# that folder is $work.
+make_text() {
+  local out=$1
+  shift
+  make_folder --out "$out"
+  lock_folder "$out"
+  rm -rf -- "$out"/.text.*
+  work=$(mktemp -d -- "$out/.text.XXXXXX")
+  "$@" --to "$work"
+  chmod 755 "$work"
+  publish "$work" "$out/text"
+  # prepare-parallel.sh takes the folder's lock itself.
+  exec 9>&-
+}
+
 # publish FROM TO: a finished file or folder takes its name in one step, so that no reader ever sees half of it.
 publish() {
   rm -rf -- "$2"

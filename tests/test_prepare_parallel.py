@@ -63,6 +63,7 @@ def test_manifest_counts_what_was_read_kept_and_dropped(finished):
         "lowercase": False,
         "clean": {"max_ratio": 1.5, "min_tokens": 1, "max_tokens": 20},
         "vocab_size": 120,
+        "spm_lines": None,
         "character_coverage": 0.99999995,
     }
     kept = {"train": [*GOOD, ODD_BREAKS], "valid": VALID, "test": TEST}
@@ -205,6 +206,15 @@ def test_cleaning_keeps_to_its_limits(text, tmp_path):
     assert corpus.lines(tmp_path / "out" / "raw" / "train.de") == kept
 
 
+def test_a_model_of_some_lines_sees_lines_spread_over_both_sides(text, tmp_path):
+    """Only every fourth line has x and z: the model of a quarter of all lines knows these, four vowels, the space."""
+    seen, unseen = ("xaxe xoxi", "zaza zezi"), ("ba be bo bi", "da de do di")
+    corpus.write_pairs(text, "train", [seen, unseen, unseen, unseen] * 100, LANGUAGES)
+    more = ("--vocab-size", 5, "--spm-lines", 202)
+    error = corpus.fail(SCRIPT, "--input", text, *FLAGS, "--out", tmp_path / "out", *more)
+    assert "--vocab-size 5 is less than the 10 that the characters of the text need" in error
+
+
 def test_cleaning_everything_away_is_an_error(text, tmp_path):
     limits = ("--clean", "--min-tokens", 90, "--max-tokens", 99)
     error = corpus.fail(SCRIPT, "--input", text, *FLAGS, "--out", tmp_path / "out", *limits)
@@ -282,6 +292,7 @@ def test_bad_text_is_named_and_leaves_no_folder(text, tmp_path, spoil, named):
         (("--vocab-size",), "--vocab-size needs a value"),
         (("--vocab-size", "--clean"), "--vocab-size needs a value"),
         (("--vocab-size", "many"), "--vocab-size must be a whole number of at least 1, not 'many'"),
+        (("--spm-lines", "0"), "--spm-lines must be a whole number of at least 1, not '0'"),
         (("--workers", "0"), "--workers must be a whole number of at least 1, not '0'"),
         (("--max-ratio", "2"), "--max-ratio has no effect without --clean"),
         (("--clean", "--max-ratio", "x"), "--max-ratio must be a number such as 1.5, not 'x'"),
@@ -324,5 +335,5 @@ def test_help_tells_all_flags():
     said = corpus.run(SCRIPT, "--help").stdout
     for flag in ("input", "src", "tgt", "out", "lowercase", "clean", "max-ratio", "min-tokens", "max-tokens"):
         assert f"--{flag} " in said
-    for flag in ("vocab-size", "character-coverage", "workers", "python"):
+    for flag in ("vocab-size", "spm-lines", "character-coverage", "workers", "python"):
         assert f"--{flag} " in said

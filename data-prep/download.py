@@ -1,0 +1,151 @@
+"""Fetches a file over HTTP: what is there is gone on from, failures are tried again, a stalled server is given up on.
+
+The file takes its name only once it is whole. Until then NAME.partial holds what came, and NAME.validator what tells
+whether the server still has the same file (its ETag or date), without which nothing is gone on from.
+"""
+
+import http.client
+import re
+import shutil
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from command import say
+from parallel_text import BadInput
+
+STALL = 60  #: seconds without a byte after which a connection is given up
+ATTEMPTS = 5  #: in a row without a byte
+LONGEST_WAIT = 60
+REPORT_EVERY = 10
+MEGABYTE = 1_000_000
+PASSING = (408, 425, 429, 500, 502, 503, 504)
+Unfinished = (ConnectionError, TimeoutError, urllib.error.URLError, http.client.HTTPException)
+
+
+def fetch(url: str, path: Path, stall: float = STALL, attempts: int = ATTEMPTS) -> None:
+    """Makes `path` what the URL has; raises BadInput, which tells why, where that cannot be."""
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise BadInput(f"{shown(url)} is not an http or https address")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part, failures = partial(path), 0
+    while True:
+        before = size(part)
+        try:
+            receive(url, path, stall)
+            break
+        except Unfinished as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code not in PASSING:
+                raise BadInput(f"{shown(url)} answers {error.code} {error.reason}") from None
+            failures = 0 if size(part) > before else failures + 1
+            reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+        if failures == attempts:
+            raise BadInput(f"cannot fetch {shown(url)} ({reason}); run this again to go on where it stopped")
+        wait = min(LONGEST_WAIT, 2**failures)
+        say(f"{path.name}: {reason}; trying again in {wait} s")
+        time.sleep(wait)
+    part.replace(path)
+    validator(path).unlink(missing_ok=True)
+
+
+def receive(url: str, path: Path, stall: float) -> None:
+    """One connection: appends to the partial file, or writes it anew, until all of the file is there."""
+    part, known = partial(path), validator(path)
+    have = size(part) if known.exists() else 0
+    headers = {"User-Agent": "fairseq_intra"}
+    if have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": known.read_text(encoding="ascii")}
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=stall)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        if error.headers.get("Content-Range") == f"bytes */{have}":
+            return
+        part.unlink()
+        raise ConnectionError("the server has less of it than was fetched") from None
+    with response:
+        if response.status != 206:
+            have = 0
+            remember(known, response)
+        total = total_size(response, have)
+        if total is not None:
+            need_space(part.parent, total - have)
+        with part.open("ab" if have else "wb") as stream:
+            copy(response, stream, path.name, have, total)
+    if total is not None and size(part) != total:
+        raise ConnectionError(f"the connection ended after {size(part)} of {total} bytes")
+
+
+def remember(known: Path, response: http.client.HTTPResponse) -> None:
+    """Keeps what tells this file from another that the server may have later."""
+    known.unlink(missing_ok=True)
+    tag = response.headers.get("ETag", "")
+    mark = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
+    if mark and response.headers.get("Accept-Ranges") != "none":
+        known.write_text(mark, encoding="ascii")
+
+
+def total_size(response: http.client.HTTPResponse, have: int) -> int | None:
+    """The whole file's bytes, as far as the server tells."""
+    if response.status != 206:
+        length = response.headers.get("Content-Length", "")
+        return int(length) if length.isdigit() else None
+    told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+    if not told or int(told[1]) != have:
+        raise ConnectionError("the server sends another part of it than was asked for")
+    return int(told[2])
+
+
+def copy(response: http.client.HTTPResponse, stream: BinaryIO, name: str, have: int, total: int | None) -> None:
+    """Writes all that comes, and says from time to time how much that is."""
+    start = said = time.monotonic()
+    came = 0
+    while block := response.read1(1 << 16):
+        stream.write(block)
+        came += len(block)
+        if (now := time.monotonic()) - said >= REPORT_EVERY:
+            said = now
+            of = f" of {total / MEGABYTE:.0f}" if total else ""
+            speed = came / (now - start) / MEGABYTE
+            say(f"{name}: {(have + came) / MEGABYTE:.0f}{of} MB, {speed:.1f} MB/s")
+
+
+def need_space(folder: Path, needed: int) -> None:
+    """Refuses to begin what the disk cannot hold."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise BadInput(
+            f"{needed / MEGABYTE:.0f} MB are needed and {free / MEGABYTE:.0f} MB free on the disk of {folder}"
+        )
+
+
+def place(cache: Path, url: str) -> Path:
+    """Where a URL's file lies in a cache: under its host and path."""
+    parts = urlsplit(url)
+    names = [name for name in unquote(parts.path).split("/") if name not in ("", ".", "..")]
+    if not parts.hostname or not names:
+        raise BadInput(f"{shown(url)} names no file")
+    return cache.joinpath(parts.hostname, *names)
+
+
+def shown(url: str) -> str:
+    """A URL without what may be secret in it: name, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+
+
+def partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")
+
+
+def validator(path: Path) -> Path:
+    return path.with_name(f"{path.name}.validator")
+
+
+def size(path: Path) -> int:
+    """The bytes of a file, none where it is not there."""
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,110 @@
+"""data-prep/download.py: files over HTTP from a server that fails in every way."""
+
+import errno
+import os
+
+import corpus
+import pytest
+import serving
+from serving import Answer
+
+CONTENT = os.urandom(300_000)
+
+
+@pytest.fixture
+def download(monkeypatch):
+    """The module, with its waits left out and this machine's own addresses reached without a proxy."""
+    monkeypatch.syspath_prepend(corpus.CHECKOUT / "data-prep")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    import download
+
+    monkeypatch.setattr(download.time, "sleep", lambda _: None)
+    return download
+
+
+@pytest.fixture
+def server():
+    with serving.serving({"/a/file.tgz": CONTENT}) as made:
+        yield made
+
+
+def refusal(download, *arguments, **more) -> str:
+    with pytest.raises(download.BadInput) as raised:
+        download.fetch(*arguments, **more)
+    return str(raised.value)
+
+
+def test_a_file_comes_whole_and_leaves_nothing_else(download, server, tmp_path):
+    path = tmp_path / "cache" / "file.tgz"
+    download.fetch(f"{server.url}/a/file.tgz", path)
+    assert path.read_bytes() == CONTENT
+    assert [entry.name for entry in path.parent.iterdir()] == ["file.tgz"]
+
+
+def test_what_was_interrupted_goes_on_where_it_stopped(download, server, tmp_path, capsys):
+    server.failures += [Answer(after=100_000), Answer(status=503), Answer(after=150_000)]
+    download.fetch(f"{server.url}/a/file.tgz", tmp_path / "file.tgz")
+    assert (tmp_path / "file.tgz").read_bytes() == CONTENT
+    assert [asked for _, asked in server.requests] == ["", "bytes=100000-", "bytes=100000-", "bytes=250000-"]
+    said = capsys.readouterr().err
+    assert "ended after 100000 of 300000 bytes" in said and "Service Unavailable" in said
+
+
+def test_another_run_goes_on_as_well_and_begins_anew_where_the_file_has_changed(download, server, tmp_path):
+    url, path = f"{server.url}/a/file.tgz", tmp_path / "file.tgz"
+    server.failures += [Answer(after=1000)] + 2 * [Answer(status=500)]
+    assert "Internal Server Error" in refusal(download, url, path, attempts=2)
+    assert serving.partial(path).stat().st_size == 1000 and not path.exists()
+    changed = server.files["/a/file.tgz"] = CONTENT[::-1]
+    download.fetch(url, path)
+    assert server.requests[-1][1] == "bytes=1000-"
+    assert path.read_bytes() == changed
+
+
+def test_a_file_that_was_whole_when_the_run_was_killed_is_taken(download, server, tmp_path):
+    url, path = f"{server.url}/a/file.tgz", tmp_path / "file.tgz"
+    server.failures += [Answer(after=len(CONTENT) - 1)] + 2 * [Answer(status=500)]
+    refusal(download, url, path, attempts=2)
+    with serving.partial(path).open("ab") as stream:
+        stream.write(CONTENT[-1:])
+    download.fetch(url, path)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_server_that_stalls_is_given_up_on_and_asked_again(download, server, tmp_path):
+    server.failures += [Answer(after=100_000, stall=True)]
+    download.fetch(f"{server.url}/a/file.tgz", tmp_path / "file.tgz", stall=1)
+    assert (tmp_path / "file.tgz").read_bytes() == CONTENT
+    assert server.requests[1][1] == "bytes=100000-"
+
+
+def test_what_cannot_be_fetched_is_told_in_one_line_without_secrets(download, server, tmp_path):
+    path = tmp_path / "file.tgz"
+    assert refusal(download, f"{server.url}/no?key=secret", path) == "http://127.0.0.1/no answers 404 Not Found"
+    assert download.shown("https://me:secret@example.org/file.tgz?key=secret") == "https://example.org/file.tgz"
+    assert "not an http or https address" in refusal(download, "file:///etc/passwd", path)
+    assert "cannot fetch http://127.0.0.1/x" in refusal(download, "http://127.0.0.1:1/x", path, attempts=2)
+    assert not path.exists()
+
+
+def test_a_disk_that_cannot_hold_it_is_told_beforehand(download, server, tmp_path, monkeypatch):
+    usage = download.shutil.disk_usage(tmp_path)._replace(free=100_000)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
+    assert "0 MB are needed and 0 MB free on the disk of" in refusal(
+        download, f"{server.url}/a/file.tgz", tmp_path / "file.tgz"
+    )
+
+
+def test_a_disk_that_fills_up_is_not_taken_for_a_bad_connection(download, server, tmp_path):
+    serving.partial(tmp_path / "file.tgz").symlink_to("/dev/full")
+    with pytest.raises(OSError) as raised:
+        download.fetch(f"{server.url}/a/file.tgz", tmp_path / "file.tgz")
+    assert raised.value.errno == errno.ENOSPC
+    assert len(server.requests) == 1
+
+
+def test_the_cache_has_a_place_for_every_url_inside_itself(download, tmp_path):
+    assert download.place(tmp_path, "https://example.org/a/b.tgz") == tmp_path / "example.org" / "a" / "b.tgz"
+    assert download.place(tmp_path, "https://example.org/../%2e%2e/b.tgz") == tmp_path / "example.org" / "b.tgz"
+    with pytest.raises(download.BadInput, match="names no file"):
+        download.place(tmp_path, "https://example.org/")
