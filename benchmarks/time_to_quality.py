@@ -7,16 +7,16 @@ reports validation nll over time and the BLEU of the best checkpoint, as a table
 OUT/time_to_quality.svg (needs matplotlib). Repeated, finished runs are skipped.
 """
 
-import datetime
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 from measure import arguments, parsed, show
+
+from fairseq_intra.training_log import parse_log
 
 METHODS = {
     "plain": ["--method", "plain"],
@@ -59,16 +59,11 @@ def run(args, method, seed):
         evaluate = [SCRIPTS / "evaluate.sh", *data, "--checkpoint", folder / "checkpoints" / "checkpoint_best.pt"]
         for command in ([*train, *METHODS[method], *limits], evaluate):
             subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr, env=environment)
-    log = (folder / "train.log").read_text()
-    updates = [int(number) for number in re.findall(r"num_updates=(\d+)", log)]
-    return {"updates": updates[-1], "curve": curve(log), "bleu": json.loads(result.read_text())["bleu"]["score"]}
-
-
-def curve(log):
-    """[[seconds since the first epoch began, validation nll in bits]] of a train.log."""
-    begin = re.search(r"^(\S+ \S+) \|.*begin training epoch", log, re.MULTILINE).group(1)
-    found = re.findall(r"^(\S+ \S+) \| INFO \| valid \|.* nll_loss ([\d.]+)", log, re.MULTILINE)
-    return [[(_time(moment) - _time(begin)).total_seconds(), float(nll)] for moment, nll in found]
+    log = parse_log((folder / "train.log").read_text())
+    # From the first epoch's begin, in seconds; nll in bits.
+    curve = [[line["time"], line["nll_loss"]] for line in log.valid]
+    updates = int(log.train[-1]["num_updates"])
+    return {"updates": updates, "curve": curve, "bleu": json.loads(result.read_text())["bleu"]["score"]}
 
 
 def cells(runs):
@@ -94,10 +89,6 @@ def plot(runs, path):
     plt.legend()
     plt.tight_layout()
     plt.savefig(path)
-
-
-def _time(moment):
-    return datetime.datetime.fromisoformat(moment)
 
 
 if __name__ == "__main__":

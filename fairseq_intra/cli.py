@@ -6,6 +6,7 @@ from pathlib import Path
 from .checkpoint import average, last_checkpoints
 from .errors import UsageError
 from .evaluation import evaluate
+from .learning_curves import plot_runs
 from .table import results_table
 
 
@@ -43,6 +44,12 @@ def _parser():
     command.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="JSON file of an evaluation, or its folder"
     )
+
+    command = _add(commands, "plot", _plot, "draw loss, divergence, alpha, learning rate and validation of runs")
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, or its train.log")
+    command.add_argument(
+        "--output", type=Path, default=Path("training"), metavar="PREFIX", help="PREFIX.png and .svg (default: training)"
+    )
     return parser
 
 
@@ -78,6 +85,10 @@ def _score(args):
 
 def _table(args):
     print(results_table(args.runs))
+
+
+def _plot(args):
+    print("written: " + ", ".join(str(path) for path in plot_runs(args.runs, args.output)))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ if [[ -n $average ]]; then
   "$python" -m fairseq_intra.cli average --last "$average" --folder "$folder" --output "$checkpoint"
 fi
 device=()
-if ! has_gpu; then
+if [[ $(gpu_count) == 0 ]]; then
   device=(--cpu)
   tune_cpu
 fi
