@@ -32,6 +32,7 @@ def plot_runs(runs: list[Path], output: Path) -> list[Path]:
         UsageError: on a log that is not there or holds no training, or if the pictures cannot be written.
     """
     logs = [_read(run) for run in runs]
+    names = [run.name if [other.name for other in runs].count(run.name) == 1 else str(run) for run in runs]
     panels = [(title, kind, name) for title, kind, name in PANELS if any(_curve(log, kind, name)[0] for log in logs)]
     columns = min(COLUMNS, len(panels))
     figure, axes = new_figure(columns, -(-len(panels) // columns))
@@ -41,7 +42,7 @@ def plot_runs(runs: list[Path], output: Path) -> list[Path]:
         axis.set_title(title)
         axis.set_xlabel("updates")
         for number, log in enumerate(logs):
-            axis.plot(*_curve(log, kind, name), **line_style(number), label=str(runs[number]))
+            axis.plot(*_curve(log, kind, name), **line_style(number), label=names[number])
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     return save_figure(figure, output)
 

@@ -30,17 +30,3 @@ def test_loss(tmp_path, more):
         assert 0 < ratio["p20"] <= ratio["median"] <= ratio["p80"]
         assert f"{ratio['median']:.2f} ({ratio['p20']:.2f} to {ratio['p80']:.2f})" in table
     assert ("ours on features" in found["ratios"]) == ("--growth" not in more)
-
-
-def test_curve_of_a_log(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    from time_to_quality import curve
-
-    log = (
-        "2026-11-23 23:59:58 | INFO | fairseq.trainer | begin training epoch 1\n"
-        "2026-11-23 23:59:59 | INFO | train_inner | epoch 001: 20 / 82 loss=9, nll_loss=8.5, num_updates=20\n"
-        "2026-11-24 00:00:08 | INFO | valid | epoch 001 | valid on 'valid' subset | loss 6.4 | nll_loss 5.5 | x\n"
-        "2026-11-24 00:00:18 | INFO | fairseq.trainer | begin training epoch 2\n"
-        "2026-11-24 00:01:00 | INFO | valid | epoch 002 | valid on 'valid' subset | loss 6.2 | nll_loss 5.25 | x\n"
-    )
-    assert curve(log) == [[10.0, 5.5], [62.0, 5.25]]

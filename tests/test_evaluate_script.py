@@ -3,9 +3,13 @@
 import json
 import shutil
 
+import commands
 import corpus
 import pytest
 import sacrebleu
+
+from fairseq_intra import cli
+from fairseq_intra.errors import UsageError
 
 SCRIPT = "scripts/evaluate.sh"
 
@@ -28,6 +32,54 @@ def test_scores_hypotheses_and_reference_stand_beside_the_checkpoint(dataset, tr
     assert made == {"average3.pt", *(f"average3.test.{end}" for end in ("json", "hyp", "ref"))}
 
 
+def test_a_wmt_set_is_translated_from_its_own_text_and_scored_on_its_own_reference(dataset, trained, tmp_path):
+    """The set lies in sacreBLEU's cache, where sacreBLEU would have put it: the lines of the dataset's test."""
+    cache, run = tmp_path / "cache" / "wmt14" / "full", tmp_path / "run"
+    cache.mkdir(parents=True)
+    for side, language in {"src": "de", "ref": "en"}.items():
+        lines = corpus.lines(dataset / "raw" / f"test.{language}")[:7]
+        (cache / f"wmt14_full.de-en.{side}").write_text("".join(f"{line}\n" for line in lines))
+    shutil.copytree(trained.folder, run)
+    flags = ["--checkpoint", run / "checkpoint_last.pt", "--data", dataset, "--beam", 2, "--max-len-b", 9]
+    wmt = [*flags, "--wmt-set", "wmt14/full", "--metrics", "bleu chrf ter"]
+    done, plain = commands.at_once(
+        lambda: corpus.run(SCRIPT, *wmt, OMP_NUM_THREADS="1", SACREBLEU=str(tmp_path / "cache")),
+        lambda: corpus.run(SCRIPT, *flags, OMP_NUM_THREADS="1"),
+    )
+    assert (done.returncode, plain.returncode) == (0, 0), done.stderr + plain.stderr
+    hypotheses, reference = (corpus.lines(run / f"checkpoint_last.wmt14_full.{end}") for end in ("hyp", "ref"))
+    assert hypotheses == corpus.lines(run / "checkpoint_last.test.hyp")[:7]
+    assert reference == corpus.lines(dataset / "raw" / "test.en")[:7]
+    written = json.loads((run / "checkpoint_last.wmt14_full.json").read_text())
+    assert (written["split"], written["sentences"]) == ("wmt14/full", 7)
+    assert written["ter"]["score"] == pytest.approx(sacrebleu.corpus_ter(hypotheses, [reference]).score)
+    assert f"TER {written['ter']['score']:.2f}  nrefs:1|case:lc|tok:tercom" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("wmt14/empty", "sacreBLEU has no test set 'wmt14/empty'"),
+        ("wmt20", "test set wmt20 is not there for de-sw, only for cs-en, "),
+        ("wmt14/full", "sacreBLEU cannot get wmt14/full for de-en into .*: "),
+        ("lowercased", "was lowercased, and WMT's sets are scored as they are written"),
+    ],
+)
+def test_a_wmt_set_that_cannot_be_had_is_named(tmp_path, name, named, monkeypatch):
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr("sacrebleu.dataset.base.SACREBLEU_DIR", str(tmp_path))
+    manifest = {"source": "de", "target": "sw" if name == "wmt20" else "en", "settings": {"lowercase": False}}
+    if name == "lowercased":
+        manifest["settings"]["lowercase"] = True
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UsageError, match=named):
+        cli.main(["wmt-source", "--wmt-set", name, "--data", str(tmp_path)])
+
+
+def refuse(*_):
+    raise OSError("no network here")
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -39,6 +91,9 @@ def test_scores_hypotheses_and_reference_stand_beside_the_checkpoint(dataset, tr
         ("--max-tokens x", "--max-tokens must be a whole number of at least 1, not 'x'"),
         ("--lenpen -1", "--lenpen must be a number of at least 0, not '-1'"),
         ("--average 0", "--average must be a whole number of at least 1, not '0'"),
+        ("--split valid --wmt-set wmt17", "--split and --wmt-set exclude each other"),
+        ("--metrics chrf", "--metrics must be bleu, and with it any of chrf and ter, not 'chrf'"),
+        ("--metrics bleu,ter", "--metrics must be bleu, and with it any of chrf and ter, not 'bleu,ter'"),
         ("--split", "--split needs a value"),
         ("--python /nowhere/python", "no Python at '/nowhere/python'"),
     ],

@@ -120,9 +120,12 @@ SLURM = {"SLURM_STEP_NUM_TASKS": "16", "SLURM_PROCID": "9", "SLURM_LOCALID": "1"
     [(TORCHRUN, "env://"), (SLURM | {"SLURM_STEP_NODELIST": "node[7-8]"}, "tcp://node7:20007")],
 )
 @pytest.mark.parametrize(
-    ("gpus", "more"), [(8, "--device-id 1 "), (1, "--device-id 0 "), (0, "--distributed-backend gloo --ddp-backend l")]
+    ("gpus", "more"),
+    [(8, "--device-id 1 "), (1, "--device-id 0 "), (0, "--distributed-backend gloo --ddp-backend l")],
 )
-def test_workers_that_were_started_together_train_together(data, tmp_path, stand_in, environment, meeting, gpus, more):
+def test_workers_that_were_started_together_train_together(
+    data, tmp_path, stand_in, environment, meeting, gpus, more
+):
     (tmp_path / "scontrol").write_text("#!/bin/sh\necho node7\necho node8\n")
     (tmp_path / "scontrol").chmod(0o755)
     environment = stand_in | environment | {"GPUS": str(gpus), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
