@@ -102,7 +102,7 @@ def evaluate(
     }
     result = Evaluation(
         format=FORMAT,
-        dataset=data.resolve().name,
+        dataset=data.absolute().name,
         source=manifest["source"],
         target=manifest["target"],
         split=split,

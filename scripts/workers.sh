@@ -16,7 +16,7 @@ find_workers() {
     [[ -n ${RANK:-} && -n ${LOCAL_RANK:-} && -n ${MASTER_ADDR:-} && -n ${MASTER_PORT:-} ]] ||
       die "WORLD_SIZE is set, but not all of RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT: start it with torchrun"
     workers=$WORLD_SIZE local_rank=$LOCAL_RANK meeting=env://
-  elif [[ -n ${SLURM_STEP_NUM_TASKS:-} ]]; then
+  elif [[ ${SLURM_STEP_NUM_TASKS:-1} != 1 ]]; then
     workers=$SLURM_STEP_NUM_TASKS local_rank=$SLURM_LOCALID
     meeting=tcp://$(scontrol show hostnames "$SLURM_STEP_NODELIST" | head -n 1):$((10000 + SLURM_JOB_ID % 50000))
   fi

@@ -87,7 +87,7 @@ def _run(command, *arguments, cwd=None, stderr=subprocess.PIPE):
         stdout=subprocess.PIPE,
         stderr=stderr,
         encoding="utf-8",
-        timeout=120,
+        timeout=900,
     )
 
 
