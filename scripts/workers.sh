@@ -43,5 +43,5 @@ plan_batch() {
   nearest=$(((tokens + unit / 2) / unit * unit))
   update_freq=$((tokens / unit))
   ((tokens == update_freq * unit)) ||
-    die "--batch-tokens $tokens does not divide by $workers workers with --max-tokens $max_tokens; the nearest that does is --batch-tokens $((nearest > 0 ? nearest : unit))"
+    die "--batch-tokens $tokens is no multiple of $workers x $max_tokens, workers and --max-tokens; the nearest that is: --batch-tokens $((nearest > 0 ? nearest : unit))"
 }

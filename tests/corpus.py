@@ -28,7 +28,7 @@ def environment(**more: str) -> dict[str, str]:
 def run(script: str, *arguments: object, **more: str) -> subprocess.CompletedProcess:
     """Runs a script of the checkout to its end, however that is."""
     command = [str(CHECKOUT / script), *map(str, arguments)]
-    return subprocess.run(command, env=environment(**more), capture_output=True, encoding="utf-8", timeout=900)
+    return subprocess.run(command, env=environment(**more), capture_output=True, encoding="utf-8", timeout=1800)
 
 
 def succeed(script: str, *arguments: object, **more: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,3 +31,14 @@ def test_loss(tmp_path, more):
         assert 0 < ratio["p20"] <= ratio["median"] <= ratio["p80"]
         assert f"{ratio['median']:.2f} ({ratio['p20']:.2f} to {ratio['p80']:.2f})" in table
     assert ("ours on features" in found["ratios"]) == ("--growth" not in more)
+
+
+@pytest.mark.slow
+def test_decode(dataset, trained, tmp_path):
+    checkpoint = shutil.copy(trained.checkpoint, tmp_path)
+    table = run("decode.py", "--checkpoint", checkpoint, "--data", dataset, "--rounds", 1)
+    assert "Translating 10 sentences with beam 5; " in table
+    rows = [line.split(" | ") for line in table.split("\n") if line.startswith(("| fairseq-", "| evaluate"))]
+    assert [row[0] for row in rows] == ["| fairseq-interactive", "| evaluate.sh"]
+    assert rows[0][2] == "1.00 (1.00 to 1.00) |" and float(rows[1][1]) > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_last.pt"]

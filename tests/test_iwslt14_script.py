@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gzip
 import json
 import os
 import re
@@ -30,6 +31,7 @@ case $* in
     while [[ $folder == *$HOLD* ]]; do sleep 0.05; done
     [[ $folder != *$FAILS* ]] || exit 1
     mkdir -p "$folder" && touch "$folder"/checkpoint_{last,best}.pt ;;
+  *prepare_parallel.py\\ finish*) touch "$(value --to "$@")/manifest.json" ;;
   *fairseq_intra.cli\\ average*) touch "$(value --output "$@")" ;;
   *fairseq_intra.cli\\ score*) touch "$(value --output "$@").json"; echo "score $(value --output "$@")" >>"$CALLS" ;;
   *fairseq_intra.cli\\ table*) printf '%s\\n' "${@:3}" ;;
@@ -133,7 +135,7 @@ def test_it_says_what_runs_and_for_how_long(data, stand_in):
     sign = "now de-en.intra.seed1 2/12, fa-en.intra.seed1"
     with running(stand_in | {"HOLD": "intra"}, flags(data, "--jobs", 2), lambda said: sign in said) as (_, said):
         (line,) = [line for line in said().split("\n") if sign in line]
-    # Two that run and four that did not begin, two at a time: 17 or 17.5 minutes, as the second's line is there or not.
+    # Two that run and four that did not begin, two at a time: 17 or 17.5 minutes.
     assert re.match(r"iwslt14.sh: 2 of 8 runs done, 0 failed; about 1[78] min of training to go; now ", line)
 
 
@@ -217,6 +219,29 @@ def test_one_method_makes_no_table(data, stand_in):
     done = corpus.run(SCRIPT, *flags(data, "--methods", "intra"), **stand_in)
     assert (done.returncode, done.stdout) == (0, "") and "no table: it needs both methods" in done.stderr
     assert trained(data) == NAMES[1::2]
+
+
+def test_five_pairs_of_two_corpora(tmp_path, stand_in):
+    """benchmarks/real_text.sh"""
+    for corpus_name, languages in {"tatoeba-de-en": ("de", "en"), "bible": ("de", "es", "nl", "pl", "en")}.items():
+        (tmp_path / "text" / corpus_name).mkdir(parents=True)
+        for language in languages:
+            for split in ("train", "valid", "test"):
+                text = "".join(f"{corpus_name} {language} {split} {number}\n" for number in range(9))
+                with gzip.open(tmp_path / "text" / corpus_name / f"{split}.{language}.gz", "wt") as file:
+                    file.write(text)
+    given = ["--data", tmp_path / "text", "--out", tmp_path / "real", "--test-pairs", 4, "--updates", 12, "--jobs", 2]
+    stand_in["CALLS"] = str(tmp_path / "real" / "calls")
+    done = corpus.run("benchmarks/real_text.sh", *given, **stand_in)
+    assert done.returncode == 0, done.stderr
+    pairs = ["tatoeba.de-en", "bible.de-en", "bible.es-en", "bible.nl-en", "bible.pl-en"]
+    assert sorted(run.name for run in (tmp_path / "real" / "runs").glob("*.seed1")) == sorted(
+        f"{pair}.{method}.seed1" for pair in pairs for method in ("plain", "intra")
+    )
+    assert done.stdout.startswith("# Tatoeba and the Bible\n\ntable\n/")
+    text = tmp_path / "real" / "text" / "4" / "bible.pl-en"
+    assert len(corpus.lines(text / "train.pl")) == 9
+    assert corpus.lines(text / "test.en") == [f"bible en test {number}" for number in range(4)]
 
 
 @pytest.mark.parametrize(

@@ -14,32 +14,6 @@ INTRA = {
     "paper": "--num-iter 3 --alpha 5 --adaptive-alpha 1 --temperature-p 5 --temperature-q 10 --div X",
     "tiny": "--num-iter 3 --alpha 1 --adaptive-alpha 0 --div X",
 }
-#: Stands in for Python: it has GPUs or not, and for fairseq-train it notes its arguments and makes a checkpoint.
-STAND_IN = """#!/usr/bin/env bash
-case $* in
-  *cuda.device_count*) echo "$GPUS"; exit ;;
-  *fairseq_cli.train*) printf '%s\\n' "$@" >>"$CALLS" ;;
-  *) exit 0 ;;
-esac
-[[ $FAILS == 0 ]] || exit 1
-while [[ $1 != --save-dir ]]; do shift; done
-mkdir -p "$2" && touch "$2/checkpoint_last.pt"
-"""
-
-
-@pytest.fixture
-def stand_in(tmp_path):
-    (tmp_path / "python").write_text(STAND_IN)
-    (tmp_path / "python").chmod(0o755)
-    names = {"FAIRSEQ_INTRA_PYTHON": tmp_path / "python", "CALLS": tmp_path / "calls", "GPUS": 0, "FAILS": 0}
-    return {name: str(value) for name, value in names.items()}
-
-
-@pytest.fixture
-def data(tmp_path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "manifest.json").write_text("{}")
-    return tmp_path / "data"
 
 
 def flags(data, out, method="plain", preset="tiny"):
@@ -100,10 +74,14 @@ def test_a_run_goes_on_with_other_gpus_but_not_with_another_batch(data, tmp_path
 @pytest.mark.parametrize(
     ("gpus", "given", "nearest"),
     [
-        (3, "", "4096 does not divide by 3 workers with --max-tokens 1365; the nearest that does is .* 4095"),
-        (2, "--max-tokens 3000", "4096 does not divide by 2 .* 3000; the nearest that does is --batch-tokens 6000"),
-        (2, "--max-tokens 1500", "4096 does not divide by 2 .* 1500; the nearest that does is --batch-tokens 3000"),
-        (8, "--batch-tokens 3", "3 does not divide by 8 workers with --max-tokens 1; .* --batch-tokens 8"),
+        (
+            3,
+            "",
+            "4096 is no multiple of 3 x 1365, workers and --max-tokens; the nearest that is: --batch-tokens 4095",
+        ),
+        (2, "--max-tokens 3000", "4096 is no multiple of 2 x 3000, .* is: --batch-tokens 6000"),
+        (2, "--max-tokens 1500", "4096 is no multiple of 2 x 1500, .* is: --batch-tokens 3000"),
+        (8, "--batch-tokens 3", "3 is no multiple of 8 x 1, .* --batch-tokens 8"),
     ],
 )
 def test_a_batch_that_does_not_divide_is_refused_with_one_that_does(data, tmp_path, stand_in, gpus, given, nearest):
