@@ -41,6 +41,7 @@ while [[ $# -gt 0 ]]; do
     --average) need_value "$@"; need_count "$@"; average=(--average "$2"); shift 2 ;;
     --python) need_value "$@"; python_flag=$2; shift 2 ;;
     --help) usage; exit ;;
+    --dry-run) die "--dry-run is for scripts/train.sh alone" ;;
     --method | --seed) die "$1: here it is ${1}s, with one or more" ;;
     --data=* | --out=* | --langs=* | --methods=* | --seeds=* | --corpus=* | --gpus=* | --gpus-per-run=* | --jobs=* | \
       --average=* | --python=*) die "give ${1%%=*} and its value as two words, not '$1'" ;;

@@ -3,6 +3,7 @@
 import statistics
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 # The one module is asked for by its own name: its package imports fairseq, which takes seconds.
@@ -52,7 +53,7 @@ class Progress:
 def remaining_seconds(runs, places: int) -> float | None:
     """Seconds of training that are left, spread over the places; None before the first updates.
 
-    A run's pace is its log's time over its updates. Where no run of a method has begun yet, the slowest pace that is
+    Where no run of a method has begun yet, the slowest pace that is
     known stands for it.
     """
     states = {run.name: _state(run.folder) for run in runs}
@@ -80,8 +81,10 @@ def _state(folder):
         return None
     # One flag a line, its value on the next; of several the last counts.
     total = int(asked[len(asked) - asked[::-1].index("--max-update")])
-    last = log.train[-1]
-    return int(last["num_updates"]), total, last["wall"] / last["num_updates"]
+    points = [(line["num_updates"], line["time"]) for line in log.train]
+    # From line to line, so that a time in which it did not run does not count.
+    paces = [(after[1] - before[1]) / (after[0] - before[0]) for before, after in pairwise([(0, 0), *points])]
+    return int(points[-1][0]), total, statistics.median(paces)
 
 
 def _updates(run):

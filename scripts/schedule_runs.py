@@ -138,16 +138,21 @@ def main():
     args = _arguments()
     names = [(dataset, method, seed) for seed in args.seeds for dataset in args.datasets for method in args.methods]
     runs = [Run(args, *name) for name in dict.fromkeys(names)]
-    for number in SIGNALS:
-        signal.signal(number, _stopped)
     schedule = Schedule(runs, args)
+    for number in SIGNALS:
+        # What the caller has it ignore, as nohup does, stays ignored.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stopped)
     try:
         schedule.work()
+        status = _table(runs, args)
     except Stopped as stopped:
         schedule.stop()
         say("stopped; the same command goes on from here")
         sys.exit(128 + stopped.args[0])
-    status = _table(runs, args)
+    except OSError as error:
+        schedule.stop()
+        sys.exit(f"{PROGRAM}: error: {error}")
     failed = [run.name for run in runs if run.failed]
     if failed:
         say(f"error: {len(failed)} of {len(runs)} runs failed: {', '.join(failed)} (see {schedule.logs})")
@@ -170,7 +175,8 @@ def _table(runs, args):
     if done.returncode:
         return done.returncode
     left_out = "".join(f"Left out, for a run of it failed: {dataset}, seed {seed}.\n" for dataset, seed in lacking)
-    text = f"# {args.corpus or 'IWSLT’14'}\n\n{done.stdout}{left_out}"
+    title = args.corpus or "IWSLT'14"
+    text = f"# {title}\n\n{done.stdout}{left_out}"
     partial = args.out / ".table.partial"
     partial.write_text(text, encoding="utf-8")
     partial.replace(args.out / "table.md")

@@ -27,7 +27,8 @@ case $* in
   *fairseq_cli.train*)
     folder=$(value --save-dir "$@")
     echo "$folder ${CUDA_VISIBLE_DEVICES:-cpu} $(value --distributed-world-size "$@")" >>"$CALLS"
-    echo "2026-11-24 00:00:09 | INFO | train_inner | epoch 001: 1 / 8 loss=9, num_updates=2, wall=60"
+    echo "2026-11-24 00:00:00 | INFO | fairseq.trainer | begin training epoch 1"
+    echo "2026-11-24 00:01:00 | INFO | train_inner | epoch 001: 1 / 8 loss=9, num_updates=2"
     while [[ $folder == *$HOLD* ]]; do sleep 0.05; done
     [[ $folder != *$FAILS* ]] || exit 1
     mkdir -p "$folder" && touch "$folder"/checkpoint_{last,best}.pt ;;
@@ -123,7 +124,7 @@ def test_every_run_once_and_the_table_of_all(data, stand_in):
     out = data.parent / "out"
     assert trained(data) == [name for name, _ in calls(data, "score")] == NAMES
     files = [str(out / name / "checkpoints" / "checkpoint_best.test.json") for name in NAMES]
-    assert done.stdout == "\n".join(["# IWSLT’14", "", "table", "--paper", *files, ""])
+    assert done.stdout == "\n".join(["# IWSLT'14", "", "table", "--paper", *files, ""])
     assert (out / "table.md").read_text() == done.stdout
     again = corpus.run(SCRIPT, *flags(data, "--jobs", 3), **stand_in)
     assert (again.returncode, again.stdout) == (0, done.stdout)
@@ -258,6 +259,7 @@ def test_five_pairs_of_two_corpora(tmp_path, stand_in):
         (("--gpus", "0,2"), "--gpus 0,2: there is no GPU 2 here; torch sees 2"),
         (("--gpus", "0 1"), "--gpus must be indices with commas between, such as 0,1, not '0 1'"),
         (("--gpus-per-run", "3"), "--gpus 0,1: 2 do not make groups of --gpus-per-run 3"),
+        (("--dry-run",), "--dry-run is for scripts/train.sh alone"),
         (("--jobs", "0"), "--jobs must be a whole number of at least 1, not '0'"),
         (("--jobs=2",), "give --jobs and its value as two words, not '--jobs=2'"),
         (("--data", "/nowhere"), "--data '/nowhere' is not a folder"),
