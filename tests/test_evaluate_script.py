@@ -40,11 +40,7 @@ def test_scores_hypotheses_and_reference_stand_beside_the_checkpoint(dataset, tr
 
 def test_a_wmt_set_is_translated_from_its_own_text_and_scored_on_its_own_reference(dataset, scored, tmp_path):
     """The set lies in sacreBLEU's cache, where sacreBLEU would have put it: lines of the dataset's test."""
-    cache = tmp_path / "cache" / "wmt14" / "full"
-    cache.mkdir(parents=True)
-    for side, language in {"src": "de", "ref": "en"}.items():
-        lines = corpus.lines(dataset / "raw" / f"test.{language}")[:7]
-        (cache / f"wmt14_full.de-en.{side}").write_text("".join(f"{line}\n" for line in lines))
+    corpus.fake_wmt_set(tmp_path / "cache", dataset / "raw", 7)
     run = shutil.copytree(scored[0], tmp_path / "run")
     flags = ["--checkpoint", run / "average3.pt", "--data", dataset, "--beam", 2, "--max-len-b", 9]
     wmt = ["--wmt-set", "wmt14/full", "--metrics", "bleu chrf ter"]

@@ -70,10 +70,7 @@ def test_bad_arguments_are_named(data, tmp_path, stand_in, arguments, named):
 @pytest.mark.slow
 def test_two_workers_of_torchrun_make_the_model_of_one(dataset, tmp_path):
     """With fairseq itself, gloo and the CPU; without dropout, so that the parameters must be the same."""
-    cache = tmp_path / "cache" / "wmt14" / "full"
-    cache.mkdir(parents=True)
-    for side, language in {"src": "de", "ref": "en"}.items():
-        (cache / f"wmt14_full.de-en.{side}").write_bytes((dataset / "raw" / f"test.{language}").read_bytes())
+    corpus.fake_wmt_set(tmp_path / "cache", dataset / "raw", 10)
     more = [*commands.TINY, "--dropout", 0, "--updates", 8, "--batch-tokens", 500, "--max-tokens", 250]
     more += ["--save-interval-updates", 4, "--wmt-sets", "wmt14/full", "--average", 2]
     environment = {"OMP_NUM_THREADS": "1", "SACREBLEU": str(tmp_path / "cache")}
