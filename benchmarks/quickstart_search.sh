@@ -39,9 +39,10 @@ row() {
     --out "$run" "$@" >&2
   "$checkout/scripts/evaluate.sh" --checkpoint "$run/checkpoints/checkpoint_best.pt" --data "$data" >&2
   "$python" - "$pairs" "$updates" "$method" "$*" "$run" <<'END'
-import json, re, sys
+import json, sys
+from fairseq_intra.training_log import parse_log
 pairs, updates, method, flags, run = sys.argv[1:]
-losses = [float(loss) for loss in re.findall(r"\| valid \|.* nll_loss ([\d.]+)", open(run + "/train.log").read())]
+losses = [line["nll_loss"] for line in parse_log(open(run + "/train.log").read()).valid]
 score = json.load(open(run + "/checkpoints/checkpoint_best.test.json"))
 cells = (pairs, updates, method, flags, losses[len(losses) // 2 - 1], losses[-1], min(losses))
 print("| " + " | ".join(map(str, cells)) + f" | {score['bleu']['score']:.2f} | {score['chrf']['score']:.2f} |")

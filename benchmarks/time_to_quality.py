@@ -7,10 +7,8 @@ the BLEU of the best checkpoint, as a table on stdout and as a picture, OUT/time
 else may want the same cores meanwhile. Repeated, finished runs are skipped.
 """
 
-import datetime
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -19,6 +17,7 @@ from pathlib import Path
 from measure import arguments, parsed, show
 
 from fairseq_intra.figures import line_style, new_figure, save_figure
+from fairseq_intra.training_log import parse_log
 
 METHODS = {
     "plain": ["--method", "plain"],
@@ -64,16 +63,11 @@ def run(args, method, seed):
         evaluate = [SCRIPTS / "evaluate.sh", *data, "--checkpoint", folder / "checkpoints" / "checkpoint_best.pt"]
         for command in ([*train, *METHODS[method], *limits], evaluate):
             subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr, env=environment)
-    log = (folder / "train.log").read_text()
-    updates = [int(number) for number in re.findall(r"num_updates=(\d+)", log)]
-    return {"updates": updates[-1], "curve": curve(log), "bleu": json.loads(result.read_text())["bleu"]["score"]}
-
-
-def curve(log):
-    """[[seconds since the first epoch began, validation nll in bits]] of a train.log."""
-    begin = re.search(r"^(\S+ \S+) \|.*begin training epoch", log, re.MULTILINE).group(1)
-    found = re.findall(r"^(\S+ \S+) \| INFO \| valid \|.* nll_loss ([\d.]+)", log, re.MULTILINE)
-    return [[(_time(moment) - _time(begin)).total_seconds(), float(nll)] for moment, nll in found]
+    log = parse_log((folder / "train.log").read_text())
+    # From the first epoch's begin, in seconds; nll in bits.
+    curve = [[line["time"], line["nll_loss"]] for line in log.valid]
+    updates = int(log.train[-1]["num_updates"])
+    return {"updates": updates, "curve": curve, "bleu": json.loads(result.read_text())["bleu"]["score"]}
 
 
 def cells(runs):
@@ -93,10 +87,6 @@ def plot(runs, prefix):
     panel.set(xlabel="minutes of training", ylabel="validation nll (bits a token)")
     panel.legend()
     save_figure(figure, prefix)
-
-
-def _time(moment):
-    return datetime.datetime.fromisoformat(moment)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from .checkpoint import average, last_checkpoints
 from .errors import UsageError
-from .evaluation import evaluate
+from .evaluation import evaluate, read_manifest
+from .learning_curves import plot_runs
 from .table import results_table
+from .wmt_sets import source_file
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -30,18 +32,40 @@ def _parser():
     command = _add(commands, "score", _score, "score the output of fairseq-generate (see scripts/evaluate.sh)")
     command.add_argument("--generated", type=Path, required=True, metavar="FILE", help="output of fairseq-generate")
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset made by data-prep/")
-    command.add_argument("--split", default="test", help="the split generated from (default: %(default)s)")
+    command.add_argument(
+        "--split", default="test", help="the split generated from, or WMT set (default: %(default)s)"
+    )
     command.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the model's checkpoint")
     command.add_argument("--beam", type=int, required=True, help="beam size it was generated with")
     command.add_argument("--lenpen", type=float, required=True, help="length penalty it was generated with")
+    command.add_argument(
+        "--metrics", default="bleu chrf", help="of bleu chrf ter, as one word (default: %(default)s)"
+    )
     command.add_argument("--flags", default="", help="fairseq-generate's other flags, as one word (default: none)")
     command.add_argument(
         "--output", type=Path, required=True, metavar="PREFIX", help="PREFIX.json, .hyp and .ref are written"
     )
 
+    command = _add(commands, "wmt-source", _wmt_source, "print where sacreBLEU keeps the source text of a WMT set")
+    command.add_argument(
+        "--wmt-set", required=True, metavar="NAME", help="sacreBLEU's name for it, such as wmt14/full"
+    )
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset made by data-prep/")
+
     command = _add(commands, "table", _table, "results table (Markdown) of evaluated runs")
     command.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="JSON file of an evaluation, or its folder"
+    )
+    command.add_argument("--paper", action="store_true", help="a column of what is reported for IWSLT'14")
+
+    command = _add(commands, "plot", _plot, "draw loss, divergence, alpha, learning rate and validation of runs")
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, or its train.log")
+    command.add_argument(
+        "--output",
+        type=Path,
+        default=Path("training"),
+        metavar="PREFIX",
+        help="PREFIX.png and .svg (default: training)",
     )
     return parser
 
@@ -70,14 +94,27 @@ def _average(args):
 
 def _score(args):
     decoding = {"beam": args.beam, "lenpen": args.lenpen, "flags": args.flags}
-    result = evaluate(args.generated, args.data, args.split, args.checkpoint, decoding, args.output)
-    print(f"BLEU {result.bleu['score']:.2f}  {result.bleu['signature']}")
-    print(f"chrF {result.chrf['score']:.2f}  {result.chrf['signature']}")
+    metrics = tuple(args.metrics.split())
+    result = evaluate(args.generated, args.data, args.split, args.checkpoint, decoding, args.output, metrics)
+    for name, found in (("BLEU", result.bleu), ("chrF", result.chrf), ("TER", result.ter)):
+        if found:
+            print(f"{name} {found['score']:.2f}  {found['signature']}")
     print(f"written: {args.output}.json, {args.output}.hyp")
 
 
+def _wmt_source(args):
+    manifest = read_manifest(args.data)
+    if manifest["lowercase"]:
+        raise UsageError(f"{args.data} was lowercased, and WMT's sets are scored as they are written")
+    print(source_file(args.wmt_set, f"{manifest['source']}-{manifest['target']}"))
+
+
 def _table(args):
-    print(results_table(args.runs))
+    print(results_table(args.runs, args.paper))
+
+
+def _plot(args):
+    print("written: " + ", ".join(str(path) for path in plot_runs(args.runs, args.output)))
 
 
 if __name__ == "__main__":

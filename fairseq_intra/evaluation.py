@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics import BLEU, CHRF, TER
 
 from .checkpoint import load, training
 from .errors import UsageError
+from .wmt_sets import is_wmt_set, reference_file
 
-FORMAT = 1
+FORMAT = 2
+METRICS = {"bleu": BLEU, "chrf": CHRF, "ter": TER}
 
 
 @dataclass(frozen=True)
@@ -21,15 +23,17 @@ class Evaluation:
     """One checkpoint scored on one split. Written as JSON; the texts lie beside it under the names given here."""
 
     format: int
+    dataset: str  #: the name of its folder
     source: str
     target: str
-    split: str
+    split: str  #: valid, test, or sacreBLEU's name of a WMT set
     method: str
     seed: int
     num_updates: int
     checkpoint: str
     bleu: dict  #: score and sacreBLEU's signature
-    chrf: dict
+    chrf: dict | None  #: the same, None where not asked for
+    ter: dict | None
     decoding: dict  #: the flags that decided the search
     sentences: int
     hypotheses: str
@@ -56,22 +60,35 @@ class Evaluation:
         return cls(**content)
 
 
-def evaluate(generated: Path, data: Path, split: str, checkpoint: Path, decoding: dict, output: Path) -> Evaluation:
-    """Scores the output of fairseq-generate against the raw reference of a prepared dataset.
+def evaluate(
+    generated: Path,
+    data: Path,
+    split: str,
+    checkpoint: Path,
+    decoding: dict,
+    output: Path,
+    metrics: tuple[str, ...] = ("bleu", "chrf"),
+) -> Evaluation:
+    """Scores the output of fairseq-generate against the raw reference of a prepared dataset, or of a WMT set.
 
     Args:
-        generated: fairseq-generate's output; its D lines hold the detokenised hypotheses.
+        generated: fairseq-generate's or -interactive's output; its D lines hold the detokenised hypotheses.
         data: folder made by data-prep/ (manifest.json, raw/).
-        split: the split generated from.
+        split: the split generated from, or the WMT set by sacreBLEU's name.
         checkpoint: the model's file, read for how it was trained.
         decoding: search settings, to be recorded.
         output: OUTPUT.json, OUTPUT.hyp and OUTPUT.ref are written, the JSON last.
+        metrics: names out of METRICS; bleu must be one.
 
     Raises:
         UsageError: if a file is missing or damaged, or the number of hypotheses is not that of references.
     """
+    if "bleu" not in metrics or not set(metrics) <= set(METRICS):
+        raise UsageError(f"metrics must be bleu, and with it any of chrf and ter, not '{' '.join(metrics)}'")
     manifest = read_manifest(data)
-    reference_path = data / "raw" / f"{split}.{manifest['target']}"
+    pair = f"{manifest['source']}-{manifest['target']}"
+    in_data = data / "raw" / f"{split}.{manifest['target']}"
+    reference_path = reference_file(split, pair) if is_wmt_set(split) else in_data
     reference = read_lines(reference_path)
     hypotheses = read_hypotheses(generated)
     if len(hypotheses) != len(reference):
@@ -80,8 +97,12 @@ def evaluate(generated: Path, data: Path, split: str, checkpoint: Path, decoding
         )
     method, seed, num_updates = training(load(checkpoint))
     text = _join(reference)
+    scores = {
+        name: _score(metric(), hypotheses, reference) if name in metrics else None for name, metric in METRICS.items()
+    }
     result = Evaluation(
         format=FORMAT,
+        dataset=data.absolute().name,
         source=manifest["source"],
         target=manifest["target"],
         split=split,
@@ -89,8 +110,7 @@ def evaluate(generated: Path, data: Path, split: str, checkpoint: Path, decoding
         seed=seed,
         num_updates=num_updates,
         checkpoint=checkpoint.name,
-        bleu=_score(BLEU(), hypotheses, reference),
-        chrf=_score(CHRF(), hypotheses, reference),
+        **scores,
         decoding=decoding,
         sentences=len(hypotheses),
         hypotheses=f"{output.name}.hyp",
@@ -105,13 +125,14 @@ def evaluate(generated: Path, data: Path, split: str, checkpoint: Path, decoding
 
 
 def read_manifest(data: Path) -> dict:
-    """What the manifest.json of a dataset that data-prep/ finished says of the languages."""
+    """What the manifest.json of a dataset that data-prep/ finished says of its text."""
     path = data / "manifest.json"
     if not path.is_file():
         raise UsageError(f"{data} is not a prepared dataset: no manifest.json (see data-prep/)")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        return {"source": manifest["source"], "target": manifest["target"]}
+        lowercase = manifest.get("settings", {}).get("lowercase", False)
+        return {"source": manifest["source"], "target": manifest["target"], "lowercase": lowercase}
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{path} is damaged; make the dataset again with data-prep/") from None
 

@@ -55,8 +55,9 @@ find_python() {
     die "'$python' has no fairseq; run scripts/install.sh first, or give --python PATH"
 }
 
-has_gpu() {
-  "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
+# gpu_count: how many GPUs torch can use; CUDA_VISIBLE_DEVICES has its say.
+gpu_count() {
+  "$python" -c 'import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)'
 }
 
 # tune_cpu: what makes torch fast on a CPU. glibc gives large blocks back to the system at once and gets them back as

@@ -30,7 +30,7 @@ PUBLISHED += ["--adam-betas", "(0.9, 0.98)"]
 _SIZES = {"layers": 1, "embed-dim": 16, "ffn-embed-dim": 16, "attention-heads": 2}
 #: Flags that make a model of any preset small enough for a test, and its log full.
 TINY = [f"--{side}-{name}={value}" for side in ("encoder", "decoder") for name, value in _SIZES.items()]
-TINY += ["--share-all-embeddings", "--lr=0.01", "--warmup-updates=4", "--max-tokens=500", "--log-interval=1"]
+TINY += ["--share-all-embeddings", "--lr=0.01", "--warmup-updates=4", "--max-tokens", "500", "--log-interval=1"]
 
 
 def fairseq(command: str, *arguments: object, **more) -> str:
@@ -87,7 +87,7 @@ def _run(command, *arguments, cwd=None, stderr=subprocess.PIPE):
         stdout=subprocess.PIPE,
         stderr=stderr,
         encoding="utf-8",
-        timeout=120,
+        timeout=900,
     )
 
 

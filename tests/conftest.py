@@ -65,3 +65,31 @@ def models(dataset, schedule, tmp_path_factory):
 def trained(models):
     """The model with 20 updates; its folder has the numbered checkpoints of updates 10, 15 and 20 as well."""
     return models["undisturbed"]
+
+
+#: Stands in for Python: it has GPUs or not, and for fairseq-train it notes its arguments and makes a checkpoint.
+STAND_IN = """#!/usr/bin/env bash
+case $* in
+  *cuda.device_count*) echo "$GPUS"; exit ;;
+  *fairseq_cli.train*) printf '%s\\n' "$@" >>"$CALLS" ;;
+  *) exit 0 ;;
+esac
+[[ $FAILS == 0 ]] || exit 1
+while [[ $1 != --save-dir ]]; do shift; done
+mkdir -p "$2" && touch "$2"/checkpoint_{last,best}.pt
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    (tmp_path / "python").write_text(STAND_IN)
+    (tmp_path / "python").chmod(0o755)
+    names = {"FAIRSEQ_INTRA_PYTHON": tmp_path / "python", "CALLS": tmp_path / "calls", "GPUS": 0, "FAILS": 0}
+    return {name: str(value) for name, value in names.items()}
+
+
+@pytest.fixture
+def data(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "manifest.json").write_text("{}")
+    return tmp_path / "data"

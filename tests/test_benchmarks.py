@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,15 +33,12 @@ def test_loss(tmp_path, more):
     assert ("ours on features" in found["ratios"]) == ("--growth" not in more)
 
 
-def test_curve_of_a_log(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    from time_to_quality import curve
-
-    log = (
-        "2026-11-23 23:59:58 | INFO | fairseq.trainer | begin training epoch 1\n"
-        "2026-11-23 23:59:59 | INFO | train_inner | epoch 001: 20 / 82 loss=9, nll_loss=8.5, num_updates=20\n"
-        "2026-11-24 00:00:08 | INFO | valid | epoch 001 | valid on 'valid' subset | loss 6.4 | nll_loss 5.5 | x\n"
-        "2026-11-24 00:00:18 | INFO | fairseq.trainer | begin training epoch 2\n"
-        "2026-11-24 00:01:00 | INFO | valid | epoch 002 | valid on 'valid' subset | loss 6.2 | nll_loss 5.25 | x\n"
-    )
-    assert curve(log) == [[10.0, 5.5], [62.0, 5.25]]
+@pytest.mark.slow
+def test_decode(dataset, trained, tmp_path):
+    checkpoint = shutil.copy(trained.checkpoint, tmp_path)
+    table = run("decode.py", "--checkpoint", checkpoint, "--data", dataset, "--rounds", 1)
+    assert "Translating 10 sentences with beam 5; " in table
+    rows = [line.split(" | ") for line in table.split("\n") if line.startswith(("| fairseq-", "| evaluate"))]
+    assert [row[0] for row in rows] == ["| fairseq-interactive", "| evaluate.sh"]
+    assert rows[0][2] == "1.00 (1.00 to 1.00) |" and float(rows[1][1]) > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_last.pt"]

@@ -66,6 +66,7 @@ def test_scores_come_with_all_that_decided_them(dataset, trained, tmp_path):
     }
     assert 50 < made.bleu["score"] < 100
     assert made.chrf["score"] == pytest.approx(sacrebleu.corpus_chrf(hypotheses, [reference]).score)
+    assert made.ter is None and made.dataset == dataset.name
     about = (made.source, made.target, made.split, made.method, made.seed, made.num_updates, made.sentences)
     assert about == ("de", "en", "test", "intra", 1, 20, 10)
     assert made.checkpoint == "checkpoint_last.pt" and made.decoding == DECODING
@@ -81,6 +82,9 @@ def test_what_does_not_belong_together_is_refused(dataset, trained, tmp_path):
         evaluation.evaluate(path, dataset, "text", trained.checkpoint, DECODING, output)
     with pytest.raises(UsageError, match="is not a prepared dataset: no manifest.json"):
         evaluation.evaluate(path, tmp_path, "test", trained.checkpoint, DECODING, output)
+    for metrics in (("chrf",), ("bleu", "meteor")):
+        with pytest.raises(UsageError, match=f"metrics must be bleu, .* not '{' '.join(metrics)}'"):
+            evaluation.evaluate(path, dataset, "test", trained.checkpoint, DECODING, output, metrics)
     shutil.copytree(dataset, tmp_path / "data")
     (tmp_path / "data" / "manifest.json").write_text("{")
     with pytest.raises(UsageError, match="manifest.json is damaged"):
@@ -94,7 +98,7 @@ def test_what_does_not_belong_together_is_refused(dataset, trained, tmp_path):
         (None, "cannot read .*: No such file"),
         ("{", "is not JSON"),
         ("[1]", "is not an evaluation"),
-        ('{"format": 1}', "is not an evaluation"),
+        ('{"format": 2}', "is not an evaluation"),
     ],
 )
 def test_a_file_that_is_no_evaluation_is_named(tmp_path, content, named):
@@ -107,6 +111,6 @@ def test_a_file_that_is_no_evaluation_is_named(tmp_path, content, named):
 
 def test_an_evaluation_of_another_format_is_refused(tmp_path):
     names = [field.name for field in dataclasses.fields(Evaluation)]
-    (tmp_path / "run.json").write_text(json.dumps(dict.fromkeys(names, 0) | {"format": 2}))
-    with pytest.raises(UsageError, match="is not an evaluation that scripts/evaluate.sh wrote .format 1."):
+    (tmp_path / "run.json").write_text(json.dumps(dict.fromkeys(names, 0) | {"format": 1}))
+    with pytest.raises(UsageError, match="is not an evaluation that scripts/evaluate.sh wrote .format 2."):
         Evaluation.read(tmp_path / "run.json")

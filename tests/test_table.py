@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import statistics
 import subprocess
 import sys
 
@@ -28,7 +29,8 @@ def evaluated(folder, method="plain", source="de", share=2, name="checkpoint_bes
     folder.mkdir(parents=True, exist_ok=True)
     hypotheses = spoilt(share)
     content = dict.fromkeys((field.name for field in dataclasses.fields(Evaluation)), 0) | {
-        "format": 1,
+        "format": 2,
+        "dataset": f"{source}-en",
         "source": source,
         "target": "en",
         "split": "test",
@@ -101,6 +103,45 @@ def test_a_json_file_is_taken_by_its_name_and_other_splits_are_rows_of_their_own
     assert rows[2].startswith("| de-en |") and rows[3].startswith("| de-en (valid) |")
 
 
+def test_seeds_make_means_and_standard_deviations(pair, tmp_path):
+    shares = {1: (2, 4), 2: (3, 9)}
+    more = [
+        evaluated(tmp_path / f"{method}{seed}", method, share=share, seed=seed)
+        for seed, both in shares.items()
+        for method, share in zip(("plain", "intra"), both, strict=True)
+    ]
+    lines = table.results_table([*more, *pair]).split("\n")
+    plain, intra = ([bleu(run) for run in runs] for runs in ([pair[0], *more[::2]], [pair[1], *more[1::2]]))
+    gains = [b - a for a, b in zip(plain, intra, strict=True)]
+    cells = [f"{statistics.mean(n):{sign}.2f} ± {statistics.stdev(n):.2f}" for n, sign in ((plain, ""), (intra, ""))]
+    cells.append(f"{statistics.mean(gains):+.2f} ± {statistics.stdev(gains):.2f}")
+    single = [
+        table.results_table([a, b]).split("\n")[2].split(" | ")[-1]
+        for a, b in zip(more[::2], more[1::2], strict=True)
+    ]
+    p_values = sorted([*single, table.results_table(pair).split("\n")[2].split(" | ")[-1]])
+    assert lines[2] == "| de-en | " + " | ".join([*cells, p_values[1]])
+    assert lines[3].startswith(f"| average | {statistics.mean(plain):.2f} | {statistics.mean(intra):.2f} |")
+    assert lines[5].startswith("Means and standard deviations over 3 seeds") and "median" in lines[6]
+
+
+def test_two_corpora_with_one_pair_have_two_rows(pair, tmp_path):
+    bible = [
+        evaluated(tmp_path / f"b.{m}", m, dataset="bible.de-en", reference_sha256="bb") for m in ("plain", "intra")
+    ]
+    rows = table.results_table([*pair, *bible]).split("\n")
+    assert rows[2].startswith("| bible.de-en |") and rows[3].startswith("| de-en |")
+
+
+def test_what_the_paper_reports_stands_beside_it(pair, tmp_path):
+    persian = [evaluated(tmp_path / f"fa.{method}", method, source="fa") for method in ("plain", "intra")]
+    lines = table.results_table([*pair, *persian], beside_paper=True).split("\n")
+    paper = [line.split("|")[-2].strip() for line in lines[2:5]]
+    assert paper == ["33.07 to 36.10 (+3.03)", "", "+3.54 (8 pairs)"]
+    assert {line.count("|") for line in lines[:5]} == {7}
+    assert "An independent reproduction (2023) has de-en 32.90 to 35.11 (+2.21)." in lines[-1]
+
+
 def other_signature(pair):
     evaluated(pair[1], "intra", bleu={"score": 1.0, "signature": "tok:char"})
 
@@ -119,6 +160,14 @@ def no_intra(pair):
 
 def twice(pair):
     pair.append(evaluated(pair[0].parent / "again"))
+
+
+def one_more_seed(pair):
+    pair.append(evaluated(pair[0].parent / "second", seed=2))
+
+
+def other_method(pair):
+    evaluated(pair[1], "self-distillation")
 
 
 def no_json(pair):
@@ -151,9 +200,11 @@ def too_few(pair):
     [
         (other_signature, r"cannot be compared: .*plain.* has signature nrefs.*, .*intra.* has tok:char"),
         (other_reference, r"plain.* and .*intra.* were scored on different references"),
-        (no_counterpart, r"de-en has no plain run to compare with"),
-        (no_intra, r"de-en has no intra run to compare with"),
-        (twice, r"again.* and .*plain.* are both plain runs of de-en"),
+        (no_counterpart, r"de-en has no plain run of seed 0 to compare with"),
+        (no_intra, r"de-en has no intra run of seed 0 to compare with"),
+        (twice, r"again.* and .*plain.* are both plain runs of de-en with seed 0"),
+        (one_more_seed, r"de-en has no intra run of seed 2 to compare with"),
+        (other_method, r"intra.* is a self-distillation run; the table sets plain beside intra"),
         (no_json, r"plain.*checkpoint_best\.test\.json is not JSON"),
         (none_in_folder, r"plain should hold one evaluation, but holds none"),
         (two_in_folder, r"but holds average3.test.json, checkpoint_best.test.json; name the JSON file instead"),

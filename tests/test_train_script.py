@@ -1,6 +1,7 @@
 """scripts/train.sh: what it hands to fairseq-train, what it refuses, and that it continues."""
 
 import fcntl
+import os
 import re
 from collections import Counter
 
@@ -13,32 +14,6 @@ INTRA = {
     "paper": "--num-iter 3 --alpha 5 --adaptive-alpha 1 --temperature-p 5 --temperature-q 10 --div X",
     "tiny": "--num-iter 3 --alpha 1 --adaptive-alpha 0 --div X",
 }
-#: Stands in for Python: it has a GPU or not, and for fairseq-train it notes its arguments and makes a checkpoint.
-STAND_IN = """#!/usr/bin/env bash
-case $* in
-  *cuda.is_available*) exit "$NO_GPU" ;;
-  *fairseq_cli.train*) printf '%s\\n' "$@" >>"$CALLS" ;;
-  *) exit 0 ;;
-esac
-[[ $FAILS == 0 ]] || exit 1
-while [[ $1 != --save-dir ]]; do shift; done
-mkdir -p "$2" && touch "$2/checkpoint_last.pt"
-"""
-
-
-@pytest.fixture
-def stand_in(tmp_path):
-    (tmp_path / "python").write_text(STAND_IN)
-    (tmp_path / "python").chmod(0o755)
-    names = {"FAIRSEQ_INTRA_PYTHON": tmp_path / "python", "CALLS": tmp_path / "calls", "NO_GPU": 1, "FAILS": 0}
-    return {name: str(value) for name, value in names.items()}
-
-
-@pytest.fixture
-def data(tmp_path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "manifest.json").write_text("{}")
-    return tmp_path / "data"
 
 
 def flags(data, out, method="plain", preset="tiny"):
@@ -51,7 +26,7 @@ def test_the_methods_differ_in_task_and_criterion_only(data, tmp_path, stand_in,
     for method in ("plain", "intra"):
         corpus.succeed(SCRIPT, *flags(data, tmp_path / method, method, preset), "--dropout", "0.2", **stand_in)
         runs[method] = corpus.lines(tmp_path / method / "arguments.txt")
-        assert "\n".join(runs[method][1:]) in (tmp_path / "calls").read_text()
+        assert "\n".join(runs[method][2:]) in (tmp_path / "calls").read_text()
         assert (tmp_path / method / "finished").exists()
     plain, intra = map(Counter, (runs["plain"], runs["intra"]))
     assert plain - intra == Counter("translation label_smoothed_cross_entropy".split())
@@ -63,9 +38,78 @@ def test_the_methods_differ_in_task_and_criterion_only(data, tmp_path, stand_in,
 def test_a_gpu_is_used_and_by_the_paper_s_setting_in_half_precision(data, tmp_path, stand_in):
     for preset, gpu in (("paper", True), ("tiny", True), ("paper", False), ("tiny", False)):
         out = tmp_path / f"{preset}{gpu}"
-        corpus.succeed(SCRIPT, *flags(data, out, "intra", preset), **(stand_in | {"NO_GPU": str(int(not gpu))}))
+        corpus.succeed(SCRIPT, *flags(data, out, "intra", preset), **(stand_in | {"GPUS": str(int(gpu))}))
         given = corpus.lines(out / "arguments.txt")
         assert ("--cpu" in given, "--fp16" in given) == (not gpu, gpu and preset == "paper")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "preset", "given", "max_tokens", "update_freq"),
+    [
+        (1, "paper", "", 4096, 1),
+        (4, "paper", "", 1024, 1),
+        (1, "wmt", "", 4096, 8),
+        (8, "wmt", "", 4096, 1),
+        (16, "wmt-big", "", 2048, 1),
+        (2, "wmt-big", "--max-tokens 2048 --batch-tokens 409600", 2048, 100),
+        (0, "tiny", "--max-tokens 250", 250, 4),
+    ],
+)
+def test_the_batch_is_the_same_on_any_machine(data, tmp_path, stand_in, gpus, preset, given, max_tokens, update_freq):
+    asked = [*flags(data, tmp_path / "out", preset=preset), *given.split(), "--dry-run"]
+    said = corpus.run(SCRIPT, *asked, **(stand_in | {"GPUS": str(gpus)})).stdout
+    share = f"--max-tokens {max_tokens} --update-freq {update_freq} --distributed-world-size {max(gpus, 1)} "
+    assert share in said and "--distributed-init-method" not in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_goes_on_with_other_gpus_but_not_with_another_batch(data, tmp_path, stand_in):
+    asked = flags(data, tmp_path / "out", preset="wmt")
+    corpus.fail(SCRIPT, *asked, **(stand_in | {"GPUS": "8", "FAILS": "1"}))
+    corpus.succeed(SCRIPT, *asked, **(stand_in | {"GPUS": "2"}))
+    error = corpus.fail(SCRIPT, *asked, "--batch-tokens", 4096, **(stand_in | {"GPUS": "2"}))
+    assert "The first that differs: < # batch 32768" in error
+
+
+@pytest.mark.parametrize(
+    ("gpus", "given", "nearest"),
+    [
+        (
+            3,
+            "",
+            "4096 is no multiple of 3 x 1365, workers and --max-tokens; the nearest that is: --batch-tokens 4095",
+        ),
+        (2, "--max-tokens 3000", "4096 is no multiple of 2 x 3000, .* is: --batch-tokens 6000"),
+        (2, "--max-tokens 1500", "4096 is no multiple of 2 x 1500, .* is: --batch-tokens 3000"),
+        (8, "--batch-tokens 3", "3 is no multiple of 8 x 1, .* --batch-tokens 8"),
+    ],
+)
+def test_a_batch_that_does_not_divide_is_refused_with_one_that_does(data, tmp_path, stand_in, gpus, given, nearest):
+    asked = [*flags(data, tmp_path / "out", preset="paper"), *given.split()]
+    assert re.search(f"--batch-tokens {nearest}$", corpus.fail(SCRIPT, *asked, **(stand_in | {"GPUS": str(gpus)})))
+
+
+TORCHRUN = {"WORLD_SIZE": "16", "RANK": "9", "LOCAL_RANK": "1", "MASTER_ADDR": "host", "MASTER_PORT": "29500"}
+SLURM = {"SLURM_STEP_NUM_TASKS": "16", "SLURM_PROCID": "9", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "60007"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "meeting"),
+    [(TORCHRUN, "env://"), (SLURM | {"SLURM_STEP_NODELIST": "node[7-8]"}, "tcp://node7:20007")],
+)
+@pytest.mark.parametrize(
+    ("gpus", "more"),
+    [(8, "--device-id 1 "), (1, "--device-id 0 "), (0, "--distributed-backend gloo --ddp-backend l")],
+)
+def test_workers_that_were_started_together_train_together(
+    data, tmp_path, stand_in, environment, meeting, gpus, more
+):
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho node7\necho node8\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    environment = stand_in | environment | {"GPUS": str(gpus), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = corpus.run(SCRIPT, *flags(data, tmp_path / "out", preset="wmt"), "--dry-run", **environment)
+    together = f"--distributed-init-method {meeting} --distributed-rank 9 --distributed-no-spawn {more}"
+    assert f"--update-freq 1 --distributed-world-size 16 {together}" in done.stdout
 
 
 def test_a_finished_run_is_left_alone_and_never_mixed_with_another(data, tmp_path, stand_in):
@@ -110,7 +154,7 @@ def test_what_is_required_is_asked_for(data, tmp_path, missing):
     [
         ("--data /nowhere", "--data /nowhere is not a prepared dataset: no manifest.json"),
         ("--method both", "--method must be plain or intra, not 'both'"),
-        ("--preset huge", "--preset must be paper or tiny, not 'huge'"),
+        ("--preset huge", "--preset must be paper, tiny, wmt or wmt-big, not 'huge'"),
         ("--updates 0", "--updates must be a whole number of at least 1, not '0'"),
         ("--updates many", "--updates must be a whole number of at least 1, not 'many'"),
         ("--seed -1", "--seed must be a whole number, not '-1'"),
@@ -118,6 +162,10 @@ def test_what_is_required_is_asked_for(data, tmp_path, missing):
         ("--seed --preset tiny", "--seed needs a value"),
         ("--seed=2", "give --seed and its value as two words, not '--seed=2'"),
         ("--python /nowhere/python", "no Python at '/nowhere/python'"),
+        ("--distributed-world-size 2", "--distributed-world-size is set by this script; start it with torchrun"),
+        ("--distributed-init-method=tcp://host:1", "--distributed-init-method is set by this script"),
+        ("--update-freq 2", "--update-freq follows from --batch-tokens, --max-tokens and the number of workers"),
+        ("--batch-tokens 0", "--batch-tokens must be a whole number of at least 1, not '0'"),
         ("--python false", "'false' has no fairseq; run scripts/install.sh first"),
     ],
 )
@@ -135,6 +183,7 @@ def test_a_killed_run_continues_and_finishes(dataset, tmp_path):
     """With fairseq itself: killed after its first checkpoint, and repeated."""
     out = tmp_path / "out"
     asked = [*flags(dataset, out, "intra"), "--updates", 60, "--save-interval-updates", 10, *commands.TINY]
+    asked += ["--batch-tokens", 500]
     corpus.kill_during("checkpoints/checkpoint_last.pt", out, SCRIPT, *asked, OMP_NUM_THREADS="1")
     assert not (out / "finished").exists()
     killed = len((out / "train.log").read_text())
