@@ -237,4 +237,4 @@ def select_positions(rows, keep, copies):
     sentence, position = keep.nonzero(as_tuple=True)
     row = sentence * copies + torch.arange(copies, device=keep.device).unsqueeze(1)
     index = (row * keep.size(1) + position).flatten()
-    return rows.flatten(0, 1).indexselect_positions(0, index).view(copies, -1, rows.size(-1))
+    return rows.flatten(0, 1).index_select(0, index).view(copies, -1, rows.size(-1))

@@ -73,7 +73,8 @@ folders=()
 for number in "${!checkpoints[@]}"; do
   checkpoint=${checkpoints[number]} folder=$out/${names[number]}
   mkdir -p -- "$folder"
-  keep_arguments "$folder" "$(sha256sum <"$checkpoint" | cut -c1-64) $(sha256sum <"$data/manifest.json" | cut -c1-64)"
+  keep_arguments "$folder" "$(printf '# %s %s\n' checkpoint "$(sha256sum <"$checkpoint" | cut -c1-64)" \
+    data "$(sha256sum <"$data/manifest.json" | cut -c1-64)")"
   [[ -f $folder.sensitivity.json ]] ||
     "$python" -m fairseq_intra.cli sensitivity --checkpoint "$checkpoint" --data "$data" \
       --output "$folder.sensitivity.json" >&2
