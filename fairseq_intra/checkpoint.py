@@ -1,33 +1,46 @@
-"""Reading and averaging fairseq checkpoints, through the same safe loading as fairseq's own commands."""
+"""Reading, building and averaging fairseq checkpoints, through the same safe loading as fairseq's own commands."""
 
-import os
+import hashlib
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from fairseq import checkpoint_utils
+from fairseq.tasks import FairseqTask
+from omegaconf import DictConfig
 
 from .errors import UsageError
+from .files import replacing
 
 
 class Training(NamedTuple):
     """How the model in a checkpoint was trained."""
 
-    method: str  #: "intra" or "plain"
+    method: str  #: "intra", "self-distillation" or "plain"
     seed: int
     num_updates: int
 
 
-def load(path: Path) -> dict:
-    """A checkpoint's content, on the CPU.
+class Built(NamedTuple):
+    """The model of a checkpoint, and what it works with."""
+
+    model: torch.nn.Module  #: in evaluation mode, float32, on the CPU
+    task: FairseqTask  #: set up afresh, on the data given
+    cfg: DictConfig  #: the checkpoint's own but for the data
+    training: Training
+    fingerprint: str  #: of the parameters, see `fingerprint`
+
+
+def load(path: Path, overrides: dict | None = None) -> dict:
+    """A checkpoint's content, on the CPU; `overrides` replace values of its configuration, by name.
 
     Raises:
         UsageError: if there is no such file, or it is not a checkpoint that loads safely.
     """
     if not path.is_file():
         raise UsageError(f"no checkpoint {path}")
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(path), overrides)
     if "model" not in state:
         raise UsageError(f"{path} holds no model: not a fairseq checkpoint")
     return state
@@ -37,9 +50,47 @@ def training(state: dict) -> Training:
     """Reads from a checkpoint's configuration which method made it."""
     cfg = state["cfg"]
     names = (cfg.task._name, cfg.criterion._name)
-    intra = "translation_intra_distillation" in names or "intra_distillation" in names
+    method = "plain"
+    if "translation_intra_distillation" in names or "intra_distillation" in names:
+        method = "intra"
+    elif "self_distillation" in names:
+        method = "self-distillation"
     history = state.get("optimizer_history") or [{}]
-    return Training("intra" if intra else "plain", cfg.common.seed, history[-1].get("num_updates", 0))
+    return Training(method, cfg.common.seed, history[-1].get("num_updates", 0))
+
+
+def build(path: Path, data: Path) -> Built:
+    """The model in a checkpoint, with its task on the dictionaries of a folder that fairseq-preprocess made.
+
+    Raises:
+        UsageError: if the checkpoint cannot be read, or its model not be built on these dictionaries.
+    """
+    # The scores of --eval-bleu would want a generator, which nobody here asks for.
+    state = load(path, {"data": str(data), "eval_bleu": False})
+    digest = fingerprint(state["model"])
+    if not list(data.glob("dict*.txt")):
+        raise UsageError(f"{data} holds no dictionary (dict.*.txt): not data that fairseq-preprocess made")
+    try:
+        (model,), cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], state=state)
+    except Exception as error:  # fairseq raises whatever the configuration and the dictionaries lead to
+        raise UsageError(f"{path} cannot be built on {data}: {_reason(error)}") from None
+    return Built(model.float().eval(), task, cfg, training(state), digest)
+
+
+def fingerprint(model: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of the parameters in a checkpoint: names, shapes and numbers as they are stored."""
+    digest = hashlib.sha256()
+    for name in sorted(model):
+        value = model[name]
+        digest.update(f"{name} {list(value.shape)} {value.dtype}\n".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def save(state: dict, output: Path) -> None:
+    """Writes a checkpoint without the optimizer's state, which belongs to other parameters than it holds now."""
+    with replacing(output) as partial:
+        torch.save(state | {"last_optimizer_state": None}, partial)
 
 
 def last_checkpoints(folder: Path, count: int) -> list[Path]:
@@ -87,12 +138,15 @@ def average(inputs: list[Path], output: Path) -> None:
         name: (value / len(inputs)).to(model[name].dtype) if value.is_floating_point() else value
         for name, value in total.items()
     }
-    state["last_optimizer_state"] = None
     state["averaged_checkpoints"] = [path.name for path in inputs]
-    partial = output.with_name(f".{output.name}.partial")
-    torch.save(state, partial)
-    os.replace(partial, output)
+    save(state, output)
 
 
 def _shapes(model):
     return {name: value.shape for name, value in model.items()}
+
+
+def _reason(error):
+    """What a user can act on: the sizes that differ, where torch lists them below a headline, else the first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return next((line for line in lines if line.startswith("size mismatch")), lines[0])

@@ -144,7 +144,7 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         keep[:, : self.ignore_prefix_size] = False
         net_input = sample["net_input"] | ({"features_only": True} if self._plan.on_features else {})
         outputs = run_passes(model, net_input, self.num_iter, self._plan.passes, self.encoder_once)
-        rows = [_select(net_output[0], keep, copies) for net_output, copies in outputs]
+        rows = [select_positions(net_output[0], keep, copies) for net_output, copies in outputs]
         return torch.cat(rows) if len(rows) > 1 else rows[0], target[keep]
 
     def _loss(self, model, rows, target):
@@ -157,7 +157,7 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         if self._plan.on_features:
             layer = projection(model)
             return intra_distillation_loss_on_features(rows, layer.weight, layer.bias, target, **options)
-        # _select made these logits, and nobody reads them after this.
+        # select_positions made these logits, and nobody reads them after this.
         return intra_distillation_loss(rows, target, overwrite_logits=True, **options)
 
     def _planned(self, model):
@@ -229,7 +229,7 @@ class _Plan(NamedTuple):
     on_features: bool
 
 
-def _select(rows, keep, copies):
+def select_positions(rows, keep, copies):
     """From [B * copies, T, V], a sentence's copies adjacent, the positions in keep [B, T]: [copies, N, V].
 
     By index_select, whose backward on a CPU is twenty times as fast as that of indexing with a mask.

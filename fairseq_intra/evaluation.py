@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 
 from .checkpoint import load, training
 from .errors import UsageError
+from .files import read_record, write_record, write_text
 from .wmt_sets import is_wmt_set, reference_file
 
 FORMAT = 2
@@ -48,16 +48,7 @@ class Evaluation:
         Raises:
             UsageError: if it is not there or not such a file.
         """
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}") from None
-        except ValueError as error:
-            raise UsageError(f"{path} is not JSON: {error}") from None
-        names = set(cls.__dataclass_fields__)
-        if not isinstance(content, dict) or set(content) != names or content["format"] != FORMAT:
-            raise UsageError(f"{path} is not an evaluation that scripts/evaluate.sh wrote (format {FORMAT})")
-        return cls(**content)
+        return read_record(cls, path, FORMAT, "an evaluation that scripts/evaluate.sh wrote")
 
 
 def evaluate(
@@ -118,9 +109,9 @@ def evaluate(
         reference_sha256=hashlib.sha256(text.encode()).hexdigest(),
         versions={name: version(name) for name in ("sacrebleu", "torch")},
     )
-    _write(output.with_name(result.hypotheses), _join(hypotheses))
-    _write(output.with_name(result.reference), text)
-    _write(output.with_name(f"{output.name}.json"), json.dumps(asdict(result), indent=2) + "\n")
+    write_text(output.with_name(result.hypotheses), _join(hypotheses))
+    write_text(output.with_name(result.reference), text)
+    write_record(output.with_name(f"{output.name}.json"), result)
     return result
 
 
@@ -167,9 +158,3 @@ def _score(metric, hypotheses, reference):
 
 def _join(lines):
     return "".join(f"{line}\n" for line in lines)
-
-
-def _write(path, text):
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)

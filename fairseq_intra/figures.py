@@ -1,9 +1,9 @@
 """Pictures that stay legible in print: one style, each written as PNG and as SVG."""
 
-import os
 from pathlib import Path
 
 from .errors import UsageError
+from .files import replacing
 
 #: Distinct in grey as well: colours of the Okabe-Ito palette, and a dash of its own for each.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -53,13 +53,11 @@ def save_figure(figure, prefix: Path) -> list[Path]:
     made = []
     for kind in ("png", "svg"):
         path = prefix.with_name(f"{prefix.name}.{kind}")
-        partial = path.with_name(f".{path.name}.partial")
         # Without a date, the same numbers give the same file.
         metadata = {"Date": None} if kind == "svg" else {}
         try:
-            with matplotlib.rc_context(_STYLE):
+            with matplotlib.rc_context(_STYLE), replacing(path) as partial:
                 figure.savefig(partial, format=kind, dpi=200, metadata=metadata)
-            os.replace(partial, path)
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from None
         made.append(path)

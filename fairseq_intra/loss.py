@@ -174,7 +174,7 @@ class _OnLogits(torch.autograd.Function):
 
 
 def _gradient(rows, logits, target, options, statistics, grad_loss, out):
-    for chunk in _chunks(rows.CHUNK_NUMEL, logits, logits.size(-1)):
+    for chunk in chunks(rows.CHUNK_NUMEL, logits, logits.size(-1)):
         ready = rows.again(logits[:, chunk], statistics.of(chunk), options)
         rows.gradient(ready, target[chunk], options, statistics.of(chunk), grad_loss, out[:, chunk])
 
@@ -190,8 +190,8 @@ class _OnFeatures(torch.autograd.Function):
         statistics = closed_form.Statistics.empty(features, *features.shape[:2])
         at_once = features.dtype != torch.float16
         gradients = _ProjectionGradients(features, weight, bias) if at_once else None
-        for chunk in _chunks(PROJECTED_NUMEL, features, len(weight)):
-            logits = _project(features[:, chunk], weight, bias)
+        for chunk in chunks(PROJECTED_NUMEL, features, len(weight)):
+            logits = project(features[:, chunk], weight, bias)
             _forward(rows, logits, target[chunk], options, statistics.of(chunk), with_gradient=at_once)
             if at_once:
                 gradients.add(chunk, logits)
@@ -216,8 +216,8 @@ class _OnFeatures(torch.autograd.Function):
         features, weight, bias, target, *statistics = ctx.saved_tensors
         statistics = closed_form.Statistics(*statistics)
         gradients = _ProjectionGradients(features, weight, bias)
-        for chunk in _chunks(PROJECTED_NUMEL, features, len(weight)):
-            logits = _project(features[:, chunk], weight, bias)
+        for chunk in chunks(PROJECTED_NUMEL, features, len(weight)):
+            logits = project(features[:, chunk], weight, bias)
             _gradient(ctx.rows, logits, target[chunk], ctx.options, statistics.of(chunk), grad_loss, logits)
             gradients.add(chunk, logits)
         return gradients.finished()
@@ -225,13 +225,13 @@ class _OnFeatures(torch.autograd.Function):
 
 def _forward(rows, logits, target, options, statistics, *, with_gradient=False):
     """Fills in the statistics; with_gradient, writes the gradient of the sum of the losses over the logits."""
-    for chunk in _chunks(rows.CHUNK_NUMEL, logits, logits.size(-1)):
+    for chunk in chunks(rows.CHUNK_NUMEL, logits, logits.size(-1)):
         ready = rows.forward(logits[:, chunk], target[chunk], options, statistics.of(chunk))
         if with_gradient:
             rows.gradient(ready, target[chunk], options, statistics.of(chunk), 1.0, logits[:, chunk])
 
 
-def _project(features, weight, bias):
+def project(features, weight, bias):
     # As one matrix: of a slice that is not contiguous, linear would make K small products.
     return F.linear(features.flatten(0, 1), weight, bias).unflatten(0, features.shape[:2])
 
@@ -269,7 +269,7 @@ def _sums(ctx, statistics):
     return statistics.smoothed.sum() / num_passes + ctx.options.alpha * divergence, nll, divergence
 
 
-def _chunks(numel, passes, vocab):
+def chunks(numel, passes, vocab):
     """Slices of the N positions of [K, N, ...], whose logits hold no more numbers than are allowed on the device."""
     num_passes, num_positions, _ = passes.shape
     step = max(1, numel[passes.device.type] // (num_passes * vocab))

@@ -126,3 +126,17 @@ publish() {
   rm -rf -- "$2"
   mv -- "$1" "$2"
 }
+
+# keep_arguments DIR ARGUMENTS: what DIR is made with, one a line, stands in DIR/arguments.txt from here on; what it was
+# made with before must be the same.
+keep_arguments() {
+  local difference
+  if [[ -f $1/arguments.txt ]]; then
+    if ! difference=$(diff -- "$1/arguments.txt" - <<<"$2"); then
+      die "$1 is a run with other arguments or data; give another --out. The first that differs: $(grep -m1 '^[<>]' <<<"$difference") (< the run's, > yours)"
+    fi
+  else
+    printf '%s\n' "$2" >"$1/.arguments.partial"
+    publish "$1/.arguments.partial" "$1/arguments.txt"
+  fi
+}

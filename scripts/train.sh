@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Trains one translation model: plain, or with intra-distillation. All else is the same for both.
+# Trains one translation model: plain, with intra-distillation, or from a teacher. All else is the same for each.
 #
-# Usage: scripts/train.sh --data DIR --method plain|intra --out DIR [options] [fairseq-train's flags...]
+# Usage: scripts/train.sh --data DIR --method METHOD --out DIR [options] [fairseq-train's flags...]
 #
 #   --data DIR        dataset made by data-prep/ (bin/, manifest.json)
-#   --method METHOD   plain: label-smoothed cross-entropy; intra: intra-distillation
+#   --method METHOD   plain: label-smoothed cross-entropy; intra: intra-distillation; self-distillation:
+#                     plain, and from an earlier model's distributions (--teacher FILE, a checkpoint)
 #   --out DIR         the run: arguments.txt, train.log, checkpoints/
 #   --preset PRESET   paper: transformer_iwslt_de_en, 50,000 updates of 4,096 tokens, K = 3, adaptive
 #                     alpha 5 (default); tiny: two CPU cores and minutes, little data (the quickstart's);
@@ -52,7 +53,7 @@ while [[ $# -gt 0 ]]; do
     *) passed+=("$1"); shift ;;
   esac
 done
-[[ -n $method ]] || die "--method is missing: plain or intra"
+[[ -n $method ]] || die "--method is missing: plain, intra or self-distillation"
 [[ -n $out ]] || die "--out is missing: the folder of the run"
 need_dataset --data "$data"
 need_seed --seed "$seed"
@@ -98,7 +99,8 @@ esac
 case $method in
   plain) flags+=(--task translation --criterion label_smoothed_cross_entropy) ;;
   intra) flags+=(--task translation_intra_distillation --criterion intra_distillation "${intra_flags[@]}") ;;
-  *) die "--method must be plain or intra, not '$method'" ;;
+  self-distillation) flags+=(--task translation --criterion self_distillation) ;;
+  *) die "--method must be plain, intra or self-distillation, not '$method'" ;;
 esac
 gpus=$(gpu_count)
 if ((gpus)); then
@@ -128,14 +130,7 @@ if ((rank)); then
 else
   lock_folder "$out"
   arguments=$(printf '%s\n' "# data $(sha256sum <"$data/manifest.json" | cut -c1-64)" "# batch $batch" "${flags[@]}")
-  if [[ -f $out/arguments.txt ]]; then
-    if ! difference=$(diff -- "$out/arguments.txt" - <<<"$arguments"); then
-      die "$out is a run with other arguments or data; give another --out. The first that differs: $(grep -m1 '^[<>]' <<<"$difference") (< the run's, > yours)"
-    fi
-  else
-    printf '%s\n' "$arguments" >"$out/.arguments.partial"
-    publish "$out/.arguments.partial" "$out/arguments.txt"
-  fi
+  keep_arguments "$out" "$arguments"
 fi
 if [[ -f $out/finished ]]; then
   say "$out is finished"

@@ -153,7 +153,7 @@ def test_what_is_required_is_asked_for(data, tmp_path, missing):
     ("arguments", "named"),
     [
         ("--data /nowhere", "--data /nowhere is not a prepared dataset: no manifest.json"),
-        ("--method both", "--method must be plain or intra, not 'both'"),
+        ("--method both", "--method must be plain, intra or self-distillation, not 'both'"),
         ("--preset huge", "--preset must be paper, tiny, wmt or wmt-big, not 'huge'"),
         ("--updates 0", "--updates must be a whole number of at least 1, not '0'"),
         ("--updates many", "--updates must be a whole number of at least 1, not 'many'"),

@@ -1,0 +1,150 @@
+"""The criterion `self_distillation`: the target, and beside it what an earlier model of the same kind says."""
+
+import logging
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from fairseq.criterions import register_criterion
+from fairseq.criterions.label_smoothed_cross_entropy import (
+    LabelSmoothedCrossEntropyCriterion,
+    LabelSmoothedCrossEntropyCriterionConfig,
+)
+from fairseq.logging import metrics
+
+from . import checkpoint
+from .criterion import select_positions
+from .distillation_loss import Teacher, distillation_loss
+from .errors import UsageError
+from .projection import NoProjection, projection
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class SelfDistillationCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
+    teacher: str = field(
+        default="",
+        metadata={"help": "checkpoint of the model to learn from, of the same languages and dictionaries"},
+    )
+    distillation_weight: float = field(
+        default=0.5,
+        metadata={
+            "help": "share of the loss that is distance to the teacher's distributions; 0 means plain training, "
+            "1 that the target is not looked at"
+        },
+    )
+    distillation_temperature: float = field(
+        default=1.0,
+        metadata={"help": "divides the logits of teacher and student in that distance; 1 means as they are"},
+    )
+
+
+@register_criterion("self_distillation", dataclass=SelfDistillationCriterionConfig)
+class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
+    """Label-smoothed cross-entropy, mixed with word-level distillation from a teacher (`distillation_loss`).
+
+    In evaluation it is its parent: the plain loss, and no teacher, whose file is not needed then. The teacher is
+    loaded at the first mini-batch, in evaluation mode, on a GPU in half precision. It is no part of this module: not
+    trained, not saved.
+
+    Raises:
+        UsageError: on a flag's value that is not allowed; in training, if the teacher cannot be loaded or is of other
+            languages or dictionaries, or the student has an adaptive softmax.
+    """
+
+    def __init__(
+        self,
+        task,
+        sentence_avg,
+        label_smoothing,
+        ignore_prefix_size=0,
+        report_accuracy=False,
+        teacher="",
+        distillation_weight=0.5,
+        distillation_temperature=1.0,
+    ):
+        super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
+        if not 0 <= distillation_weight <= 1:
+            raise UsageError(f"--distillation-weight must be between 0 and 1, not {distillation_weight}")
+        if not 0 < distillation_temperature < math.inf:
+            raise UsageError(f"--distillation-temperature must be a number above 0, not {distillation_temperature}")
+        if not teacher:
+            raise UsageError("--criterion self_distillation needs --teacher, a checkpoint to learn from")
+        self.teacher = teacher
+        self.weight = distillation_weight
+        self.temperature = distillation_temperature
+        # Within a tuple, a model is not taken for a part of this module.
+        self._loaded = ()
+
+    def forward(self, model, sample, reduce=True):
+        """As fairseq's criterions: (loss, sample_size, logging_output), the loss summed over tokens, in nats."""
+        if not model.training:
+            return super().forward(model, sample, reduce=reduce)
+        if not self._loaded:
+            self._loaded = (self._load(model),)
+        target = model.get_targets(sample, None)
+        keep = target.ne(self.padding_idx)
+        keep[:, : self.ignore_prefix_size] = False
+        logits = select_positions(model(**sample["net_input"])[0], keep, 1)
+        target = target[keep]
+        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
+        logging_output = {
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["target"].size(0),
+            "sample_size": sample_size,
+        }
+        if self.report_accuracy:
+            logging_output["n_correct"] = logits.argmax(-1).eq(target).sum().item()
+            logging_output["total"] = target.numel()
+        result = distillation_loss(
+            logits,
+            target,
+            self._ask(self._loaded[0], sample["net_input"], keep),
+            weight=self.weight,
+            temperature=self.temperature,
+            label_smoothing=self.eps,
+            # select_positions made these logits, and nobody reads them after this.
+            overwrite_logits=True,
+        )
+        logging_output["loss"] = result.loss.data
+        logging_output["nll_loss"] = result.nll.data
+        logging_output["distillation_loss"] = result.distillation.data
+        return result.loss, sample_size, logging_output
+
+    @staticmethod
+    @torch.no_grad()
+    def _ask(model, net_input, keep):
+        """What the teacher says at the positions in keep [B, T]."""
+        try:
+            layer = projection(model)
+        except NoProjection:
+            return Teacher(select_positions(model(**net_input)[0], keep, 1))
+        features = model(**net_input, features_only=True)[0]
+        return Teacher(select_positions(features, keep, 1), layer.weight, layer.bias)
+
+    def _load(self, student):
+        if getattr(getattr(student, "decoder", None), "adaptive_softmax", None) is not None:
+            raise UsageError(
+                "self_distillation needs logits over the whole vocabulary, which a model with "
+                "--adaptive-softmax-cutoff does not have; leave that flag out"
+            )
+        built = checkpoint.build(Path(self.teacher), Path(self.task.cfg.data.split(":")[0]))
+        ours, theirs = (f"{task.cfg.source_lang}-{task.cfg.target_lang}" for task in (self.task, built.task))
+        if ours != theirs:
+            raise UsageError(f"--teacher {self.teacher} translates {theirs}, not {ours}")
+        device = next(student.parameters()).device
+        teacher = built.model.requires_grad_(False).to(device)
+        logger.info("self-distillation: teacher %s, %s of %d updates", self.teacher, *built.training[::2])
+        return teacher.half() if device.type == "cuda" else teacher
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs) -> None:
+        """Logs, beside the parent's base-2 losses, the distance to the teacher in bits a token."""
+        super().reduce_metrics(logging_outputs)
+        if not any("distillation_loss" in log for log in logging_outputs):
+            return
+        ntokens = sum(log.get("ntokens", 0) for log in logging_outputs)
+        distance = sum(log.get("distillation_loss", 0) for log in logging_outputs)
+        metrics.log_scalar("distillation_loss", distance / ntokens / math.log(2), ntokens, round=4)
