@@ -2,26 +2,29 @@
 # The small search that chose the quickstart's preset: amount of text, alpha and its schedule, K, and the model's depth
 # and dropout, by the validation loss half-way and at the end and by BLEU, of one seed each.
 #
-# Usage: benchmarks/quickstart_search.sh --out DIR [--python PATH] >benchmarks/quickstart_search.md
+# Usage: benchmarks/quickstart_search.sh --out DIR [--part PART] [--python PATH] >TABLE.md
 #
 #   --out DIR      where the runs go; repeated, finished ones are skipped
+#   --part PART    text: amount of text and alpha (default); model: the model's depth and dropout, and K
 #   --python PATH  interpreter that has fairseq (default: as scripts/train.sh)
 #
-# Under an hour on two cores. Every run is scripts/train.sh --preset tiny with the flags of its row.
+# Each part half an hour on two cores. Every run is scripts/train.sh --preset tiny with the flags of its row.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
 
-out='' python_flag=''
+out='' part=text python_flag=''
 while [[ $# -gt 0 ]]; do
   case $1 in
     --out) need_value "$@"; out=$2; shift 2 ;;
+    --part) need_value "$@"; part=$2; shift 2 ;;
     --python) need_value "$@"; python_flag=$2; shift 2 ;;
     --help) usage; exit ;;
     *) die "unknown flag '$1' (see $program --help)" ;;
   esac
 done
 [[ -n $out ]] || die "--out is missing: the folder of the runs"
+[[ $part == text || $part == model ]] || die "--part must be text or model, not '$part'"
 find_python "$python_flag"
 export FAIRSEQ_INTRA_PYTHON=$python
 
@@ -47,24 +50,25 @@ END
 }
 
 cat <<EOT
-# The search for the quickstart's preset
+## The $part
 
-\`benchmarks/quickstart_search.sh --out DIR\`, $(date --utc +%F), seed 1, $(nproc) CPU cores,
-$("$python" -c 'import platform, torch; print(f"Python {platform.python_version()}, torch {torch.__version__}")').
-German to English, interface messages; train holds messages of at most 14 words, test those of any length.
-One seed and 1,000 test messages: differences under a point of BLEU mean nothing here.
+\`benchmarks/quickstart_search.sh --out DIR --part $part\`, $(date --utc +%F), seed 1,
+$("$python" -c 'import platform, torch; print(f"{torch.get_num_threads()} CPU threads, Python {platform.python_version()}, torch {torch.__version__}")').
 
 | pairs | updates | method | flags beside the preset's | nll half-way | nll at the end | best nll | BLEU | chrF |
 |---:|---:|---|---|---:|---:|---:|---:|---:|
 EOT
-for pairs in 2000 4000; do
-  row "$pairs" 1200 plain
-  row "$pairs" 1200 intra --alpha 1
-done
-row 2000 1200 intra --alpha 5 --adaptive-alpha 1
-row 2000 1200 intra --alpha 1 --num-iter 2
+if [[ $part == text ]]; then
+  for pairs in 2000 4000; do
+    row "$pairs" 1200 plain
+    row "$pairs" 1200 intra --alpha 1
+  done
+  row 2000 1200 intra --alpha 5 --adaptive-alpha 1
+  exit
+fi
 for model in '--encoder-layers 1 --decoder-layers 1' '--dropout 0.2'; do
   read -ra flags <<<"$model"
   row 2000 1200 plain "${flags[@]}"
   row 2000 1200 intra --alpha 1 "${flags[@]}"
 done
+row 2000 1200 intra --alpha 1 --num-iter 2
