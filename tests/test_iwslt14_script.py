@@ -85,7 +85,13 @@ def running(stand_in, arguments, until, patience=120):
     said = open(stand_in["CALLS"] + ".stderr", "w+")
     command = [corpus.CHECKOUT / SCRIPT, *map(str, arguments)]
     process = subprocess.Popen(
-        command, env=corpus.environment(**stand_in), stdout=said, stderr=said, start_new_session=True
+        command,
+        env=corpus.environment(**stand_in),
+        stdout=said,
+        stderr=said,
+        start_new_session=True,
+        # Where the tests run in the background, SIGINT is ignored, and the script would heed that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with said:
         try:
