@@ -3,6 +3,7 @@
 # several checkpoints: as a table and as a picture.
 #
 # Usage: scripts/pruning-curve.sh --checkpoint FILE [--checkpoint FILE ...] --data DIR --out DIR [options]
+#          [scripts/evaluate.sh's flags...]
 #
 #   --checkpoint FILE  a model, as fairseq-train saved it
 #   --data DIR         dataset made by data-prep/
@@ -13,12 +14,13 @@
 #
 # NAME is that of the run's folder (RUN/checkpoints/checkpoint_best.pt is RUN), with the file's name behind it where that
 # is not checkpoint_best.pt. Sensitivity is computed on the validation split, BLEU on the test split by
-# scripts/evaluate.sh. Norms and biases stay. Repeated, finished points are skipped.
+# scripts/evaluate.sh, to which all other flags go: a model with much removed may never end a sentence, and
+# --max-len-b 30 saves most of the time that this takes. Norms and biases stay. Repeated, finished points are skipped.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-checkpoints=() data='' out='' ratios='0 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9' python_flag=''
+checkpoints=() data='' out='' ratios='0 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9' python_flag='' passed=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --checkpoint) need_value "$@"; checkpoints+=("$2"); shift 2 ;;
@@ -27,7 +29,10 @@ while [[ $# -gt 0 ]]; do
     --ratios) need_value "$@"; ratios=$2; shift 2 ;;
     --python) need_value "$@"; python_flag=$2; shift 2 ;;
     --help) usage; exit ;;
-    *) die "unknown flag '$1' (see $program --help)" ;;
+    --checkpoint=* | --data=* | --out=* | --ratios=* | --python=*)
+      die "give ${1%%=*} and its value as two words, not '$1'" ;;
+    --average | --split) die "$1 is not for pruned checkpoints, which are evaluated one by one on the test split" ;;
+    *) passed+=("$1"); shift ;;
   esac
 done
 [[ ${#checkpoints[@]} -gt 0 ]] || die "--checkpoint is missing: the model's file"
@@ -65,7 +70,7 @@ point() {
   [[ ! -f $2/$3.test.json ]] || return 0
   "$python" -m fairseq_intra.cli prune --checkpoint "$1" --scores "$2.sensitivity.json" --order "$4" --ratio "$5" \
     --output "$pruned" >&2
-  "$checkout/scripts/evaluate.sh" --checkpoint "$pruned" --data "$data" >&2 9>&-
+  "$checkout/scripts/evaluate.sh" --checkpoint "$pruned" --data "$data" "${passed[@]}" >&2 9>&-
   rm -f -- "$pruned"
 }
 
@@ -73,8 +78,8 @@ folders=()
 for number in "${!checkpoints[@]}"; do
   checkpoint=${checkpoints[number]} folder=$out/${names[number]}
   mkdir -p -- "$folder"
-  keep_arguments "$folder" "$(printf '# %s %s\n' checkpoint "$(sha256sum <"$checkpoint" | cut -c1-64)" \
-    data "$(sha256sum <"$data/manifest.json" | cut -c1-64)")"
+  keep_arguments "$folder" "$(printf '%s\n' "# checkpoint $(sha256sum <"$checkpoint" | cut -c1-64)" \
+    "# data $(sha256sum <"$data/manifest.json" | cut -c1-64)" "${passed[@]}")"
   [[ -f $folder.sensitivity.json ]] ||
     "$python" -m fairseq_intra.cli sensitivity --checkpoint "$checkpoint" --data "$data" \
       --output "$folder.sensitivity.json" >&2
