@@ -124,7 +124,7 @@ def _parser():
     command.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the model's checkpoint")
     command.add_argument("--scores", type=Path, required=True, metavar="FILE.json", help="its sensitivity")
     command.add_argument(
-        "--order", choices=ORDERS, required=True, help="least sensitive first, most sensitive first, ..."
+        "--order", choices=ORDERS, required=True, help="least sensitive first, most, or any"
     )
     command.add_argument("--ratio", type=float, required=True, help="share of the prunable parameters, 0 to 1")
     command.add_argument(
