@@ -109,8 +109,7 @@ else
   requirements=$(helper missing --cache "$cache")
   if [[ -n $requirements ]]; then
     lock_cache --cache "$cache"
-    # Another run may have fetched some of it meanwhile.
-    requirements=$(helper missing --cache "$cache" 2>/dev/null)
+    if ((waited)); then requirements=$(helper missing --cache "$cache"); fi
     rm -rf -- "$cache"/.partial.*
     aside=$(mktemp -d -- "$cache/.partial.XXXXXX")
     while read -r requirement; do

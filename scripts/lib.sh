@@ -91,13 +91,17 @@ remove_if_empty() {
   if ((made_out)); then rmdir -- "$1" 2>/dev/null || true; fi
 }
 
-# lock_cache FLAG DIR: one script at a time downloads into DIR, given by FLAG; the others wait. unlock_cache ends it.
+# lock_cache FLAG DIR: one script at a time downloads into DIR, given by FLAG; the others wait, and $waited tells that
+# another may have fetched what was missing. unlock_cache ends it.
+waited=0
 lock_cache() {
   make_folder "$@"
   exec 8>>"$2/.lock"
   if ! flock --nonblock 8; then
     say "waiting for another run that downloads into $2"
     flock 8
+    # shellcheck disable=SC2034  # read by the scripts
+    waited=1
   fi
 }
 
