@@ -23,8 +23,9 @@ from .wmt_sets import source_file
 def main(arguments: list[str] | None = None) -> None:
     """Runs one subcommand. Raises UsageError, which prints one line and exits with 1, on a user's mistake."""
     args = _parser().parse_args(arguments)
-    # What fairseq and torch say of their own workings is not what was asked for.
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    # What libraries say of their own workings is not what was asked for; fairseq lets all of it through.
+    for library in ("fairseq", "matplotlib", "PIL"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
     args.run(args)
 
@@ -123,9 +124,7 @@ def _parser():
     command = _add(commands, "prune", _prune, "set parameters of a checkpoint to zero, by their sensitivity")
     command.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the model's checkpoint")
     command.add_argument("--scores", type=Path, required=True, metavar="FILE.json", help="its sensitivity")
-    command.add_argument(
-        "--order", choices=ORDERS, required=True, help="least sensitive first, most, or any"
-    )
+    command.add_argument("--order", choices=ORDERS, required=True, help="least sensitive first, most, or any")
     command.add_argument("--ratio", type=float, required=True, help="share of the prunable parameters, 0 to 1")
     command.add_argument(
         "--norms-and-biases", action="store_true", help="they are prunable, too (default: they are not)"

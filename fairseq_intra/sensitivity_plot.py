@@ -12,6 +12,8 @@ from .sensitivity_summary import ALL, DECADE
 
 #: What must agree for scores to be compared.
 _SETTINGS = ("label_smoothing", "split", "gradient_of", "max_tokens", "batches", "tokens")
+#: Share of the parameters that a bar of the density must hold for the axis to reach so far.
+_VISIBLE = 1e-4
 _COLUMNS = {
     "mean": "mean",
     "std": "std",
@@ -66,7 +68,7 @@ def sensitivity_table(reports: dict[str, Report], evaluations: list[Path] = (), 
         *_COLUMNS.values(),
     ]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    groups = [name for name in next(iter(reports.values())).groups if every_group or name == ALL]
+    groups = [ALL, *_groups(reports)] if every_group else [ALL]
     for group in groups:
         for name, report in reports.items():
             cells = [name, *([group] if every_group else []), *scores[name], f"{report.loss:.3f}"]
@@ -95,12 +97,16 @@ def draw(reports: dict[str, Report], prefix: Path) -> list[Path]:
 
 
 def _density(panel, curves, loss, style):
-    exponents = curves["log10_from"] + DECADE * (np.arange(len(curves["shares"])) + 0.5)
-    panel.plot(10**exponents / loss, 100 * np.array(curves["shares"]) / DECADE, **style)
+    shares = np.array(curves["shares"])
+    exponents = curves["log10_from"] + DECADE * (np.arange(len(shares)) + 0.5)
+    # A few that are next to zero would take most of the width.
+    seen = np.flatnonzero(shares > _VISIBLE)
+    shown = slice(seen.min(), seen.max() + 1) if len(seen) else slice(None)
+    panel.plot(10 ** exponents[shown] / loss, 100 * shares[shown] / DECADE, **style)
 
 
 def _bars(panel, reports):
-    groups = [name for name in next(iter(reports.values())).groups if name != ALL]
+    groups = _groups(reports)
     width = 0.8 / len(reports)
     for number, (name, report) in enumerate(reports.items()):
         heights = [report.groups.get(group, {}).get("mean_over_loss", 0) for group in groups]
@@ -116,7 +122,13 @@ def _bars(panel, reports):
     panel.set_xticks(
         np.arange(len(groups)) + 0.4 - width / 2, [_short(group) for group in groups], rotation=45, ha="right"
     )
-    panel.set(ylabel="mean sensitivity / loss")
+    panel.set(yscale="log", ylabel="mean sensitivity / loss")
+
+
+def _groups(reports):
+    """The groups of parameters in any of the reports: first the parts, then the layers."""
+    found = dict.fromkeys(group for report in reports.values() for group in report.groups if group != ALL)
+    return sorted(found, key=lambda group: ".layers." in group)
 
 
 def _short(group):
