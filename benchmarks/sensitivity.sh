@@ -58,7 +58,8 @@ rm -f -- "$results"/{sensitivity,self-distillation}.png
 cat <<EOT
 # What the parameters do
 
-\`benchmarks/sensitivity.sh --data DIR --out DIR${runs[*]/#*/ --run RUN} ${passed[*]}\`, $(date --utc +%F),
+\`benchmarks/sensitivity.sh --data DIR --out DIR$(printf ' --run RUN%.0s' "${runs[@]}") --ratios "$ratios" --rounds $rounds ${passed[*]}\`,
+$(date --utc +%F),
 $("$python" -c 'import platform, torch; from importlib.metadata import version
 print(f"CPU, Python {platform.python_version()}, torch {torch.__version__}, sacrebleu {version("sacrebleu")}.")')
 Each run is its \`scripts/train.sh\` with the same flags (\`${passed[*]}\`). One seed.
