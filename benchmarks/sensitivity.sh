@@ -2,8 +2,8 @@
 # What the parameters of two or more trained models contribute, what their removal costs, and rounds of
 # self-distillation: all figures and pictures of benchmarks/sensitivity.md.
 #
-# Usage: benchmarks/sensitivity.sh --data DIR --out DIR --run DIR [--run DIR ...] [options] [scripts/train.sh's flags...]
-#            >benchmarks/sensitivity.md
+# Usage: benchmarks/sensitivity.sh --data DIR --out DIR --run DIR [--run DIR ...] [options]
+#          [scripts/train.sh's flags...] >benchmarks/sensitivity.md
 #
 #   --data DIR      the dataset that the runs were trained on
 #   --out DIR       pruning/ and rounds/; repeated, what is finished is skipped
@@ -16,7 +16,8 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
 
-data='' out='' runs=() ratios='0 0.1 0.2 0.4 0.6' rounds=1 results=$checkout/benchmarks/results python_flag='' passed=()
+data='' out='' runs=() ratios='0 0.1 0.2 0.4 0.6' rounds=1 python_flag='' passed=()
+results=$checkout/benchmarks/results
 while [[ $# -gt 0 ]]; do
   case $1 in
     --data) need_value "$@"; data=$2; shift 2 ;;
@@ -41,7 +42,8 @@ checkpoints=() evaluations=() reports=()
 for run in "${runs[@]}"; do
   checkpoints+=(--checkpoint "$run/checkpoints/checkpoint_best.pt")
   reports+=("$out/pruning/$(basename -- "$run").sensitivity.json")
-  evaluations+=("$out/pruning/$(basename -- "$run")/whole.test.json")
+  evaluations+=("$run/checkpoints/checkpoint_best.test.json")
+  [[ -f ${evaluations[-1]} ]] || "$checkout/scripts/evaluate.sh" --checkpoint "${checkpoints[-1]}" --data "$data" >&2
 done
 tool() {
   "$python" -m fairseq_intra.cli "$@"
@@ -61,7 +63,8 @@ cat <<EOT
 \`benchmarks/sensitivity.sh --data DIR --out DIR$(printf ' --run RUN%.0s' "${runs[@]}") --ratios "$ratios" --rounds $rounds ${passed[*]}\`,
 $(date --utc +%F),
 $("$python" -c 'import platform, torch; from importlib.metadata import version
-print(f"CPU, Python {platform.python_version()}, torch {torch.__version__}, sacrebleu {version("sacrebleu")}.")')
+said = {"Python": platform.python_version(), "torch": torch.__version__, "sacrebleu": version("sacrebleu")}
+print("CPU, " + ", ".join(f"{name} {number}" for name, number in said.items()) + ".")')
 Each run is its \`scripts/train.sh\` with the same flags (\`${passed[*]}\`). One seed.
 
 ## Sensitivity
@@ -80,7 +83,8 @@ $(tool sensitivity-table "${reports[@]}" --groups)
 ## Pruning
 
 Set to zero: a share of all weights but norms and biases. Translations end after 30 pieces at the latest
-(\`--max-len-b 30\`), which models with much removed would not do by themselves.
+(\`--max-len-b 30\`), which models with much removed would not do by themselves; it cuts long messages of the whole
+ones short as well.
 
 $(cat -- "$out/pruning/pruning-curve.md")
 

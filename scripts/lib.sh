@@ -131,8 +131,8 @@ publish() {
   mv -- "$1" "$2"
 }
 
-# keep_arguments DIR ARGUMENTS: what DIR is made with, one a line, stands in DIR/arguments.txt from here on; what it was
-# made with before must be the same.
+# keep_arguments DIR ARGUMENTS: what DIR is made with, one a line, stands in DIR/arguments.txt from here on; what it
+# was made with before must be the same.
 keep_arguments() {
   local difference
   if [[ -f $1/arguments.txt ]]; then

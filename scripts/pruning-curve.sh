@@ -12,8 +12,8 @@
 #   --python PATH      interpreter that has fairseq (default: $FAIRSEQ_INTRA_PYTHON, else .venv of the
 #                      checkout, else python3)
 #
-# NAME is that of the run's folder (RUN/checkpoints/checkpoint_best.pt is RUN), with the file's name behind it where that
-# is not checkpoint_best.pt. Sensitivity is computed on the validation split, BLEU on the test split by
+# NAME is that of the run's folder (RUN/checkpoints/checkpoint_best.pt is RUN), with the file's name behind it where
+# that is not checkpoint_best.pt. Sensitivity is computed on the validation split, BLEU on the test split by
 # scripts/evaluate.sh, to which all other flags go: a model with much removed may never end a sentence, and
 # --max-len-b 30 saves most of the time that this takes. Norms and biases stay. Repeated, finished points are skipped.
 set -euo pipefail
@@ -56,7 +56,8 @@ names=()
 for checkpoint in "${checkpoints[@]}"; do
   [[ -f $checkpoint ]] || die "--checkpoint $checkpoint: no such file"
   name=$(name_of "$checkpoint")
-  [[ " ${names[*]} " != *" $name "* ]] || die "two of the checkpoints would be called $name; give each an --out of its own"
+  [[ " ${names[*]} " != *" $name "* ]] ||
+    die "two of the checkpoints would be called $name; give each an --out of its own"
   names+=("$name")
 done
 find_python "$python_flag"

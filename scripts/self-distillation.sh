@@ -14,10 +14,10 @@
 #                      checkout, else python3)
 #
 # All other flags go to scripts/train.sh in every round: --preset, --updates, --seed, --dropout 0.2. The rounds after
-# the first differ from plain training by their teacher alone, whatever --method made that one: with intra-distillation,
-# whose passes teach each other, in every round, one could not tell which of the two did it. Translated is the test
-# split, by each round's best checkpoint; sensitivity is that on the validation split. Repeated, finished rounds are
-# skipped and an interrupted one continues.
+# round 0 differ from plain training by their teacher alone, whatever --method made that one: with
+# intra-distillation, whose passes teach each other, in every round, one could not tell which of the two did it.
+# Translated is the test split, by each round's best checkpoint; sensitivity is that on the validation split.
+# Repeated, finished rounds are skipped and an interrupted one continues.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -67,6 +67,7 @@ for ((round = 0; round <= rounds; round++)); do
     "$python" -m fairseq_intra.cli sensitivity --checkpoint "$best" --data "$data" --output "$report"
   teacher=$best reports+=("$report") evaluations+=("$evaluation")
 done
-"$python" -m fairseq_intra.cli sensitivity-table "${reports[@]}" --evaluations "${evaluations[@]}" >"$out/.rounds.partial"
+"$python" -m fairseq_intra.cli sensitivity-table "${reports[@]}" --evaluations "${evaluations[@]}" \
+  >"$out/.rounds.partial"
 publish "$out/.rounds.partial" "$out/rounds.md"
 cat -- "$out/rounds.md"
