@@ -214,19 +214,22 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     def reduce_metrics(cls, logging_outputs) -> None:
         """Logs, beside the parent's base-2 losses, the divergence in bits a token and alpha (mean a token)."""
         super().reduce_metrics(logging_outputs)
-        if not any("alpha" in log for log in logging_outputs):
-            return
-        ntokens = sum(log.get("ntokens", 0) for log in logging_outputs)
-        divergence = sum(log.get("intra_distillation_loss", 0) for log in logging_outputs)
-        alpha = sum(log.get("alpha", 0) for log in logging_outputs)
-        metrics.log_scalar("intra_distillation_loss", divergence / ntokens / math.log(2), ntokens, round=4)
-        metrics.log_scalar("alpha", alpha / ntokens, ntokens, round=4)
+        log_per_token(logging_outputs, "intra_distillation_loss", math.log(2))
+        log_per_token(logging_outputs, "alpha")
 
 
 class _Plan(NamedTuple):
     passes: str
     implementation: str
     on_features: bool
+
+
+def log_per_token(logging_outputs, name, unit=1.0):
+    """Logs the mean a token of the sums under a name, in a unit; nothing where there are none (validation)."""
+    if any(name in log for log in logging_outputs):
+        ntokens = sum(log.get("ntokens", 0) for log in logging_outputs)
+        total = sum(log.get(name, 0) for log in logging_outputs)
+        metrics.log_scalar(name, total / ntokens / unit, ntokens, round=4)
 
 
 def select_positions(rows, keep, copies):

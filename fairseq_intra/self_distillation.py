@@ -11,10 +11,9 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
 )
-from fairseq.logging import metrics
 
 from . import checkpoint
-from .criterion import select_positions
+from .criterion import log_per_token, select_positions
 from .distillation_loss import Teacher, distillation_loss
 from .errors import UsageError
 from .projection import NoProjection, projection
@@ -143,8 +142,4 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     def reduce_metrics(cls, logging_outputs) -> None:
         """Logs, beside the parent's base-2 losses, the distance to the teacher in bits a token."""
         super().reduce_metrics(logging_outputs)
-        if not any("distillation_loss" in log for log in logging_outputs):
-            return
-        ntokens = sum(log.get("ntokens", 0) for log in logging_outputs)
-        distance = sum(log.get("distillation_loss", 0) for log in logging_outputs)
-        metrics.log_scalar("distillation_loss", distance / ntokens / math.log(2), ntokens, round=4)
+        log_per_token(logging_outputs, "distillation_loss", math.log(2))
