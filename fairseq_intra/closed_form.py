@@ -67,17 +67,15 @@ def forward(logits, target, options, statistics):
     """Fills in the statistics of logits [K, n, V]; returns what `gradient` is made from."""
     on_target, on_others = options.target_weights(logits.size(-1))
     z = logits.to(statistics.maximum.dtype)
-    statistics.maximum.copy_(z.amax(-1, keepdim=True))
-    shifted = z - statistics.maximum
-    probs = shifted.exp()
-    norm = probs.sum(-1, keepdim=True)
-    probs.div_(norm)
-    statistics.log_norm.copy_(norm.log_())
-    z_target = shifted.gather(-1, target.expand(len(z), -1).unsqueeze(-1))
+    shifted = z - statistics.maximum.copy_(z.amax(-1, keepdim=True))
+    probs = shifted.softmax(-1)
+    # The likeliest word has 1 / sum_v exp(shifted), which softmax has summed up already.
+    statistics.log_norm.copy_(probs.amax(-1, keepdim=True).log_().neg_())
+    z_target = shifted.gather(-1, target.expand(len(shifted), -1).unsqueeze(-1))
     torch.sub(statistics.log_norm, z_target, out=statistics.nll)
     z_sum = shifted.sum(-1, keepdim=True)
     statistics.smoothed.copy_(statistics.log_norm - on_target * z_target - on_others * z_sum)
-    deviation = _DEVIATIONS[options.divergence](z, shifted, statistics)
+    deviation = _DEVIATIONS[options.divergence](z, shifted, statistics.log_norm)
     statistics.expectation.copy_(torch.linalg.vecdot(probs, deviation).unsqueeze(-1))
     return probs, deviation
 
@@ -87,7 +85,7 @@ def again(logits, statistics, options):
     z = logits.to(statistics.maximum.dtype)
     shifted = z - statistics.maximum
     probs = (shifted - statistics.log_norm).exp_()
-    return probs, _DEVIATIONS[options.divergence](z, shifted, statistics)
+    return probs, _DEVIATIONS[options.divergence](z, shifted, statistics.log_norm)
 
 
 def gradient(rows, target, options, statistics, scale, out):
@@ -98,29 +96,30 @@ def gradient(rows, target, options, statistics, scale, out):
     probs, deviation = rows
     num_passes, _, vocab = probs.shape
     on_target, on_others = options.target_weights(vocab)
+    x = options.divergence == "x"
     scale = torch.as_tensor(scale / num_passes, dtype=probs.dtype, device=probs.device)
-    # What is the same in all passes: the smoothed target, and the mean of the probabilities.
-    common = torch.full_like(probs[0], on_others)
-    if options.divergence == "x":
-        common.add_(probs.mean(0), alpha=options.alpha)
+    # What is the same in all passes, with its sign: the smoothed target, and the mean of the probabilities.
+    common = probs.sum(0).mul_(-options.alpha / num_passes * x * scale).sub_(on_others * scale)
     index = target.unsqueeze(-1)
-    common.scatter_add_(-1, index, common.new_full((), on_target).expand(index.shape))
+    common.scatter_add_(-1, index, (-on_target * scale).expand(index.shape))
     # The difference first: of logits of 1e4, 1 would be lost beside alpha times either.
-    deviation.sub_(statistics.expectation)
-    constant = 1 + options.alpha if options.divergence == "x" else 1.0
-    weight = torch.addcmul(constant * scale, deviation, options.alpha * scale)
-    torch.addcmul(common.mul_(-scale), weight, probs, out=out)
+    weight = deviation.sub_(statistics.expectation).mul_(options.alpha * scale).add_((1 + options.alpha * x) * scale)
+    torch.addcmul(common, weight, probs, out=out)
 
 
-def _x_deviation(z, _shifted, _statistics):
+def _x_deviation(z, shifted, _log_norm):
     # From the first pass rather than from zero: where all passes agree this is exactly nothing, while a mean
     # of equal numbers of size 1e4 need not be equal to them.
-    difference = z - z[0]
-    return difference.sub_(difference.mean(0))
+    deviation = shifted
+    first, others = deviation[0], deviation[1:]
+    mean = torch.sub(z[1:], z[0], out=others).sum(0).div_(len(z))
+    others.sub_(mean)
+    torch.neg(mean, out=first)
+    return deviation
 
 
-def _js_deviation(_z, shifted, statistics):
-    log_probs = shifted.sub_(statistics.log_norm)
+def _js_deviation(_z, shifted, log_norm):
+    log_probs = shifted.sub_(log_norm)
     return log_probs - (log_probs.logsumexp(0) - math.log(len(log_probs)))
 
 

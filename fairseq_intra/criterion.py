@@ -120,6 +120,8 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         if self._plan is None:
             self._plan = self._planned(model)
         rows, target = self._rows(model, sample)
+        # The loss overwrites the logits.
+        correct = rows.argmax(-1).eq(target).sum().item() if self.report_accuracy else None
         result = self._loss(model, rows, target)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logging_output = {
@@ -133,7 +135,7 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
             "sample_size": sample_size,
         }
         if self.report_accuracy:
-            logging_output["n_correct"] = rows.argmax(-1).eq(target).sum().item()
+            logging_output["n_correct"] = correct
             logging_output["total"] = rows.shape[:2].numel()
         return result.loss, sample_size, logging_output
 

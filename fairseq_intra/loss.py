@@ -1,8 +1,9 @@
 """The intra-distillation loss, on logits or on the features that a projection makes logits of.
 
-The formulas stand in `closed_form`. Forward keeps of every row of logits a few statistics, backward makes the
-gradient from them; both go over the positions in chunks, so that no temporary has the size of the logits. On
-features the logits themselves are made in such chunks, so that all of them never exist at once.
+The formulas stand in `closed_form`. Forward keeps of every row of logits a few statistics, from which backward makes
+the gradient, or forward itself where that is faster; both go over the positions in chunks, so that no temporary has
+the size of the logits. On features the logits themselves are made in such chunks, so that all of them never exist at
+once.
 """
 
 import importlib.util
@@ -50,8 +51,8 @@ def intra_distillation_loss(
         divergence: "x" or "js".
         implementation: "torch", "triton" (X on a GPU), "reference" (the definitions by autograd, slow), or "auto":
             triton where it can run, else torch.
-        overwrite_logits: backward writes the gradient over the logits. Nothing else may need them then; a second
-            backward is refused by autograd.
+        overwrite_logits: the gradient is written over the logits, in forward or in backward. Nothing else may need
+            them then; a second backward is right or refused by autograd.
 
     Raises:
         ValueError: on logits and target that do not fit, an unknown divergence or implementation, or one that
@@ -155,22 +156,50 @@ def _options(alpha, label_smoothing, divergence):
 
 
 class _OnLogits(torch.autograd.Function):
+    """On a CPU, where nothing can underflow, the gradient is made in forward, from what the loss was made from.
+
+    In float16 it waits for backward, which brings the scale of fp16 training; and on a GPU, where scaling a finished
+    gradient would take as long as making it again.
+    """
+
     @staticmethod
     def forward(ctx, logits, target, options, rows, overwrite_logits):
         statistics = closed_form.Statistics.empty(logits, *logits.shape[:2])
-        _forward(rows, logits, target, options, statistics)
-        ctx.save_for_backward(logits, target, *statistics)
+        ctx.at_once = rows is closed_form and logits.device.type == "cpu" and logits.dtype != torch.float16
+        if ctx.at_once and ctx.needs_input_grad[0]:
+            grad = logits if overwrite_logits else torch.empty_like(logits)
+            _forward(rows, logits, target, options, statistics, gradient=grad)
+            ctx.save_for_backward(grad)
+        else:
+            _forward(rows, logits, target, options, statistics)
+            ctx.save_for_backward(logits, target, *statistics)
         ctx.options, ctx.rows, ctx.overwrite_logits = options, rows, overwrite_logits
         return _sums(ctx, statistics)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_loss, _grad_nll, _grad_divergence):
+        if ctx.at_once:
+            grad = _OnLogits._scaled(ctx, grad_loss)
+        else:
+            grad = _OnLogits._made_again(ctx, grad_loss)
+        return grad, None, None, None, None
+
+    @staticmethod
+    def _scaled(ctx, grad_loss):
+        (grad,) = ctx.saved_tensors
+        if grad_loss == 1:
+            return grad
+        # In place, so that autograd notices should the gradient be wanted a second time.
+        return grad.mul_(grad_loss) if ctx.overwrite_logits else grad * grad_loss
+
+    @staticmethod
+    def _made_again(ctx, grad_loss):
         logits, target, *statistics = ctx.saved_tensors
         # In place, so that autograd notices should the logits be wanted a second time.
         grad = logits if ctx.overwrite_logits else torch.empty_like(logits)
         _gradient(ctx.rows, logits, target, ctx.options, closed_form.Statistics(*statistics), grad_loss, grad)
-        return grad, None, None, None, None
+        return grad
 
 
 def _gradient(rows, logits, target, options, statistics, grad_loss, out):
@@ -192,7 +221,7 @@ class _OnFeatures(torch.autograd.Function):
         gradients = _ProjectionGradients(features, weight, bias) if at_once else None
         for chunk in chunks(PROJECTED_NUMEL, features, len(weight)):
             logits = project(features[:, chunk], weight, bias)
-            _forward(rows, logits, target[chunk], options, statistics.of(chunk), with_gradient=at_once)
+            _forward(rows, logits, target[chunk], options, statistics.of(chunk), gradient=logits if at_once else None)
             if at_once:
                 gradients.add(chunk, logits)
         ctx.options, ctx.rows, ctx.at_once = options, rows, at_once
@@ -223,12 +252,12 @@ class _OnFeatures(torch.autograd.Function):
         return gradients.finished()
 
 
-def _forward(rows, logits, target, options, statistics, *, with_gradient=False):
-    """Fills in the statistics; with_gradient, writes the gradient of the sum of the losses over the logits."""
+def _forward(rows, logits, target, options, statistics, *, gradient=None):
+    """Fills in the statistics; writes the gradient of the sum of the losses to `gradient`, which may be the logits."""
     for chunk in chunks(rows.CHUNK_NUMEL, logits, logits.size(-1)):
         ready = rows.forward(logits[:, chunk], target[chunk], options, statistics.of(chunk))
-        if with_gradient:
-            rows.gradient(ready, target[chunk], options, statistics.of(chunk), 1.0, logits[:, chunk])
+        if gradient is not None:
+            rows.gradient(ready, target[chunk], options, statistics.of(chunk), 1.0, gradient[:, chunk])
 
 
 def project(features, weight, bias):

@@ -186,6 +186,20 @@ def test_gradient_may_be_written_over_the_logits(divergence, dtype):
     loss = intra_distillation_loss(copy, target, overwrite_logits=True, **options).loss
     (found,) = torch.autograd.grad(loss, copy, retain_graph=True)
     assert torch.equal(found, expected) and found.data_ptr() == copy.data_ptr()
+    if dtype == torch.float16:
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+    else:
+        assert torch.equal(torch.autograd.grad(loss, copy)[0], expected)
+
+
+@BOTH
+def test_a_second_backward_is_refused_where_the_first_has_scaled_the_gradient_over_the_logits(divergence):
+    logits, target = make(3, 7, 11)
+    copy = logits.clone()
+    options = {"alpha": 5.0, "label_smoothing": 0.1, "divergence": divergence}
+    loss = 2 * intra_distillation_loss(copy, target, overwrite_logits=True, **options).loss
+    loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
 
