@@ -253,7 +253,7 @@ class _OnFeatures(torch.autograd.Function):
 
 
 def _forward(rows, logits, target, options, statistics, *, gradient=None):
-    """Fills in the statistics; writes the gradient of the sum of the losses to `gradient`, which may be the logits."""
+    """Fills in the statistics; writes the gradient of the summed losses to `gradient`, which may be the logits."""
     for chunk in chunks(rows.CHUNK_NUMEL, logits, logits.size(-1)):
         ready = rows.forward(logits[:, chunk], target[chunk], options, statistics.of(chunk))
         if gradient is not None:
