@@ -91,20 +91,28 @@ def again(logits, statistics, options):
 def gradient(rows, target, options, statistics, scale, out):
     """Writes `scale` times the gradient of the sum of the losses to `out` [K, n, V]; uses up `rows`.
 
-    Rounded to the dtype of `out` only after scaling.
+    Rounded to the dtype of `out` only after scaling. None scales by 1.
     """
     probs, deviation = rows
     num_passes, _, vocab = probs.shape
-    on_target, on_others = options.target_weights(vocab)
-    x = options.divergence == "x"
-    scale = torch.as_tensor(scale / num_passes, dtype=probs.dtype, device=probs.device)
+    on_target, on_others = (weight / num_passes for weight in options.target_weights(vocab))
+    on_deviation = options.alpha / num_passes
+    on_mean = on_deviation if options.divergence == "x" else 0.0
     # What is the same in all passes, with its sign: the smoothed target, and the mean of the probabilities.
-    common = probs.sum(0).mul_(-options.alpha / num_passes * x * scale).sub_(on_others * scale)
+    common = _plus(-on_others, probs.sum(0), -on_mean / num_passes)
     index = target.unsqueeze(-1)
-    common.scatter_add_(-1, index, (-on_target * scale).expand(index.shape))
+    common.scatter_add_(-1, index, common.new_full(index.shape, -on_target))
     # The difference first: of logits of 1e4, 1 would be lost beside alpha times either.
-    weight = deviation.sub_(statistics.expectation).mul_(options.alpha * scale).add_((1 + options.alpha * x) * scale)
+    weight = _plus(1 / num_passes + on_mean, deviation.sub_(statistics.expectation), on_deviation)
+    if scale is not None:
+        common.mul_(scale)
+        weight.mul_(scale)
     torch.addcmul(common, weight, probs, out=out)
+
+
+def _plus(number, rows, times):
+    # In one step over the rows, which takes as long as either alone.
+    return torch.add(rows.new_full((), number), rows, alpha=times, out=rows)
 
 
 def _x_deviation(z, shifted, _log_norm):

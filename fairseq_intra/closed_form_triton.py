@@ -50,7 +50,7 @@ def gradient(logits, target, options, statistics, scale, out):
     """As `closed_form.gradient`; `out` may be the logits themselves."""
     num_passes, num_positions, vocab = logits.shape
     on_target, on_others = options.target_weights(vocab)
-    scale = torch.as_tensor(scale, dtype=torch.float32, device=logits.device)
+    scale = torch.as_tensor(1.0 if scale is None else scale, dtype=torch.float32, device=logits.device)
     blocks = _blocks(num_passes, vocab)
     if num_positions:
         _gradient_kernel[(num_positions, triton.cdiv(vocab, blocks["BLOCK"]))](

@@ -257,7 +257,7 @@ def _forward(rows, logits, target, options, statistics, *, gradient=None):
     for chunk in chunks(rows.CHUNK_NUMEL, logits, logits.size(-1)):
         ready = rows.forward(logits[:, chunk], target[chunk], options, statistics.of(chunk))
         if gradient is not None:
-            rows.gradient(ready, target[chunk], options, statistics.of(chunk), 1.0, gradient[:, chunk])
+            rows.gradient(ready, target[chunk], options, statistics.of(chunk), None, gradient[:, chunk])
 
 
 def project(features, weight, bias):
