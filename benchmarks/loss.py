@@ -1,11 +1,11 @@
 """How long the loss takes, forward and backward, against K plain cross-entropies over the same logits.
 
-python benchmarks/loss.py [--passes K --positions N --vocab V --dtype DTYPE] [--growth]
+python benchmarks/loss.py [--passes K --positions N --vocab V --dtype DTYPE] [--growth | --profile]
 """
 
 import torch
 import torch.nn.functional as F
-from measure import arguments, cell, interleaved, parsed, ratio, show
+from measure import arguments, cell, interleaved, parsed, profile, ratio, show
 from textbook import textbook_loss
 
 from fairseq_intra.loss import choose, intra_distillation_loss, intra_distillation_loss_on_features
@@ -20,13 +20,27 @@ def main():
     parser.add_argument("--vocab", type=int, default=8000, help="V (default: %(default)s)")
     parser.add_argument("--width", type=int, default=256, help="C, of the features (default: %(default)s)")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
-    parser.add_argument("--growth", action="store_true", help="time with K, N and V instead")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--growth", action="store_true", help="time with K, N and V instead")
+    instead.add_argument("--profile", action="store_true", help="which operations take the time of ours instead")
     args = parsed(parser)
-    (growth if args.growth else comparison)(args)
-
-
-def comparison(args):
     shape = (args.passes, args.positions, args.vocab)
+    if args.growth:
+        growth(args)
+    elif args.profile:
+        ours = on_logits_runs(args, *shape)["ours, gradient over the logits"]
+        profile(
+            ours, args, f"Where the loss's time goes: K = {shape[0]}, N = {shape[1]}, V = {shape[2]}, {args.dtype}"
+        )
+    else:
+        comparison(args, *shape)
+
+
+def described(args):
+    return f"K = {args.passes}, N = {args.positions}, V = {args.vocab}, {args.dtype}"
+
+
+def comparison(args, *shape):
     runs, on_features = on_logits_runs(args, *shape), on_features_runs(args, *shape)
     seconds = interleaved({**runs, **on_features}, args.rounds, args.device)
     found, rows = {}, []
@@ -40,7 +54,7 @@ def comparison(args):
     if args.device == "cuda":
         found["floor"] = ratio(seconds["ours, gradient over the logits"], floor_seconds(args, *shape))
         rows.append(["ours, gradient over the logits", "2 reads and 1 write of the logits", cell(found["floor"])])
-    title = f"Loss, forward and backward: K = {shape[0]}, N = {shape[1]}, V = {shape[2]}, {args.dtype}"
+    title = f"Loss, forward and backward: {described(args)}"
     columns = ["what", "against", "time, median (20th to 80th percentile)"]
     show(title, columns, rows, args, ratios=found, seconds=seconds)
 

@@ -12,6 +12,9 @@ from importlib import metadata
 
 import torch
 
+#: Operations that a profile names; the rest is summed up.
+NAMED = 8
+
 #: What scripts/train.sh sets on a CPU (tune_cpu in scripts/lib.sh).
 CPU_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GOMP_SPINCOUNT")
 
@@ -49,6 +52,20 @@ def ratio(seconds, to):
     ratios = sorted(a / b for a, b in zip(seconds, to, strict=True))
     fifths = statistics.quantiles(ratios, n=5, method="inclusive") if len(ratios) > 1 else ratios * 4
     return {"median": statistics.median(ratios), "p20": fifths[0], "p80": fifths[-1]}
+
+
+def profile(run, args, title):
+    """Shows the shares of the time that operations take themselves, over some rounds."""
+    run()
+    with torch.profiler.profile() as profiler:
+        for _ in range(args.rounds):
+            run()
+    measure = "self_device_time_total" if args.device == "cuda" else "self_cpu_time_total"
+    times = {event.key: getattr(event, measure) for event in profiler.key_averages()}
+    shares = {name: time / sum(times.values()) for name, time in sorted(times.items(), key=lambda item: -item[1])}
+    rows = [[name, f"{share:.0%}"] for name, share in list(shares.items())[:NAMED]]
+    rows.append(["all others", f"{sum(list(shares.values())[NAMED:]):.0%}"])
+    show(title, ["operation", "share of the time"], rows, args, shares=shares)
 
 
 def machine(args):

@@ -3,12 +3,8 @@
 python benchmarks/step.py [--size cpu|iwslt|wmt] [--fp16] [--profile METHOD]
 """
 
-import torch
-from measure import arguments, cell, interleaved, parsed, ratio, show
+from measure import arguments, cell, interleaved, parsed, profile, ratio, show
 from workload import METHODS, K, Workload, add_flags
-
-#: Operations that a profile names; the rest is summed up.
-NAMED = 8
 
 
 def main():
@@ -20,7 +16,7 @@ def main():
     title = f"step, K = {K}: size {args.size}{', fp16' if args.fp16 else ''}, "
     title += f"{workload.pads():.0%} of the target's positions padding"
     if args.profile:
-        profile(args, workload, f"Where the time goes, {args.profile} {title}")
+        profile(lambda: workload.step(args.profile), args, f"Where the time goes, {args.profile} {title}")
     else:
         comparison(args, workload, f"A training {title}")
 
@@ -31,20 +27,6 @@ def comparison(args, workload, title):
     found = {method: ratio(seconds[method], seconds["plain"]) for method in METHODS}
     columns = ["method", "time against plain, median (20th to 80th percentile)"]
     show(title, columns, [[name, cell(found[name])] for name in METHODS], args, ratios=found, seconds=seconds)
-
-
-def profile(args, workload, title):
-    """Shares of the time that operations take themselves, over some steps."""
-    workload.step(args.profile)
-    with torch.profiler.profile() as profiler:
-        for _ in range(args.rounds):
-            workload.step(args.profile)
-    measure = "self_device_time_total" if args.device == "cuda" else "self_cpu_time_total"
-    times = {event.key: getattr(event, measure) for event in profiler.key_averages()}
-    shares = {name: time / sum(times.values()) for name, time in sorted(times.items(), key=lambda item: -item[1])}
-    rows = [[name, f"{share:.0%}"] for name, share in list(shares.items())[:NAMED]]
-    rows.append(["all others", f"{sum(list(shares.values())[NAMED:]):.0%}"])
-    show(title, ["operation", "share of the time"], rows, args, shares=shares)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,16 @@ def test_loss(tmp_path, more):
     assert ("ours on features" in found["ratios"]) == ("--growth" not in more)
 
 
+def test_profile_of_the_loss(tmp_path):
+    figures = tmp_path / "figures.json"
+    size = ["--passes", 2, "--positions", 6, "--vocab", 40, "--width", 8]
+    table = run("loss.py", *size, "--rounds", 1, "--json", figures, "--profile")
+    shares = json.loads(figures.read_text())["shares"]
+    assert (
+        sum(shares.values()) == pytest.approx(1) and f"| aten::_softmax | {shares['aten::_softmax']:.0%} |" in table
+    )
+
+
 @pytest.mark.slow
 def test_decode(dataset, trained, tmp_path):
     checkpoint = shutil.copy(trained.checkpoint, tmp_path)
