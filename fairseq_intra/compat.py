@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import logging
 import pickle
 import re
 import sys
@@ -19,6 +20,8 @@ import numpy as np
 import torch
 
 from .errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 
 def apply():
@@ -35,6 +38,7 @@ def apply():
     _allow_what_fairseq_writes()
     _name_refused_globals()
     _copy_checkpoints_in_one_step()
+    _end_where_the_last_update_was_made()
     _keep_the_last_batch()
     _leave_fast_path_off()
     # Imports fairseq, which the function above first looks for.
@@ -138,6 +142,26 @@ def _copy_checkpoints_in_one_step():
         return copied
 
     PathManager.copy = staticmethod(copy_and_rename)
+
+
+def _end_where_the_last_update_was_made():
+    """fairseq looks at --max-update after an update only: a finished training, repeated, would go on by one."""
+    from fairseq import checkpoint_utils
+
+    load = checkpoint_utils.load_checkpoint
+    if hasattr(load, "__wrapped__"):
+        return
+
+    @functools.wraps(load)
+    def load_checkpoint(cfg, trainer, **passthrough_args):
+        loaded = load(cfg, trainer, **passthrough_args)
+        done, asked = trainer.get_num_updates(), trainer.cfg.optimization.max_update
+        if 0 < asked <= done:
+            logger.info("nothing left to train: the checkpoint had %d updates, --max-update is %d", done, asked)
+            raise SystemExit(0)
+        return loaded
+
+    checkpoint_utils.load_checkpoint = load_checkpoint
 
 
 def _keep_the_last_batch():
