@@ -10,7 +10,6 @@ import functools
 import importlib
 import importlib.util
 import inspect
-import logging
 import pickle
 import re
 import sys
@@ -20,8 +19,6 @@ import numpy as np
 import torch
 
 from .errors import UsageError
-
-logger = logging.getLogger(__name__)
 
 
 def apply():
@@ -37,14 +34,13 @@ def apply():
         )
     _allow_what_fairseq_writes()
     _name_refused_globals()
-    _copy_checkpoints_in_one_step()
-    _end_where_the_last_update_was_made()
     _keep_the_last_batch()
     _leave_fast_path_off()
-    # Imports fairseq, which the function above first looks for.
-    from . import distribution
+    # They import fairseq, which the function above first looks for.
+    from . import distribution, resuming
 
     distribution.apply()
+    resuming.apply()
 
 
 def _allow_what_fairseq_writes():
@@ -123,45 +119,6 @@ def _reason(error):
 
 def _first_line(error):
     return (str(error).splitlines() or [""])[0]
-
-
-def _copy_checkpoints_in_one_step():
-    """fairseq copies its newest checkpoint to checkpoint_last.pt; a run killed meanwhile would leave half of one."""
-    from fairseq.file_io import PathManager
-
-    copy = PathManager.copy
-    if hasattr(copy, "__wrapped__"):
-        return
-
-    @functools.wraps(copy)
-    def copy_and_rename(src_path, dst_path, overwrite=False):
-        if not PathManager.supports_rename(dst_path):
-            return copy(src_path, dst_path, overwrite)
-        copied = copy(src_path, f"{dst_path}.tmp", overwrite)
-        PathManager.rename(f"{dst_path}.tmp", dst_path)
-        return copied
-
-    PathManager.copy = staticmethod(copy_and_rename)
-
-
-def _end_where_the_last_update_was_made():
-    """fairseq looks at --max-update after an update only: a finished training, repeated, would go on by one."""
-    from fairseq import checkpoint_utils
-
-    load = checkpoint_utils.load_checkpoint
-    if hasattr(load, "__wrapped__"):
-        return
-
-    @functools.wraps(load)
-    def load_checkpoint(cfg, trainer, **passthrough_args):
-        loaded = load(cfg, trainer, **passthrough_args)
-        done, asked = trainer.get_num_updates(), trainer.cfg.optimization.max_update
-        if 0 < asked <= done:
-            logger.info("nothing left to train: the checkpoint had %d updates, --max-update is %d", done, asked)
-            raise SystemExit(0)
-        return loaded
-
-    checkpoint_utils.load_checkpoint = load_checkpoint
 
 
 def _keep_the_last_batch():

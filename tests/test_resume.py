@@ -13,17 +13,35 @@ import torch
 
 from fairseq_intra import checkpoint
 
-#: Before the eighth update; half-way through writing the third checkpoint, and through giving it its second name.
-MOMENTS = ["update:8", "write:2", "copy:2", "end", "end"]
+#: By --update-freq: moments to be killed at (see killed_training.py), with the updates that each start makes. Epochs
+#: are of 16 or 8 updates, and there is a checkpoint at their end and at every fifth update.
+STARTS = {
+    1: {
+        "update:8": range(1, 8),
+        "write:2": range(6, 16),
+        "copy:2": range(11, 16),
+        "update:8 again": range(11, 18),
+        "end": range(17, 21),
+        "end again": range(0),
+    },
+    2: {
+        "update:8": range(1, 8),
+        "write:2": range(6, 11),
+        "copy:4": range(9, 16),
+        "end": range(11, 21),
+        "end again": range(0),
+    },
+}
 
 
 class Runs(NamedTuple):
-    """An undisturbed training, and the same one killed at MOMENTS."""
+    """An undisturbed training, and the same one killed and started again."""
 
     undisturbed: object  #: folder of checkpoints, as a Path
     log: str
     killed: object
-    starts: list  #: what fairseq-train said in each
+    logs: list  #: what fairseq-train said in each start
+    updates: list  #: what updates each start was to make
 
 
 def train(dataset, folder, moments, flags):
@@ -50,31 +68,33 @@ def train(dataset, folder, moments, flags):
     return re.split(r"^started until .*\n", done.stdout, flags=re.MULTILINE)[1:]
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=STARTS)
 def runs(request, dataset, schedule, trained, tmp_path_factory):
     """With adaptive alpha and this --update-freq, 20 updates, a checkpoint every five."""
     base = tmp_path_factory.mktemp("killed")
     flags = [*schedule, "--max-update", 20, "--update-freq", request.param]
-    if request.param == 1:
-        return Runs(trained.folder, trained.log, base / "killed", train(dataset, base / "killed", MOMENTS, flags))
-    (log,), starts = commands.at_once(
-        lambda: train(dataset, base / "whole", ["end"], flags),
-        lambda: train(dataset, base / "killed", MOMENTS, flags),
-    )
-    return Runs(base / "whole", log, base / "killed", starts)
+    moments = [moment.removesuffix(" again") for moment in STARTS[request.param]]
+    calls = [lambda: train(dataset, base / "killed", moments, flags)]
+    folder, log = trained.folder, trained.log
+    if request.param != 1:
+        folder = base / "whole"
+        calls.append(lambda: "".join(train(dataset, folder, ["end"], flags)))
+    logs, log = [*commands.at_once(*calls), log][:2]
+    return Runs(folder, log, base / "killed", logs, [*STARTS[request.param].values()])
 
 
 def test_it_goes_on_from_the_last_whole_checkpoint(runs):
-    loaded = [re.findall(r"Loaded checkpoint \S+last\.pt .* @ (\d+) updates", log) for log in runs.starts]
-    assert loaded == [[], ["5"], ["10"], ["10"], ["20"]]
-    made = [[line["num_updates"] for line in commands.updates(log)] for log in runs.starts]
-    assert made == [[*range(1, 8)], [*range(6, 16)], [*range(11, 16)], [*range(11, 21)], []]
+    made = [[line["num_updates"] for line in commands.updates(log)] for log in runs.logs]
+    assert made == [[*numbers] for numbers in runs.updates]
+    for log, before in zip(runs.logs[1:], runs.updates[1:], strict=True):
+        loaded = before[0] - 1 if before else 20
+        assert re.search(rf"Loaded checkpoint \S+last\.pt .* @ {loaded} updates", log)
 
 
 def test_every_update_is_that_of_the_undisturbed_run(runs):
     undisturbed = {line["num_updates"]: line for line in commands.updates(runs.log)}
     assert len(undisturbed) == 20 and len({line["alpha"] for line in undisturbed.values()}) == 5
-    for log in runs.starts:
+    for log in runs.logs:
         for line in commands.updates(log):
             assert line == undisturbed[line["num_updates"]]
 
@@ -93,5 +113,5 @@ def test_the_model_and_all_that_training_goes_on_with_is_the_same(runs, name):
 
 
 def test_repeated_after_its_end_it_says_so_and_changes_nothing(runs):
-    assert "nothing left to train: the checkpoint had 20 updates, --max-update is 20" in runs.starts[-1]
-    assert "Saved checkpoint" not in runs.starts[-1] and "Saved checkpoint" in runs.starts[-2]
+    assert "nothing left to train: the checkpoint had 20 updates, --max-update is 20" in runs.logs[-1]
+    assert "Saved checkpoint" not in runs.logs[-1] and "Saved checkpoint" in runs.logs[-2]
