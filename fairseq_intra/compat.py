@@ -18,7 +18,7 @@ import typing
 import numpy as np
 import torch
 
-from .errors import UsageError
+from .errors import UsageError, reason
 
 
 def apply():
@@ -37,9 +37,10 @@ def apply():
     _keep_the_last_batch()
     _leave_fast_path_off()
     # They import fairseq, which the function above first looks for.
-    from . import distribution, resuming
+    from . import distribution, inputs, resuming
 
     distribution.apply()
+    inputs.apply()
     resuming.apply()
 
 
@@ -97,28 +98,23 @@ def _name_refused_globals():
         try:
             state = load(path, *args, **kwargs)
         except pickle.UnpicklingError as error:
-            raise UsageError(f"checkpoint {path} was refused: {_reason(error)}") from None
+            raise UsageError(f"checkpoint {path} was refused: {_refusal(error)}") from None
         except Exception as error:  # torch raises whatever the bytes of a file that is no checkpoint lead to
-            reason = f"{type(error).__name__}: {_first_line(error)}"
-            raise UsageError(f"checkpoint {path} cannot be read: {reason}") from None
+            raise UsageError(f"checkpoint {path} cannot be read: {type(error).__name__}: {reason(error)}") from None
         _drop_fast_path_weights(state)
         return state
 
     checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
 
 
-def _reason(error):
+def _refusal(error):
     found = re.search(r"GLOBAL ([\w.]+)", str(error))
     if found:
         return (
             f"it holds {found.group(1)}, which fairseq does not write and which may run code; "
             "load it only if you trust whoever made it, and save its weights afresh"
         )
-    return f"it is not a checkpoint that loads without running code ({_first_line(error)})"
-
-
-def _first_line(error):
-    return (str(error).splitlines() or [""])[0]
+    return f"it is not a checkpoint that loads without running code ({reason(error)})"
 
 
 def _keep_the_last_batch():
