@@ -13,6 +13,7 @@ import inspect
 import pickle
 import re
 import sys
+import types
 import typing
 
 import numpy as np
@@ -36,6 +37,7 @@ def apply():
     _name_refused_globals()
     _keep_the_last_batch()
     _leave_fast_path_off()
+    _keep_numpys_old_name()
     # They import fairseq, which the function above first looks for.
     from . import distribution, inputs, resuming
 
@@ -140,6 +142,12 @@ def _keep_the_last_batch():
         return batches
 
     data_utils.batch_by_size = all_batches
+
+
+def _keep_numpys_old_name():
+    """fairseq's language_modeling and monolingual data call Python's int by a name that numpy 2 does not have."""
+    if not hasattr(np, "compat"):
+        np.compat = types.SimpleNamespace(long=int)
 
 
 def _drop_fast_path_weights(state):

@@ -15,6 +15,7 @@ from fairseq_cli.train import main
 from fairseq_intra import checkpoint, cli
 from fairseq_intra.checkpoint import Training
 from fairseq_intra.errors import UsageError
+from fairseq_intra.inputs import check_binarised
 
 #: What the authors' fork has no flags for.
 OURS = ("passes", "id_loss", "encoder_once", "split_batch", "max_update")
@@ -62,10 +63,8 @@ def test_half_of_a_split_is_missed(damaged, gone, kept):
 def test_a_dictionary_of_fewer_words_is_not_that_of_the_text(dataset):
     dictionary = Dictionary.load(str(dataset / "bin" / "dict.de.txt"))
     assert len(load(dataset, dictionary)) == 300
-    dictionary.symbols.pop()
-    with pytest.raises(
-        UsageError, match=f"de.bin has word number {len(dictionary)}, and its dictionary only .* words"
-    ):
+    del dictionary.symbols[50:]
+    with pytest.raises(UsageError, match=r"de\.bin has word number \d+, and its dictionary only 50 words"):
         load(dataset, dictionary)
 
 
@@ -86,9 +85,7 @@ def test_other_formats_and_splits_that_are_not_there_are_left_to_fairseq(tmp_pat
     assert len(load(tmp_path, Dictionary(), dataset_impl="raw")) == 2
     for end in ("idx", "bin"):
         (tmp_path / "bin" / f"train.de-en.de.{end}").write_bytes(b"TNTIDX\x00\x00")
-    with pytest.raises(Exception, match="unpack") as other:
-        load(tmp_path)
-    assert not isinstance(other.value, UsageError)
+    assert check_binarised(str(tmp_path / "bin" / "train.de-en.de"))
 
 
 def test_the_scripts_say_in_one_line_what_is_wrong_with_data_and_checkpoint(damaged, trained, tmp_path):
