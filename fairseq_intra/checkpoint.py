@@ -10,7 +10,7 @@ from fairseq import checkpoint_utils
 from fairseq.tasks import FairseqTask
 from omegaconf import DictConfig
 
-from .errors import UsageError
+from .errors import UsageError, reason
 from .files import replacing
 
 
@@ -73,7 +73,7 @@ def build(path: Path, data: Path) -> Built:
     try:
         (model,), cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], state=state)
     except Exception as error:  # fairseq raises whatever the configuration and the dictionaries lead to
-        raise UsageError(f"{path} cannot be built on {data}: {_reason(error)}") from None
+        raise UsageError(f"{path} cannot be built on {data}: {reason(error)}") from None
     return Built(model.float().eval(), task, cfg, training(state), digest)
 
 
@@ -144,9 +144,3 @@ def average(inputs: list[Path], output: Path) -> None:
 
 def _shapes(model):
     return {name: value.shape for name, value in model.items()}
-
-
-def _reason(error):
-    """What a user can act on: the sizes that differ, where torch lists them below a headline, else the first line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return next((line for line in lines if line.startswith("size mismatch")), lines[0])

@@ -13,12 +13,13 @@ import inspect
 import pickle
 import re
 import sys
+import types
 import typing
 
 import numpy as np
 import torch
 
-from .errors import UsageError
+from .errors import UsageError, reason
 
 
 def apply():
@@ -34,13 +35,15 @@ def apply():
         )
     _allow_what_fairseq_writes()
     _name_refused_globals()
-    _copy_checkpoints_in_one_step()
     _keep_the_last_batch()
     _leave_fast_path_off()
-    # Imports fairseq, which the function above first looks for.
-    from . import distribution
+    _keep_numpys_old_name()
+    # They import fairseq, which the function above first looks for.
+    from . import distribution, inputs, resuming
 
     distribution.apply()
+    inputs.apply()
+    resuming.apply()
 
 
 def _allow_what_fairseq_writes():
@@ -97,47 +100,23 @@ def _name_refused_globals():
         try:
             state = load(path, *args, **kwargs)
         except pickle.UnpicklingError as error:
-            raise UsageError(f"checkpoint {path} was refused: {_reason(error)}") from None
+            raise UsageError(f"checkpoint {path} was refused: {_refusal(error)}") from None
         except Exception as error:  # torch raises whatever the bytes of a file that is no checkpoint lead to
-            reason = f"{type(error).__name__}: {_first_line(error)}"
-            raise UsageError(f"checkpoint {path} cannot be read: {reason}") from None
+            raise UsageError(f"checkpoint {path} cannot be read: {type(error).__name__}: {reason(error)}") from None
         _drop_fast_path_weights(state)
         return state
 
     checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
 
 
-def _reason(error):
+def _refusal(error):
     found = re.search(r"GLOBAL ([\w.]+)", str(error))
     if found:
         return (
             f"it holds {found.group(1)}, which fairseq does not write and which may run code; "
             "load it only if you trust whoever made it, and save its weights afresh"
         )
-    return f"it is not a checkpoint that loads without running code ({_first_line(error)})"
-
-
-def _first_line(error):
-    return (str(error).splitlines() or [""])[0]
-
-
-def _copy_checkpoints_in_one_step():
-    """fairseq copies its newest checkpoint to checkpoint_last.pt; a run killed meanwhile would leave half of one."""
-    from fairseq.file_io import PathManager
-
-    copy = PathManager.copy
-    if hasattr(copy, "__wrapped__"):
-        return
-
-    @functools.wraps(copy)
-    def copy_and_rename(src_path, dst_path, overwrite=False):
-        if not PathManager.supports_rename(dst_path):
-            return copy(src_path, dst_path, overwrite)
-        copied = copy(src_path, f"{dst_path}.tmp", overwrite)
-        PathManager.rename(f"{dst_path}.tmp", dst_path)
-        return copied
-
-    PathManager.copy = staticmethod(copy_and_rename)
+    return f"it is not a checkpoint that loads without running code ({reason(error)})"
 
 
 def _keep_the_last_batch():
@@ -163,6 +142,12 @@ def _keep_the_last_batch():
         return batches
 
     data_utils.batch_by_size = all_batches
+
+
+def _keep_numpys_old_name():
+    """fairseq's language_modeling and monolingual data call Python's int by a name that numpy 2 does not have."""
+    if not hasattr(np, "compat"):
+        np.compat = types.SimpleNamespace(long=int)
 
 
 def _drop_fast_path_weights(state):

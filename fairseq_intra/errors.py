@@ -9,3 +9,9 @@ class UsageError(SystemExit):
 
     def __init__(self, message: str):
         super().__init__(f"fairseq_intra: error: {message}")
+
+
+def reason(error: BaseException) -> str:
+    """One line to act on: the sizes that differ, where torch lists them below a headline, else the first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return next((line for line in lines if line.startswith("size mismatch")), lines[0])

@@ -2,27 +2,42 @@
 # Runs the test suite on a fresh machine: installs into a virtual environment, then pytest; without arguments for
 # pytest also the Triton kernels in Triton's interpreter, which a process has to be started with.
 #
-# Usage: scripts/test.sh [--python PYTHON] [--venv DIR] [pytest's arguments...]
+# Usage: scripts/test.sh [--python PYTHON] [--venv DIR] [--stack legacy] [pytest's arguments...]
 #
 #   --python PYTHON  the interpreter to build the environment on (see scripts/install.sh)
-#   --venv DIR       the environment (default: .venv in the checkout)
+#   --venv DIR       the environment (default: .venv in the checkout; .venv-legacy with --stack legacy)
+#   --stack legacy   Python 3.10 and upstream fairseq 0.12.2 in place of the newest that works; without arguments
+#                    for pytest, the tests of the plugin itself
 #
 # Everything else goes to pytest: scripts/test.sh tests/test_loss.py -k gradcheck
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-install_flags=() venv=$checkout/.venv
+# What --stack legacy runs: the plugin in fairseq's own commands, the loss, the passes, and a killed training.
+CORE=(checkpoint command_line compat criterion divergence loss loss_on_features passes projection resume schedule
+  split_batch task)
+python_given='' venv='' stack=''
 while [[ $# -gt 0 ]]; do
   case $1 in
-    --python) need_value "$@"; install_flags+=(--python "$2"); shift 2 ;;
+    --python) need_value "$@"; python_given=$2; shift 2 ;;
     --venv) need_value "$@"; venv=$2; shift 2 ;;
+    --stack) need_value "$@"; stack=$2; shift 2 ;;
     --help) usage; exit ;;
     *) break ;;
   esac
 done
+[[ -z $stack || $stack == legacy ]] || die "--stack must be legacy, not '$stack'"
+if [[ $stack == legacy ]]; then
+  python_given=${python_given:-python3.10}
+  [[ $("$python_given" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) == 3.10 ]] ||
+    die "--stack legacy needs Python 3.10, which '$python_given' is not; give --python PATH of one"
+  venv=${venv:-$checkout/.venv-legacy}
+  if [[ $# -eq 0 ]]; then set -- "${CORE[@]/#/tests/test_}"; set -- "${@/%/.py}"; fi
+fi
+venv=${venv:-$checkout/.venv}
 
-"$checkout/scripts/install.sh" --venv "$venv" "${install_flags[@]}"
+"$checkout/scripts/install.sh" --venv "$venv" ${python_given:+--python "$python_given"}
 venv=$(cd -- "$venv" && pwd)
 cd -- "$checkout"
 if [[ $# -gt 0 ]]; then exec "$venv/bin/python" -m pytest "$@"; fi

@@ -142,7 +142,8 @@ say "training $method in $out"
 unset SLURM_STEP_NODELIST SLURM_JOB_NODELIST
 if ! "${command[@]}" 2>&1 | tee -a "$log" |
   { grep --line-buffered -E '\| (train_inner|valid|train|WARNING|ERROR) \||[Ee]rror' || true; }; then
-  die "fairseq-train failed; the whole log is $log"
+  because=$(grep -v '^ ' "$log" | tail -n 1 || true)
+  die "fairseq-train failed; the whole log is $log${because:+, and it ends: $because}"
 fi
 if ((rank)); then exit; fi
 [[ -f $out/checkpoints/checkpoint_last.pt ]] || die "fairseq-train wrote no checkpoint; see $out/train.log"

@@ -177,7 +177,10 @@ def test_equal_scores_are_told_apart_by_their_place():
         ("--max-tokens 0", "--max-tokens must be at least 1, not 0"),
         ("--batches 0", "--batches must be at least 1, not 0"),
         ("--data {0}", "{0} holds no dictionary"),
-        ("--checkpoint {0}/other.pt", r"other\.pt cannot be built on .*: size mismatch for .*embed_tokens"),
+        (
+            "--checkpoint {0}/other.pt",
+            r"other\.pt does not fit the dictionaries .*: size mismatch for .*embed_tokens",
+        ),
         ("--checkpoint {0}/strange.pt", r"strange\.pt cannot be built on .*"),
         ("--checkpoint {0}/none.pt", r"no checkpoint .*none\.pt"),
         ("--output {0}/none/x.json", "--output .*/none/x.json: its folder is not there"),

@@ -187,4 +187,4 @@ def test_a_teacher_that_does_not_fit_is_one_line(dataset, trained, tmp_path):
         *["--user-dir", commands.PLUGIN, "--cpu", "--save-dir", tmp_path / "run", *FLAGS.split(), *commands.TINY],
         *["--teacher", tmp_path / "teacher.pt", "--max-update", 1],
     )
-    assert "teacher.pt cannot be built on" in error and "size mismatch" in error
+    assert "teacher.pt does not fit the dictionaries of the data" in error and "size mismatch" in error

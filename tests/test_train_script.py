@@ -137,7 +137,7 @@ def test_two_at_once_are_refused(data, tmp_path, stand_in):
 def test_a_failed_training_is_not_finished_and_can_be_repeated(data, tmp_path, stand_in):
     out = tmp_path / "out"
     error = corpus.fail(SCRIPT, *flags(data, out), **(stand_in | {"FAILS": "1"}))
-    assert f"fairseq-train failed; the whole log is {out}/train.log" in error
+    assert error.endswith(f"fairseq-train failed; the whole log is {out}/train.log")
     assert not (out / "finished").exists()
     assert "finished: " in corpus.succeed(SCRIPT, *flags(data, out), **stand_in)
 

@@ -1,6 +1,7 @@
 """scripts/wmt17.sh: one run of WMT's size, by as many workers as there are."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -65,6 +66,47 @@ def test_the_first_worker_alone_keeps_the_run_and_scores_it(data, tmp_path, stan
 def test_bad_arguments_are_named(data, tmp_path, stand_in, arguments, named):
     given = asked(data, tmp_path / "out", *arguments.split())
     assert re.search(named, corpus.fail(SCRIPT, *given, **stand_in))
+
+
+#: As Slurm's, for two tasks of those that it is asked for: what it tells each of itself.
+SRUN = """#!/usr/bin/env bash
+while [[ $1 == --* ]]; do
+  case $1 in
+    --nodes) nodes=$2; shift ;;
+    --ntasks-per-node) tasks=$2; shift ;;
+    --gpus-per-node) shift ;;
+  esac
+  shift
+done
+for task in 0 9; do
+  SLURM_STEP_NUM_TASKS=$((nodes * tasks)) SLURM_PROCID=$task SLURM_LOCALID=$((task % tasks)) SLURM_JOB_ID=60007 \
+    SLURM_STEP_NODELIST='node[7-8]' SLURM_NTASKS_PER_NODE=$tasks SLURM_NNODES=$nodes "$@" || exit
+done
+"""
+
+
+def test_srun_as_documented_starts_one_training_of_all_tasks(data, tmp_path, stand_in):
+    told = corpus.run(SCRIPT, "--help").stdout
+    command = re.search(r"^  (srun .*\\\n.*)$", told, re.MULTILINE)[1].replace("\\\n", " ").split()
+    fakes = {"srun": SRUN, "scontrol": "#!/bin/sh\n[ \"$3\" = 'node[7-8]' ] && echo node7 && echo node8\n"}
+    for name, text in fakes.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    places = {"DATA": data, "RUN": tmp_path / "out"}
+    environment = stand_in | {"GPUS": "8", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [str(places.get(word, word)) for word in command] + ["--dry-run"],
+        env=corpus.environment(**environment),
+        cwd=corpus.CHECKOUT,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) == 2, done.stderr
+    for line, rank, device in zip(lines, (0, 9), (0, 1), strict=True):
+        assert "--max-tokens 2048 --update-freq 1 --distributed-world-size 16 " in line
+        meeting = f"--distributed-init-method tcp://node7:20007 --distributed-rank {rank} --distributed-no-spawn"
+        assert f"{meeting} --device-id {device} " in line
 
 
 @pytest.mark.slow

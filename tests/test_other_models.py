@@ -1,0 +1,131 @@
+"""The criterion on fairseq's other models and in its other tasks, as fairseq's trainer runs them."""
+
+import pytest
+import tiny
+import torch
+from fairseq import options, tasks
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.trainer import Trainer
+
+from fairseq_intra.errors import UsageError
+
+SIZES = ["--encoder-embed-dim=8", "--decoder-embed-dim=8"]
+LSTM = ["--arch=lstm", *SIZES, "--encoder-hidden-size=8", "--decoder-hidden-size=8", "--decoder-out-embed-dim=8"]
+FCONV = ["--arch=fconv", *SIZES, "--encoder-layers=[(8,3)]", "--decoder-layers=[(8,3)]", "--decoder-out-embed-dim=8"]
+LIGHTCONV = ["--arch=lightconv", *SIZES, "--encoder-layers=1", "--decoder-layers=1"]
+LIGHTCONV += [f"--{side}-{name}=8" for side in ("encoder", "decoder") for name in ("conv-dim", "ffn-embed-dim")]
+LIGHTCONV += ["--encoder-kernel-size-list=[3]", "--decoder-kernel-size-list=[3]"]
+LIGHTCONV += ["--encoder-attention-heads=2", "--decoder-attention-heads=2"]
+TRANSFORMER = ["--arch=transformer", *SIZES, "--encoder-layers=1", "--decoder-layers=1"]
+TRANSFORMER += [f"--{side}-ffn-embed-dim=8" for side in ("encoder", "decoder")]
+TRANSFORMER += [f"--{side}-attention-heads=2" for side in ("encoder", "decoder")]
+LM = ["--arch=transformer_lm", "--decoder-embed-dim=8", "--decoder-ffn-embed-dim=8", "--decoder-layers=1"]
+LM += ["--decoder-attention-heads=2"]
+PAIR = ["--source-lang=de", "--target-lang=en"]
+MANY = ["--lang-pairs=de-en,en-de"]
+
+#: Task and model, as fairseq-train is told of them.
+CASES = {
+    "lstm": ["--task=translation", *PAIR, *LSTM],
+    "fconv": ["--task=translation", *PAIR, *FCONV],
+    "lightconv": ["--task=translation", *PAIR, *LIGHTCONV],
+    "transformer_lm": ["--task=language_modeling", "--sample-break-mode=eos", *LM],
+    "multilingual_translation": [
+        "--task=multilingual_translation",
+        *MANY,
+        *["--arch=multilingual_transformer", *TRANSFORMER[1:]],
+    ],
+    "translation_multi_simple_epoch": ["--task=translation_multi_simple_epoch", *MANY, *TRANSFORMER],
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Binarised text for any of the tasks: of a pair in both directions, and of one language."""
+    folder = tmp_path_factory.mktemp("data")
+    tiny.save_dictionaries(folder)
+    # translation_multi_simple_epoch wants a language in the name of every file.
+    (folder / "lm").mkdir()
+    tiny.dictionary().save(str(folder / "lm" / "dict.txt"))
+    for name, side in (("train.de-en.de", 0), ("train.de-en.en", 1), ("lm/train", 1)):
+        builder = MMapIndexedDatasetBuilder(str(folder / f"{name}.bin"))
+        for pair in tiny.SENTENCES * 2:
+            builder.add_item(torch.tensor([*pair[side], tiny.dictionary().eos()]))
+        builder.finalize(str(folder / f"{name}.idx"))
+    return folder
+
+
+def trainer(data, case, *flags):
+    """fairseq's trainer of an untrained model, with the training set loaded, and its mini-batches."""
+    argv = [
+        data / "lm" if case == "transformer_lm" else data,
+        *CASES[case],
+        "--cpu",
+        "--optimizer=adam",
+        "--lr=0.01",
+        "--max-tokens=200",
+        "--dropout=0.3",
+    ]
+    argv += ["--num-workers=0", "--required-batch-size-multiple=1", *flags]
+    parsed = options.parse_args_and_arch(options.get_training_parser(), [str(word) for word in argv])
+    cfg = convert_namespace_to_omegaconf(parsed)
+    task = tasks.setup_task(cfg.task)
+    torch.manual_seed(1)
+    model = task.build_model(cfg.model)
+    if case == "lstm":  # whose first weights are so small that nothing it drops can be seen
+        for parameter in model.parameters():
+            parameter.data *= 8
+    made = Trainer(cfg, task, model, task.build_criterion(cfg.criterion))
+    return made, made.get_train_iterator(1).next_epoch_itr(shuffle=False)
+
+
+INTRA = ["--criterion=intra_distillation", "--label-smoothing=0.1", "--alpha=2", "--num-iter=3"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_some_updates_with_passes_that_differ(data, case):
+    made, batches = trainer(data, case, *INTRA)
+    logged = []
+    for batch in list(batches) * 3:
+        logged.append(made.train_step([batch]))
+    losses = [log["loss"] for log in logged]
+    assert len(losses) >= 3 and all(map(torch.isfinite, map(torch.tensor, losses)))
+    divergence = [value for log in logged for name, value in log.items() if name.endswith("intra_distillation_loss")]
+    assert divergence and all(value > 0 for value in divergence)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_first_loss_is_that_of_the_reference(data, case):
+    first = []
+    for implementation in ("reference", "torch"):
+        made, batches = trainer(data, case, *INTRA, f"--id-loss={implementation}")
+        log = made.train_step([next(batches)])
+        first.append({name: value for name, value in log.items() if name.endswith("loss")})
+    assert first[0] == pytest.approx(first[1], abs=2e-3) and len(first[0]) >= 3
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_pass_is_fairseqs_own_criterion(data, case):
+    first = []
+    for criterion in (["--criterion=label_smoothed_cross_entropy"], [*INTRA[:1], "--num-iter=1"]):
+        made, batches = trainer(data, case, *criterion, "--label-smoothing=0.1")
+        assert isinstance(made.get_criterion(), LabelSmoothedCrossEntropyCriterion)
+        log = made.train_step([next(batches)])
+        first.append(log["loss"])
+    assert first[0] == pytest.approx(first[1], abs=2e-3)
+
+
+@pytest.mark.parametrize("case", ["transformer_lm", "fconv"])
+def test_an_adaptive_softmax_is_refused(data, case):
+    cutoff = "--adaptive-softmax-cutoff=6,10"
+    if case == "fconv":
+        # fconv takes it together with fairseq's criterion adaptive_loss alone.
+        made, batches = trainer(data, case, *INTRA)
+        made.model.decoder.adaptive_softmax = torch.nn.Identity()
+    else:
+        made, batches = trainer(data, case, *INTRA, cutoff)
+    with pytest.raises(UsageError, match="a model with --adaptive-softmax-cutoff does not have; leave that flag out"):
+        made.train_step([next(batches)])
