@@ -38,9 +38,9 @@ def test_profile_of_the_loss(tmp_path):
     size = ["--passes", 2, "--positions", 6, "--vocab", 40, "--width", 8]
     table = run("loss.py", *size, "--rounds", 1, "--json", figures, "--profile")
     shares = json.loads(figures.read_text())["shares"]
-    assert (
-        sum(shares.values()) == pytest.approx(1) and f"| aten::_softmax | {shares['aten::_softmax']:.0%} |" in table
-    )
+    assert sum(shares.values()) == pytest.approx(1)
+    largest = max(shares, key=shares.get)
+    assert f"| {largest} | {shares[largest]:.0%} |" in table
 
 
 @pytest.mark.slow
