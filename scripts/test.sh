@@ -14,8 +14,8 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-# What --stack legacy runs: the plugin in fairseq's own commands, the loss, the passes, and a killed training.
-CORE=(checkpoint command_line compat criterion divergence loss loss_on_features passes projection resume schedule
+# What --stack legacy runs: the plugin in fairseq's own commands, the loss and the passes.
+CORE=(checkpoint command_line compat criterion divergence loss loss_on_features passes projection schedule
   split_batch task)
 python_given='' venv='' stack=''
 while [[ $# -gt 0 ]]; do
