@@ -51,7 +51,7 @@ def training(state: dict) -> Training:
     cfg = state["cfg"]
     names = (cfg.task._name, cfg.criterion._name)
     method = "plain"
-    if "translation_intra_distillation" in names or "intra_distillation" in names:
+    if any("intra_distillation" in name for name in names):
         method = "intra"
     elif "self_distillation" in names:
         method = "self-distillation"
