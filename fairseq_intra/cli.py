@@ -17,6 +17,7 @@ from .sensitivity_plot import draw, read_reports, sensitivity_table
 from .sensitivity_report import measure
 from .sensitivity_summary import ALL
 from .table import results_table
+from .task_table import task_table
 from .wmt_sets import source_file
 
 
@@ -70,6 +71,9 @@ def _parser():
         "runs", nargs="+", type=Path, metavar="RUN", help="JSON file of an evaluation, or its folder"
     )
     command.add_argument("--paper", action="store_true", help="a column of what is reported for IWSLT'14")
+
+    command = _add(commands, "task-table", _task_table, "results table (Markdown) of fine-tuned runs")
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder (scripts/finetune.sh)")
 
     command = _add(commands, "plot", _plot, "draw loss, divergence, alpha, learning rate and validation of runs")
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, or its train.log")
@@ -196,6 +200,10 @@ def _wmt_source(args):
 
 def _table(args):
     print(results_table(args.runs, args.paper))
+
+
+def _task_table(args):
+    print(task_table(args.runs))
 
 
 def _plot(args):
