@@ -122,13 +122,7 @@ def _markdown(rows, signature, beside_paper):
     lines = [line(columns), "|---|" + "---:|" * (len(columns) - 1)]
     for pair, plain, intra, p in rows:
         gains = [b - a for a, b in zip(plain, intra, strict=True)]
-        cells = [
-            pair,
-            mean_and_deviation(plain),
-            mean_and_deviation(intra),
-            mean_and_deviation(gains, "+"),
-            f"{p:.3f}",
-        ]
+        cells = [pair, mean_and_spread(plain), mean_and_spread(intra), mean_and_spread(gains, "+"), f"{p:.3f}"]
         lines.append(line(cells + [_reported(PAPER, pair)] * beside_paper))
     plain, intra = (statistics.mean(statistics.mean(row[column]) for row in rows) for column in (1, 2))
     cells = ["average", f"{plain:.2f}", f"{intra:.2f}", f"{intra - plain:+.2f}", ""]
@@ -155,8 +149,8 @@ def _notes(rows, signature, beside_paper):
         yield f"Paper: Xu, Koehn and Murray 2022. An independent reproduction (2023) has {reproduced}."
 
 
-def mean_and_deviation(scores: list[float], sign: str = "") -> str:
-    """Over seeds; of one score, the score alone. A sign "+" is written where there is none."""
+def mean_and_spread(scores: list[float], sign: str = "") -> str:
+    """The mean, and where there are several the standard deviation, in two decimals."""
     spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
     return f"{statistics.mean(scores):{sign}.2f}{spread}"
 

@@ -5,7 +5,7 @@ import statistics
 from pathlib import Path
 
 from .errors import UsageError
-from .table import METHODS, line, mean_and_deviation
+from .table import METHODS, line, mean_and_spread
 from .training_log import parse_log
 
 NAMES = {"accuracy": "accuracy", "f1": "F1", "mcc": "Matthews correlation", "pearson": "Pearson correlation"}
@@ -34,9 +34,7 @@ def task_table(runs: list[Path]) -> str:
     for (task, metric), places in tasks.items():
         scores = _by_method(task, places)
         differences = [intra - plain for plain, intra in zip(*scores, strict=True)]
-        lines.append(
-            line([task, NAMES[metric], *map(mean_and_deviation, scores), mean_and_deviation(differences, "+")])
-        )
+        lines.append(line([task, NAMES[metric], *map(mean_and_spread, scores), mean_and_spread(differences, "+")]))
         averages.append([statistics.mean(of_method) for of_method in scores])
     plain, intra = (statistics.mean(column) for column in zip(*averages, strict=True))
     lines.append(line(["average", "", f"{plain:.2f}", f"{intra:.2f}", f"{intra - plain:+.2f}"]))
