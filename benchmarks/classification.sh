@@ -44,7 +44,7 @@ size=(--arch roberta --encoder-layers 2 --encoder-embed-dim 128 --encoder-ffn-em
 if [[ ! -f $out/vocabulary/dict.txt ]]; then
   say "text and pieces"
   quietly "$python" "$checkout/benchmarks/classification_text.py" --data "$data" --out "$out" --train "$examples"
-  rm -rf -- "$out/bin"
+  rm -rf -- "${out:?}/bin"
   quietly "$python" -m fairseq_cli.preprocess --only-source --trainpref "$out/train.pieces" \
     --validpref "$out/valid.pieces" --destdir "$out/bin" --workers 1
   cp -- "$out/bin/dict.txt" "$out/vocabulary/.dict.partial"
@@ -62,6 +62,7 @@ quietly "$python" -m fairseq_cli.train "$out/bin" --user-dir "$checkout/fairseq_
   --pooler-dropout 0.1 "${passed[@]}"
 {
   printf '# Which language are two words of? Plain fine-tuning beside intra-distillation\n\n'
+  # shellcheck disable=SC2016  # Markdown
   printf 'Printed by `benchmarks/classification.sh --examples %s --updates %s%s` on %s, %s, Python %s.\n\n' \
     "$examples" "$updates" "${passed[*]:+ ${passed[*]}}" "$(date --utc +%F)" \
     "$(awk -F ': ' '/model name/ { print $2; exit }' /proc/cpuinfo), $(nproc) CPUs" \
