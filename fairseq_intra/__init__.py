@@ -7,4 +7,4 @@ from . import compat
 compat.apply()
 
 # fairseq imports the folder and no more: what registers itself must be imported here.
-from . import criterion, self_distillation, task  # noqa: E402,F401
+from . import criterion, intra_tagging, self_distillation, tagging_criterion, task  # noqa: E402,F401
