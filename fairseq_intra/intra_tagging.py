@@ -30,13 +30,16 @@ class IntraDistillationTokenClassificationCriterion(HeadPasses, TokenClassificat
         self.set_method(num_iter, alpha, div, passes)
 
     def forward(self, model, sample, reduce=True):
-        """As fairseq's criterions: (loss, sample_size, logging_output), the loss summed over labelled words, in nats."""
+        """As fairseq's criterions: (loss, sample_size, logging_output), the loss summed over words, in nats."""
         if not model.training:
             return super().forward(model, sample, reduce=reduce)
         keep = sample["target"].ne(self.task.IGNORE)
         outputs = self.head_outputs(model, head_input(sample))
         # [K, N, V]; a sentence's passes stand next to each other in what select_positions takes.
-        logits, target = select_positions(outputs.transpose(0, 1).flatten(0, 1), keep, self.num_iter), sample["target"][keep]
+        logits, target = (
+            select_positions(outputs.transpose(0, 1).flatten(0, 1), keep, self.num_iter),
+            sample["target"][keep],
+        )
         result = intra_distillation_loss(
             logits, target, alpha=self.alpha, label_smoothing=0.0, divergence=self.divergence
         )

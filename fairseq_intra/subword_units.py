@@ -45,3 +45,17 @@ class Gpt2:
     def cut_text(self, text: str) -> list[str]:
         """The sub-words of a text."""
         return list(map(str, self._encoder.encode(text)))
+
+
+def of_encoder(folder: Path) -> SentencePiece | Gpt2:
+    """What cuts words for the pre-trained encoder whose files a folder holds, as fairseq's archives of them do.
+
+    Raises:
+        UsageError: if it holds neither sentencepiece.bpe.model, nor encoder.json and vocab.bpe.
+    """
+    model, encoder, merges = (folder / name for name in ("sentencepiece.bpe.model", "encoder.json", "vocab.bpe"))
+    if model.is_file():
+        return SentencePiece(model)
+    if encoder.is_file() and merges.is_file():
+        return Gpt2(encoder, merges)
+    raise UsageError(f"{folder} holds no sentencepiece.bpe.model (XLM-R), nor encoder.json and vocab.bpe (RoBERTa)")

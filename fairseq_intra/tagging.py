@@ -35,7 +35,7 @@ HEAD = "token_classification_head"
 
 @dataclass
 class TokenClassificationConfig(FairseqDataclass):
-    data: str = field(default=MISSING, metadata={"help": "folder that `fairseq-intra prepare-tagging` made"})
+    data: str = field(default=MISSING, metadata={"help": "folder that `fairseq-intra prepare-transfer` made"})
     max_positions: int = field(
         default=512,
         metadata={"help": "most sub-words of a sentence, beginning and end included; longer ones are cut"},
@@ -59,7 +59,7 @@ class TokenHead(torch.nn.Module):
 
 @register_task("token_classification", dataclass=TokenClassificationConfig)
 class TokenClassificationTask(FairseqTask):
-    """Labels of words, learned at the first sub-word of each, on data of `fairseq-intra prepare-tagging`.
+    """Labels of words, learned at the first sub-word of each, on data of `fairseq-intra prepare-transfer`.
 
     A mini-batch's "target" [B, T] holds label numbers from 0, and `IGNORE` where there is nothing to learn.
     """
@@ -78,7 +78,7 @@ class TokenClassificationTask(FairseqTask):
         for kind in (INPUT, LABEL):
             path = Path(cfg.data) / kind / "dict.txt"
             if not path.is_file():
-                raise UsageError(f"{cfg.data} is not data of fairseq-intra prepare-tagging: no {kind}/dict.txt")
+                raise UsageError(f"{cfg.data} is not data of fairseq-intra prepare-transfer: no {kind}/dict.txt")
             found.append(Dictionary.load(str(path)))
         # As in pre-training, so that the embeddings are as many.
         found[0].add_symbol("<mask>")
@@ -125,7 +125,9 @@ class TokenClassificationTask(FairseqTask):
             cfg.max_positions = self.cfg.max_positions
         model = models.build_model(cfg, self, from_checkpoint)
         if not hasattr(model, "classification_heads"):
-            raise UsageError("--task token_classification needs a model of RoBERTa's kind, such as --arch roberta_base")
+            raise UsageError(
+                "--task token_classification needs a model of RoBERTa's kind, such as --arch roberta_base"
+            )
         head = TokenHead(model.args.encoder_embed_dim, len(self.labels), self.cfg.head_dropout)
         model.classification_heads[HEAD] = head
         return model
@@ -139,6 +141,15 @@ class TokenClassificationTask(FairseqTask):
 
     def max_positions(self):
         return self.cfg.max_positions
+
+    def tags(self, split: str) -> list[list[str]]:
+        """The tags of every sentence of a split, of words that are cut off as well."""
+        rows, first, pad = (
+            self._rows(LABEL, split, False),
+            self.label_dictionary.nspecial,
+            self.label_dictionary.pad(),
+        )
+        return [[self.labels[number - first] for number in row.tolist() if number != pad] for row in rows]
 
     @property
     def labels(self) -> list[str]:

@@ -41,7 +41,9 @@ class TokenClassificationCriterion(FairseqCriterion):
         }
 
     def _log_entities(self, keep, logits, target):
-        gold, predicted = ([self._tags(row) for row in by_sentence(keep, labels)] for labels in (target, logits.argmax(-1)))
+        gold, predicted = (
+            [self._tags(row) for row in by_sentence(keep, labels)] for labels in (target, logits.argmax(-1))
+        )
         return count_entities(gold, predicted)._asdict()
 
     def _tags(self, numbers):

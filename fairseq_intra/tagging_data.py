@@ -78,7 +78,9 @@ def binarise(splits: dict[str, list[Sentence]], labels: Dictionary, units, dicti
     return counts
 
 
-def encode(sentence: Sentence, labels: Dictionary, units, dictionary: Dictionary) -> tuple[torch.Tensor, torch.Tensor]:
+def encode(
+    sentence: Sentence, labels: Dictionary, units, dictionary: Dictionary
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The sub-words of a sentence with its end, and their labels: [T] each, int32, numbers of the dictionaries."""
     tokens, tags = [], []
     for pieces, tag in zip(units.cut(sentence.words), sentence.tags, strict=True):
