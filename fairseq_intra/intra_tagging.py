@@ -17,7 +17,7 @@ from .tagging_criterion import TokenClassificationCriterion, head_input
 class IntraDistillationTokenClassificationCriterion(HeadPasses, TokenClassificationCriterion):
     """Cross-entropy of the labels of words, mean over K stochastic passes, plus alpha times their divergence.
 
-    In evaluation it is its parent: one pass, the plain loss. The task `intra_distillation_token_classification` sets
+    In evaluation it is its parent: one pass, the plain loss. The task `token_classification_intra_distillation` sets
     `alpha` between updates.
 
     Raises:
@@ -54,10 +54,10 @@ class IntraDistillationTokenClassificationCriterion(HeadPasses, TokenClassificat
 
 
 @dataclass
-class IntraDistillationTokenClassificationConfig(FineTuningTaskFlags, TokenClassificationConfig):
+class TokenClassificationIntraDistillationConfig(FineTuningTaskFlags, TokenClassificationConfig):
     pass
 
 
-@register_task("intra_distillation_token_classification", dataclass=IntraDistillationTokenClassificationConfig)
-class IntraDistillationTokenClassificationTask(FineTuningTask, TokenClassificationTask):
+@register_task("token_classification_intra_distillation", dataclass=TokenClassificationIntraDistillationConfig)
+class TokenClassificationIntraDistillationTask(FineTuningTask, TokenClassificationTask):
     """The task `token_classification` whose criterion's alpha follows the number of updates."""
