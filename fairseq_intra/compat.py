@@ -13,6 +13,7 @@ import inspect
 import pickle
 import re
 import sys
+import types
 import typing
 
 import numpy as np
@@ -37,6 +38,7 @@ def apply():
     _copy_checkpoints_in_one_step()
     _keep_the_last_batch()
     _leave_fast_path_off()
+    _give_numpy_its_long()
     # Imports fairseq, which the function above first looks for.
     from . import distribution
 
@@ -189,6 +191,12 @@ def _leave_fast_path_off():
         self.can_use_fastpath = False
 
     base.__init__ = without_fast_path
+
+
+def _give_numpy_its_long():
+    """fairseq cuts text into sentences (masked_lm with --sample-break-mode eos) in a type that numpy 2 took away."""
+    if not hasattr(np, "compat"):
+        np.compat = types.SimpleNamespace(long=int)
 
 
 def _has_fast_path():

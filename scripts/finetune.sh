@@ -100,10 +100,7 @@ if [[ -f $out/finished ]]; then
 fi
 
 say "fine-tuning $method in $out"
-if ! "${command[@]}" 2>&1 | tee -a "$out/train.log" |
-  { grep --line-buffered -E '\| (valid|WARNING|ERROR) \||[Ee]rror' || true; }; then
-  die "fairseq-train failed; the whole log is $out/train.log"
-fi
+train_logged "$out/train.log" "${command[@]}"
 [[ -f $out/checkpoints/checkpoint_best.pt ]] || die "fairseq-train wrote no checkpoint; see $out/train.log"
 # Of a large model a gigabyte and more, of use to a run that goes on alone.
 rm -f -- "$out/checkpoints/checkpoint_last.pt"

@@ -14,8 +14,8 @@
 #   --seeds LIST      random seeds, as one word (default: "1 2 3")
 #   --python PATH     interpreter that has fairseq (default: as scripts/train.sh)
 #
-# All other flags go to finetune.sh: --epochs 3 --arch roberta_large --lr 2e-5. Flags that only intra-distillation has
-# come behind --intra, in quotes: --intra "--alpha 1.5 --adaptive-alpha 1". Nothing is downloaded. Runs follow one
+# All other flags go to finetune.sh: --epochs 3 --arch roberta_large --lr 2e-5; those of the method (--num-iter, --alpha,
+# --adaptive-alpha, --temperature-p, --temperature-q, --div, --passes) to the runs of intra-distillation alone. Nothing is downloaded. Runs follow one
 # another, each on one GPU. Repeated, finished runs are skipped and interrupted ones go on. A run that fails does not
 # stop the others; it is named at the end, the exit status is 1, and the table leaves its task and seed out.
 set -euo pipefail
@@ -33,11 +33,13 @@ while [[ $# -gt 0 ]]; do
     --tasks) need_value "$@"; read -ra tasks <<<"$2"; shift 2 ;;
     --methods) need_value "$@"; read -ra methods <<<"$2"; shift 2 ;;
     --seeds) need_value "$@"; read -ra seeds <<<"$2"; shift 2 ;;
-    --intra) [[ $# -gt 1 ]] || die "--intra needs flags, in quotes"; read -ra intra <<<"$2"; shift 2 ;;
+    --num-iter | --alpha | --div | --passes | --adaptive-alpha | --temperature-p | --temperature-q)
+      need_value "$@"; intra+=("$1" "$2"); shift 2 ;;
     --python) need_value "$@"; python_flag=$2; shift 2 ;;
     --help) usage; exit ;;
     --data | --method | --seed | --dry-run) die "$1 is for scripts/finetune.sh alone" ;;
-    --glue=* | --checkpoint=* | --out=* | --vocabulary=* | --tasks=* | --methods=* | --seeds=* | --python=*)
+    --glue=* | --checkpoint=* | --out=* | --vocabulary=* | --tasks=* | --methods=* | --seeds=* | --python=* | \
+      --num-iter=* | --alpha=* | --div=* | --passes=* | --adaptive-alpha=* | --temperature-?=*)
       die "give ${1%%=*} and its value as two words, not '$1'" ;;
     *) passed+=("$1"); shift ;;
   esac
