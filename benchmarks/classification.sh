@@ -52,7 +52,7 @@ if [[ ! -f $out/vocabulary/dict.txt ]]; then
 fi
 say "masked language model, $updates updates"
 quietly "$python" -m fairseq_cli.train "$out/bin" --user-dir "$checkout/fairseq_intra" --cpu --task masked_lm \
-  --criterion masked_lm "${size[@]}" --sample-break-mode eos --tokens-per-sample 128 --shorten-method truncate --max-tokens 2000 --seed 1 \
+  --criterion masked_lm "${size[@]}" --sample-break-mode eos --tokens-per-sample 128 --skip-invalid-size-inputs-valid-test --max-tokens 2000 --seed 1 \
   --optimizer adam --adam-betas '(0.9,0.98)' --lr 2e-3 --lr-scheduler polynomial_decay --total-num-update "$updates" \
   --warmup-updates 60 --max-update "$updates" --no-epoch-checkpoints --save-interval-updates 100 \
   --keep-interval-updates 1 --validate-interval-updates "$updates" --save-dir "$out/mlm" --no-progress-bar \

@@ -32,14 +32,17 @@ def prepare(arguments: argparse.Namespace) -> None:
         if manifest.load(record)["inputs"] != inputs:
             raise BadInput(f"{arguments.out} is finished, made from other files; give another --out")
         return
-    encode = _encoder(vocabulary)
+    # Imports fairseq, which takes seconds.
+    from fairseq_intra import subword_units
+
+    units = subword_units.of_encoder(arguments.vocabulary)
     counts, labels, texts = {}, {}, len(task.texts)
     for split, path in files.items():
         examples, labels[split], dropped = glue_tasks.read(path, task)
         counts[split] = {"examples": len(examples), "left_out": dropped}
         say(f"{arguments.task} {split}: {len(examples)} examples, {dropped} lines of another form left out")
         for place in range(texts):
-            pieces = encode([example[place] for example in examples])
+            pieces = (" ".join(units.cut_text(example[place])) for example in examples)
             _write(arguments.to / f"{split}.input{place}", pieces)
     if arguments.task == "STS-B":
         labels = {split: glue_tasks.shares(files[split], values) for split, values in labels.items()}
@@ -58,19 +61,6 @@ def _vocabulary(folder):
     """The files that tell the pieces, the dictionary last."""
     model = [folder / SENTENCEPIECE] if (folder / SENTENCEPIECE).exists() else [folder / name for name in GPT2]
     return [*model, folder / "dict.txt"]
-
-
-def _encoder(vocabulary):
-    """From texts to their pieces, spaces between."""
-    if len(vocabulary) == 2:
-        import sentencepiece
-
-        processor = sentencepiece.SentencePieceProcessor(model_file=str(vocabulary[0]))
-        return lambda texts: [" ".join(pieces) for pieces in processor.encode(texts, out_type=str)]
-    from fairseq.data.encoders.gpt2_bpe_utils import get_encoder
-
-    bpe = get_encoder(*map(str, vocabulary[:2]))
-    return lambda texts: [" ".join(map(str, bpe.encode(text))) for text in texts]
 
 
 def _labels(folder, labels, task, files):

@@ -88,7 +88,7 @@ for seed in "${seeds[@]}"; do
     if ((both)); then runs+=("${pair[@]}"); fi
   done
 done
-if [[ " ${methods[*]} " == *" plain "*" intra "* || " ${methods[*]} " == *" intra "*" plain "* ]] && ((${#runs[@]})); then
+if [[ " ${methods[*]} " == *" plain "* && " ${methods[*]} " == *" intra "* ]] && ((${#runs[@]})); then
   "$python" -m fairseq_intra.cli task-table "${runs[@]}" >"$out/.table.partial"
   publish "$out/.table.partial" "$out/table.md"
   cat -- "$out/table.md"
