@@ -102,6 +102,7 @@ def test_the_method_and_its_flags_reach_the_runs_of_intra_alone(made):
     assert "intra-distillation: 3 passes, batched" in (made[0] / "CoLA.intra.seed1" / "train.log").read_text()
 
 
+@pytest.mark.slow
 def test_failed_run_is_named_and_the_others_make_the_table(glue, made, tmp_path):
     out = tmp_path / "out"
     # A run with other arguments stands in the way of one of the four.
