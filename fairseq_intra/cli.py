@@ -17,8 +17,9 @@ from .sensitivity_plot import draw, read_reports, sensitivity_table
 from .sensitivity_report import measure
 from .sensitivity_summary import ALL
 from .table import results_table
-from .transfer import evaluate_all, transfer_table
+from .transfer import evaluate_all
 from .transfer_data import KINDS, prepare
+from .transfer_table import transfer_table
 from .wmt_sets import source_file
 
 

@@ -8,7 +8,8 @@ import tagged
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
 from fairseq_intra.files import write_record
-from fairseq_intra.transfer import TransferEvaluation, transfer_table
+from fairseq_intra.transfer import TransferEvaluation
+from fairseq_intra.transfer_table import transfer_table
 from fairseq_intra.xnli import read_pairs
 
 COLUMNS = ("premise", "hypo", "label")
