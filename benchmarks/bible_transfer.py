@@ -16,6 +16,8 @@ SPLITS = {"train": "train", "valid": "dev", "test": "test"}
 NAMED = ("en", "es", "nl", "pl")
 GOD = re.compile(r"\b(God|Jehovah|Lord)\b")
 NAME_SHARE = 0.9
+#: Verses of the dev set, and the most words that the English version of a verse has in fine-tuning and testing.
+DEV, MOST_WORDS = 300, 30
 
 
 def main():
@@ -31,8 +33,7 @@ def main():
         for language in LANGUAGES
     }
     write_encoder(verses, args.vocab_size, args.out)
-    for (split, language), lines in verses.items():
-        verses[split, language] = lines[: args.train] if split == "train" else lines
+    verses = short(verses, {"train": args.train, "valid": DEV})
     write_pairs(verses, args.out / "xnli")
     write_names(verses, args.out / "ner")
 
@@ -44,6 +45,18 @@ def words(verse):
 
 def plain(verse):
     return " ".join(words(verse)).lower()
+
+
+def short(verses, counts):
+    """The first short verses of every split, as many as are asked for, else all."""
+    kept = {
+        split: [n for n, verse in enumerate(verses[split, "en"]) if len(words(verse)) <= MOST_WORDS]
+        for split in SPLITS
+    }
+    return {
+        (split, language): [lines[number] for number in kept[split][: counts.get(split)]]
+        for (split, language), lines in verses.items()
+    }
 
 
 def write_encoder(verses, vocab_size, out):
@@ -90,7 +103,7 @@ def write_names(verses, out):
         inside = [(before, word) for verse in everything for before, word in zip(verse, verse[1:], strict=False)]
         seen = Counter(word.lower() for before, word in inside if before.isalnum())
         capital = Counter(word.lower() for before, word in inside if before.isalnum() and word[0].isupper())
-        names = {word for word, count in capital.items() if count >= NAME_SHARE * seen[word] and word.isalpha()}
+        names = {word for word, count in capital.items() if count >= NAME_SHARE * seen[word] and len(word) > 1}
         for split, name in SPLITS.items():
             lines = []
             for verse in verses[split, language]:

@@ -18,8 +18,9 @@ from .sensitivity_report import measure
 from .sensitivity_summary import ALL
 from .table import results_table
 from .task_table import task_table
-from .transfer import evaluate_all, transfer_table
+from .transfer import evaluate_all
 from .transfer_data import KINDS, prepare
+from .transfer_table import transfer_table
 from .wmt_sets import source_file
 
 

@@ -1,4 +1,4 @@
-"""How well a fine-tuned encoder does in one language, and the table over languages."""
+"""How well a fine-tuned encoder does in each language."""
 
 import hashlib
 import statistics
@@ -9,18 +9,17 @@ from pathlib import Path
 
 import torch
 from fairseq import utils
+from fairseq.tasks.sentence_prediction import SentencePredictionTask
 
 from . import checkpoint
 from .entities import count_entities
 from .errors import UsageError
-from .files import read_record, write_record
-from .table import METHODS, line, mean_and_spread
+from .files import write_record
 from .tagging import TokenClassificationTask
 from .tagging_criterion import by_sentence, head_input
 from .transfer_data import read_summary
 
 FORMAT = 1
-UNIT = {"f1": "entity-level F1, seqeval, in percent", "accuracy": "accuracy, in percent"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,8 @@ def evaluate_all(path: Path, data: Path, max_tokens: int, cpu: bool):
     """
     summary = read_summary(data)
     built = checkpoint.build(path, data)
+    if not isinstance(built.task, TokenClassificationTask | SentencePredictionTask):
+        raise UsageError(f"{path} was trained for the task {built.cfg.task._name}, which has no labels to score")
     device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
     model = built.model.to(device)
     for language in summary["languages"]:
@@ -62,22 +63,14 @@ def evaluate_all(path: Path, data: Path, max_tokens: int, cpu: bool):
 
 def _evaluate(built, model, path, source, language, max_tokens, device):
     split = f"test.{language}"
-    tagger = isinstance(built.task, TokenClassificationTask)
-    if not tagger and not hasattr(built.task.cfg, "classification_head_name"):
-        raise UsageError(f"{path} was trained for the task {built.cfg.task._name}, which has no labels to score")
     built.task.load_dataset(split)
-    rows = _labels(built.task, model, split, max_tokens, device, tagger)
-    gold, predicted = zip(*rows, strict=True)
-    if tagger:
-        whole = built.task.tags(split)
-        # Where a sentence was cut, its last words have no prediction: none of their entities is found.
-        missing = sum(len(tags) - len(found) for tags, found in zip(whole, predicted, strict=True))
-        padded = [found + ["O"] * (len(tags) - len(found)) for tags, found in zip(whole, predicted, strict=True)]
-        counts, gold = count_entities(whole, padded), whole
-        metric, score = "f1", counts.f1
-        details = counts._asdict() | {"precision": counts.precision, "recall": counts.recall, "words_cut": missing}
+    if isinstance(built.task, TokenClassificationTask):
+        gold, predicted = built.task.tags(split), _labels(built.task, model, split, max_tokens, device, _tags)
+        metric, (score, details) = "f1", _score_tags(gold, predicted)
     else:
-        metric, score = "accuracy", statistics.mean(a == b for a, b in zip(gold, predicted, strict=True))
+        rows = _labels(built.task, model, split, max_tokens, device, _class_and_best)
+        gold, predicted = zip(*rows, strict=True)
+        metric, score = "accuracy", statistics.mean(a == b for a, b in rows)
         details = {"majority": 100 * Counter(gold).most_common(1)[0][1] / len(gold)}
     return TransferEvaluation(
         FORMAT,
@@ -94,83 +87,32 @@ def _evaluate(built, model, path, source, language, max_tokens, device):
     )
 
 
+def _score_tags(gold, predicted):
+    # Where a sentence was cut, its last words have no prediction: none of their entities is found.
+    cut = [["O"] * (len(tags) - len(found)) for tags, found in zip(gold, predicted, strict=True)]
+    counts = count_entities(gold, [found + more for found, more in zip(predicted, cut, strict=True)])
+    more = {"precision": counts.precision, "recall": counts.recall, "words_cut": sum(map(len, cut))}
+    return counts.f1, counts._asdict() | more
+
+
 @torch.no_grad()
-def _labels(task, model, split, max_tokens, device, tagger):
-    """[(gold, predicted)] in the order of the split: of a text a label, of a tagged sentence a list of them."""
-    iterator = task.get_batch_iterator(
-        task.dataset(split), max_tokens=max_tokens, max_positions=None, num_workers=0
-    ).next_epoch_itr(shuffle=False)
+def _labels(task, model, split, max_tokens, device, say):
+    """What say(task, model, sample) tells of every text of a split, batch by batch; in the split's order."""
+    batches = task.get_batch_iterator(task.dataset(split), max_tokens=max_tokens, max_positions=None, num_workers=0)
     found = {}
-    for sample in iterator:
+    for sample in batches.next_epoch_itr(shuffle=False):
         sample = utils.move_to_cuda(sample) if device.type == "cuda" else sample
-        if tagger:
-            keep = sample["target"].ne(task.IGNORE)
-            best = model(**head_input(sample))[0].argmax(-1)
-            columns = [
-                [[task.labels[number] for number in row] for row in by_sentence(keep, labels[keep])]
-                for labels in (sample["target"], best)
-            ]
-        else:
-            head = {"features_only": True, "classification_head_name": task.cfg.classification_head_name}
-            best = model(**sample["net_input"], **head)[0].argmax(-1)
-            columns = [labels.flatten().tolist() for labels in (sample["target"], best)]
-        found |= zip(sample["id"].tolist(), zip(*columns, strict=True), strict=True)
+        found |= zip(sample["id"].tolist(), say(task, model, sample), strict=True)
     return [found[number] for number in sorted(found)]
 
 
-def transfer_table(paths: list[Path]) -> str:
-    """A Markdown table of the languages: means over seeds, standard deviations, and the averages.
-
-    Args:
-        paths: JSON files of `evaluate_all`, of both methods, every seed and every language.
-
-    Raises:
-        UsageError: on runs that cannot be compared, that are twice there, or that lack a counterpart.
-    """
-    runs = {}
-    for path in paths:
-        run = read_record(TransferEvaluation, path, FORMAT, "an evaluation of fairseq-intra evaluate-transfer")
-        place = (run.language, run.method, run.seed)
-        if place in runs:
-            raise UsageError(f"{path}: there is another {run.method} run of {run.language} with seed {run.seed}")
-        runs[place] = run
-    first = next(iter(runs.values()))
-    if len({(run.metric, run.source) for run in runs.values()}) > 1:
-        raise UsageError("the runs are not all of one metric and one language trained on")
-    seeds = sorted({seed for *_, seed in runs})
-    languages = sorted({language for language, *_ in runs}, key=lambda name: (name != first.source, name))
-    for language in languages:
-        _check(language, [runs.get((language, method, seed)) for method in METHODS for seed in seeds])
-    columns = ["language", "plain", "intra-distillation", "difference"]
-    baseline = first.metric == "accuracy"
-    lines = [line(columns + ["most frequent label"] * baseline), "|---|" + "---:|" * (3 + baseline)]
-    groups = [
-        ([language], language + f" ({'trained on' if language == first.source else 'zero-shot'})")
-        for language in languages
-    ]
-    others = [language for language in languages if language != first.source]
-    groups += [(others, "average, zero-shot")] * (len(others) > 1) + [(languages, "average, all")] * (
-        len(languages) > 1
-    )
-    for group, name in groups:
-        plain, intra = (
-            [statistics.mean(runs[one, method, seed].score for one in group) for seed in seeds] for method in METHODS
-        )
-        gains = [b - a for a, b in zip(plain, intra, strict=True)]
-        cells = [name, mean_and_spread(plain), mean_and_spread(intra), mean_and_spread(gains, "+")]
-        if baseline:
-            cells.append(f"{statistics.mean(runs[one, 'plain', seeds[0]].details['majority'] for one in group):.2f}")
-        lines.append(line(cells))
-    spread = (
-        f"; means and standard deviations over {len(seeds)} seeds, a difference is between runs of one seed"
-        if len(seeds) > 1
-        else ""
-    )
-    return "\n".join([*lines, "", f"{UNIT[first.metric].capitalize().replace('f1', 'F1')}{spread}."])
+def _tags(task, model, sample):
+    keep = sample["target"].ne(task.IGNORE)
+    best = model(**head_input(sample))[0].argmax(-1)
+    return [[task.labels[number] for number in row] for row in by_sentence(keep, best[keep])]
 
 
-def _check(language, runs):
-    if None in runs:
-        raise UsageError(f"{language} lacks a run: every seed needs one of plain and one of intra")
-    if len({run.labels_sha256 for run in runs}) > 1:
-        raise UsageError(f"the runs of {language} were scored on different texts")
+def _class_and_best(task, model, sample):
+    head = {"features_only": True, "classification_head_name": task.cfg.classification_head_name}
+    best = model(**sample["net_input"], **head)[0].argmax(-1)
+    return zip(sample["target"].flatten().tolist(), best.tolist(), strict=True)
