@@ -134,7 +134,7 @@ for seed in "${seeds[@]}"; do
       train_logged "$run/train.log" "$python" -m fairseq_cli.train "$data" --user-dir "$checkout/fairseq_intra" \
         --finetune-from-model "$pretrained/model.pt" --batch-size $((batch / workers)) \
         --required-batch-size-multiple 1 "${launch[@]}" "${how[@]}" --save-dir "$run/checkpoints" \
-        --no-progress-bar --log-format simple 9>&-
+        --no-progress-bar --log-format simple >&2 9>&-
       [[ -f $best ]] || die "fairseq-train wrote no checkpoint; see $run/train.log"
       tool evaluate-transfer --checkpoint "$best" --data "$data" >&2
       date --utc +%FT%TZ >"$run/finished"

@@ -1,9 +1,14 @@
 """Cross-lingual transfer: the script from files to table, what it refuses, and the table itself."""
 
+import json
+
 import commands
 import corpus
 import pytest
 import tagged
+import tiny
+from fairseq import options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
@@ -39,6 +44,7 @@ def zero_shot(task, pretrained, tmp_path):
     return [*command, "--out", out, "--epochs", 2, "--batch", 10, "--max-positions", 64, "--lr", 0.01, *tagged.SMALL]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["ner", "xnli"])
 def test_from_files_to_the_table(task, pretrained, tmp_path):
     write = tagged.write_wikiann if task == "ner" else tagged.write_xnli
@@ -52,6 +58,43 @@ def test_from_files_to_the_table(task, pretrained, tmp_path):
     # Repeated, nothing is done again; with other text it is another run.
     assert "training" not in corpus.succeed(*command)
     assert "is a run with other arguments or data" in corpus.fail(*command, "--lr", 0.1)
+
+
+@pytest.mark.parametrize("task", ["ner", "xnli"])
+def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
+    """In the process, and untrained: what prepare-transfer makes is what the tasks and evaluate-transfer take."""
+    write = tagged.write_wikiann if task == "ner" else tagged.write_xnli
+    write(tmp_path / "in")
+    tagged.write_encoder(tmp_path / "encoder")
+    given = ["--input", tmp_path / "in", "--encoder", tmp_path / "encoder", "--output", tmp_path / "data"]
+    cli.main(["prepare-transfer", "--task", task, *map(str, given)])
+    name = "token_classification" if task == "ner" else "sentence_prediction"
+    how = f"--task {name}_intra_distillation --criterion intra_distillation_{name}"
+    how += " --optimizer sgd --lr 1 --batch-size 4 --cpu"
+    how += "" if task == "ner" else " --num-classes 2 --init-token 0 --separator-token 2"
+    argv = [str(tmp_path / "data"), *how.split(), *tagged.SMALL, "--max-positions", "64", "--seed", "7"]
+    cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), argv))
+    trainer = tiny.trainer(cfg)
+    trainer.consolidate_optimizer()
+    trainer.save_checkpoint(str(tmp_path / "best.pt"), {})
+    cli.main(
+        ["evaluate-transfer", "--checkpoint", str(tmp_path / "best.pt"), "--data", str(tmp_path / "data"), "--cpu"]
+    )
+    found = [json.loads((tmp_path / f"best.{language}.json").read_text()) for language in ("de", "en")]
+    assert [(run["language"], run["source"], run["method"], run["seed"]) for run in found] == [
+        ("de", "en", "intra", 7),
+        ("en", "en", "intra", 7),
+    ]
+    if task == "ner":
+        # Every word with k is a name of its own.
+        assert found[1]["details"]["gold"] == sum(
+            "k" in word for text, _ in corpus.sentences(20, 12) for word in text.split()
+        )
+    else:
+        # Both languages have the same pairs.
+        assert found[0]["score"] == found[1]["score"]
+        assert found[0]["details"]["majority"] >= 50
+    assert all(run["sentences"] == 20 for run in found)
 
 
 def test_what_is_wrong_is_told_in_a_line(tmp_path):
