@@ -36,6 +36,7 @@ setup(
         "sacrebleu>=2.3",
         "sacremoses",
         "sentencepiece",
+        "seqeval",
     ],
     extras_require={
         "plot": ["matplotlib"],

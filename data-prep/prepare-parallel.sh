@@ -133,7 +133,7 @@ step() {
 
 binarise() {
   local log=$out/preprocess.log
-  "$python" -m fairseq_cli.preprocess --source-lang "$src" --target-lang "$tgt" \
+  "$python" -- "$checkout/data-prep/preprocess.py" --source-lang "$src" --target-lang "$tgt" \
     --trainpref "$out/encoded/train" --validpref "$out/encoded/valid" --testpref "$out/encoded/test" \
     --destdir "$work/bin" --joined-dictionary --padding-factor 1 --workers "$workers" >"$log" 2>&1 9>&- ||
     die "fairseq-preprocess failed: $(tail -n 1 -- "$log") (all of it in $log)"

@@ -7,4 +7,11 @@ from . import compat
 compat.apply()
 
 # fairseq imports the folder and no more: what registers itself must be imported here.
-from . import criterion, self_distillation, task  # noqa: E402,F401
+from . import (  # noqa: E402,F401
+    criterion,
+    intra_tagging,
+    self_distillation,
+    sentence_prediction,
+    tagging_criterion,
+    task,
+)

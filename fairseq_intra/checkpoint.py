@@ -51,7 +51,7 @@ def training(state: dict) -> Training:
     cfg = state["cfg"]
     names = (cfg.task._name, cfg.criterion._name)
     method = "plain"
-    if "translation_intra_distillation" in names or "intra_distillation" in names:
+    if any("intra_distillation" in name for name in names):
         method = "intra"
     elif "self_distillation" in names:
         method = "self-distillation"
@@ -68,7 +68,7 @@ def build(path: Path, data: Path) -> Built:
     # The scores of --eval-bleu would want a generator, which nobody here asks for.
     state = load(path, {"data": str(data), "eval_bleu": False})
     digest = fingerprint(state["model"])
-    if not list(data.glob("dict*.txt")):
+    if not [*data.glob("dict*.txt"), *data.glob("*/dict.txt")]:
         raise UsageError(f"{data} holds no dictionary (dict.*.txt): not data that fairseq-preprocess made")
     try:
         (model,), cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], state=state)

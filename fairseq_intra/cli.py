@@ -17,6 +17,10 @@ from .sensitivity_plot import draw, read_reports, sensitivity_table
 from .sensitivity_report import measure
 from .sensitivity_summary import ALL
 from .table import results_table
+from .task_table import task_table
+from .transfer import evaluate_all
+from .transfer_data import KINDS, prepare
+from .transfer_table import transfer_table
 from .wmt_sets import source_file
 
 
@@ -70,6 +74,9 @@ def _parser():
         "runs", nargs="+", type=Path, metavar="RUN", help="JSON file of an evaluation, or its folder"
     )
     command.add_argument("--paper", action="store_true", help="a column of what is reported for IWSLT'14")
+
+    command = _add(commands, "task-table", _task_table, "results table (Markdown) of fine-tuned runs")
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder (scripts/finetune.sh)")
 
     command = _add(commands, "plot", _plot, "draw loss, divergence, alpha, learning rate and validation of runs")
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, or its train.log")
@@ -141,6 +148,27 @@ def _parser():
     command.add_argument(
         "--output", type=Path, required=True, metavar="PREFIX", help="PREFIX.md, .json, .png and .svg"
     )
+
+    command = _add(commands, "prepare-transfer", _prepare_transfer, "binarise text for cross-lingual transfer")
+    command.add_argument(
+        "--task", choices=KINDS, required=True, help="ner: LANG/{train,dev,test}; xnli: XNLI's two archives"
+    )
+    command.add_argument("--input", type=Path, required=True, metavar="DIR", help="the text")
+    command.add_argument("--source", default="en", help="language to train on (default: %(default)s)")
+    command.add_argument("--languages", nargs="+", default=[], help="languages to test (default: all)")
+    command.add_argument(
+        "--encoder", type=Path, required=True, metavar="DIR", help="dict.txt and sub-words of the encoder"
+    )
+    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
+
+    command = _add(commands, "evaluate-transfer", _evaluate_transfer, "score a fine-tuned encoder on languages")
+    command.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the model's checkpoint")
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="made by prepare-transfer")
+    command.add_argument("--max-tokens", type=int, default=8000, help="of a mini-batch (default: %(default)s)")
+    command.add_argument("--cpu", action="store_true", help="not on the GPU, even if there is one")
+
+    command = _add(commands, "transfer-table", _transfer_table, "scores by language as a table (Markdown)")
+    command.add_argument("evaluations", nargs="+", type=Path, metavar="FILE.json", help="of evaluate-transfer")
     return parser
 
 
@@ -198,6 +226,10 @@ def _table(args):
     print(results_table(args.runs, args.paper))
 
 
+def _task_table(args):
+    print(task_table(args.runs))
+
+
 def _plot(args):
     print("written: " + ", ".join(str(path) for path in plot_runs(args.runs, args.output)))
 
@@ -234,6 +266,25 @@ def _prune(args):
 def _plot_pruning(args):
     need_folder_of(args.output)
     print(pruning_curve(args.folders, args.output))
+
+
+def _prepare_transfer(args):
+    need_folder_of(args.output)
+    if args.output.exists():
+        raise UsageError(f"--output {args.output} is there already")
+    made = prepare(args.task, args.input, args.source, args.languages, args.encoder, args.output)
+    for split, counts in made["splits"].items():
+        print(f"{split}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+def _evaluate_transfer(args):
+    _need_counts(args, "max_tokens")
+    for made in evaluate_all(args.checkpoint, args.data, args.max_tokens, args.cpu):
+        print(f"{made.language}: {made.metric} {made.score:.2f}")
+
+
+def _transfer_table(args):
+    print(transfer_table(args.evaluations))
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def _keep_the_last_batch():
 
 
 def _keep_numpys_old_name():
-    """fairseq's language_modeling and monolingual data call Python's int by a name that numpy 2 does not have."""
+    """fairseq's language_modeling and masked_lm call Python's int by a name that numpy 2 does not have."""
     if not hasattr(np, "compat"):
         np.compat = types.SimpleNamespace(long=int)
 

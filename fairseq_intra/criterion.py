@@ -1,7 +1,6 @@
 """The criterion `intra_distillation`: K passes, their cross-entropies, alpha times their divergence."""
 
 import logging
-import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,45 +10,23 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
 )
-from fairseq.dataclass import ChoiceEnum, FairseqDataclass
-from fairseq.logging import metrics
+from fairseq.dataclass import ChoiceEnum
 
 from .errors import UsageError
 from .loss import IMPLEMENTATIONS, choose, intra_distillation_loss, intra_distillation_loss_on_features
-from .passes import PASSES, choose_passes, draws_at_all, repeated_part, run_passes
+from .method import IntraDistillation, MethodFlags, log_method
+from .passes import run_passes
 from .projection import NoProjection, projection
 
 logger = logging.getLogger(__name__)
 
-DIV_CHOICES = ChoiceEnum(["X", "JS"])
 ID_LOSS_CHOICES = ChoiceEnum(list(IMPLEMENTATIONS))
-PASSES_CHOICES = ChoiceEnum(list(PASSES))
 
 
 @dataclass
-class IntraDistillationFlags(FairseqDataclass):
-    """The flags of the method itself; the task takes them as well, as the authors' command gives them there."""
+class IntraDistillationFlags(MethodFlags):
+    """The flags of the method in translation; the task takes them too, as the authors' command gives them there."""
 
-    num_iter: int = field(
-        default=3,
-        metadata={"help": "K, the passes of every mini-batch through the model; 1 is plain training"},
-    )
-    alpha: float = field(
-        default=5.0,
-        metadata={"help": "weight of the divergence between the passes; 0 means no divergence"},
-    )
-    div: DIV_CHOICES = field(
-        default="X",
-        metadata={"help": "divergence between the passes: X (the paper's) or JS (Jensen-Shannon)"},
-    )
-    passes: PASSES_CHOICES = field(
-        default="auto",
-        metadata={
-            "help": "batched: one forward over K copies of the mini-batch; sequential: K forwards; recompute: K "
-            "forwards that are run again in backward, a third more work in the memory of one pass; auto: batched "
-            "where dropout draws for every row, else sequential"
-        },
-    )
     id_loss: ID_LOSS_CHOICES = field(
         default="auto",
         metadata={
@@ -69,7 +46,7 @@ class IntraDistillationCriterionConfig(IntraDistillationFlags, LabelSmoothedCros
 
 
 @register_criterion("intra_distillation", dataclass=IntraDistillationCriterionConfig)
-class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
+class IntraDistillationCriterion(IntraDistillation, LabelSmoothedCrossEntropyCriterion):
     """Label-smoothed cross-entropy, mean over K stochastic passes, plus alpha times their divergence.
 
     In evaluation it is its parent: one pass, the plain loss. `alpha` may be set from outside between updates
@@ -95,20 +72,9 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         encoder_once=False,
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
-        if num_iter < 1:
-            raise UsageError(f"--num-iter must be at least 1, not {num_iter}")
-        if not 0 <= alpha < math.inf:
-            raise UsageError(f"--alpha must be a number of at least 0, not {alpha}")
-        if str(div) not in ("X", "JS"):
-            raise UsageError(f"--div must be X or JS, not {div}")
-        if str(passes) not in PASSES:
-            raise UsageError(f"--passes must be one of {', '.join(PASSES)}, not {passes}")
+        self.set_method(num_iter, alpha, div, passes)
         if str(id_loss) not in IMPLEMENTATIONS:
             raise UsageError(f"--id-loss must be one of {', '.join(IMPLEMENTATIONS)}, not {id_loss}")
-        self.num_iter = num_iter
-        self.alpha = alpha
-        self.divergence = str(div).lower()
-        self.passes = str(passes)
         self.id_loss = str(id_loss)
         self.encoder_once = encoder_once
         self._plan = None
@@ -127,9 +93,7 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         logging_output = {
             "loss": result.loss.data,
             "nll_loss": result.nll.data,
-            "intra_distillation_loss": result.divergence.data,
-            # Summed over workers and mini-batches before it is logged, hence a weight.
-            "alpha": self.alpha * sample["ntokens"],
+            **self.method_log(result.divergence, sample["ntokens"]),
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
@@ -173,16 +137,9 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
                 "intra_distillation needs logits over the whole vocabulary, which a model with "
                 "--adaptive-softmax-cutoff does not have; leave that flag out"
             )
-        passes = choose_passes(model, self.passes, self.encoder_once)
+        passes = self.chosen_passes(model, self.encoder_once)
         implementation = self._implementation(next(model.parameters()))
         on_features, because = self._takes_features(model)
-        if self.num_iter > 1 and not draws_at_all(repeated_part(model, self.encoder_once)):
-            logger.warning(
-                "the %s has no dropout anywhere: its %d passes are identical and their divergence is "
-                "zero; set --dropout",
-                "decoder" if self.encoder_once else "model",
-                self.num_iter,
-            )
         logger.info(
             "intra-distillation: %d passes, %s%s; loss by %s on %s%s",
             self.num_iter,
@@ -216,22 +173,13 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     def reduce_metrics(cls, logging_outputs) -> None:
         """Logs, beside the parent's base-2 losses, the divergence in bits a token and alpha (mean a token)."""
         super().reduce_metrics(logging_outputs)
-        log_per_token(logging_outputs, "intra_distillation_loss", math.log(2))
-        log_per_token(logging_outputs, "alpha")
+        log_method(logging_outputs, "ntokens")
 
 
 class _Plan(NamedTuple):
     passes: str
     implementation: str
     on_features: bool
-
-
-def log_per_token(logging_outputs, name, unit=1.0):
-    """Logs the mean a token of the sums under a name, in a unit; nothing where there are none (validation)."""
-    if any(name in log for log in logging_outputs):
-        ntokens = sum(log.get("ntokens", 0) for log in logging_outputs)
-        total = sum(log.get(name, 0) for log in logging_outputs)
-        metrics.log_scalar(name, total / ntokens / unit, ntokens, round=4)
 
 
 def select_positions(rows, keep, copies):

@@ -1,4 +1,4 @@
-"""How far K output distributions lie apart: the definitions, in plain torch.
+"""How far K outputs lie apart, distributions or numbers: the definitions, in plain torch.
 
 These functions are the oracle that every faster form is tested against. They favour being close to the paper
 and safe for any finite logits over being fast: expect several temporaries of the size of the logits.
@@ -32,6 +32,19 @@ def js_divergence(logits: torch.Tensor) -> torch.Tensor:
     """
     log_probs, log_mean = _log_probs_and_mean(logits)
     return (log_probs.exp() * (log_probs - log_mean)).sum(-1).mean(0)
+
+
+def squared_distance(outputs: torch.Tensor) -> torch.Tensor:
+    """Mean squared distance to the mean output, (1/K) sum_k (y_k - y)^2, of each output of a regression.
+
+    Args:
+        outputs: [K, N], any floating dtype; computed in float32 at least.
+
+    Returns:
+        [N], float32 (float64 where the outputs are). Zero where the K passes agree.
+    """
+    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    return (outputs - outputs.mean(0)).square().mean(0)
 
 
 def _log_probs_and_mean(logits):

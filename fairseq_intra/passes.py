@@ -61,7 +61,8 @@ def run_passes(model, net_input, num_passes, passes="batched", encoder_once=Fals
         net_input: its keyword arguments; tensors have the B sentences as their first dimension.
         num_passes: K.
         passes: what `choose_passes` returned.
-        encoder_once: one pass through the encoder serves all K of the decoder. Beyond the paper.
+        encoder_once: one pass through the encoder serves all K of the decoder, which is beyond the paper, or of a
+            head, which is the same where the encoder drops nothing.
 
     Returns:
         A list of (net_output, copies): net_output as the model returns it, holding `copies` rows for each
@@ -74,16 +75,19 @@ def run_passes(model, net_input, num_passes, passes="batched", encoder_once=Fals
             return [(model(**net_input), 1) for _ in range(num_passes)]
     # Copies stand next to each other, so that sentences sorted by length stay sorted (LSTMs want that).
     if encoder_once:
-        copies = net_input | {"prev_output_tokens": _repeat(net_input["prev_output_tokens"], num_passes)}
-        with _encoder_output_repeated(unwrapped(model).encoder, num_passes):
+        after = {"prev_output_tokens"} & net_input.keys()
+        copies = net_input | {name: _repeat(net_input[name], num_passes) for name in after}
+        with _encoder_output_repeated(unwrapped(model), num_passes):
             return [(model(**copies), num_passes)]
     copies = {name: _repeat(value, num_passes) for name, value in net_input.items()}
     return [(model(**copies), num_passes)]
 
 
 def repeated_part(model, encoder_once):
-    """What goes through K passes, in which something has to be dropped: the model, or its decoder alone."""
-    return unwrapped(model).decoder if encoder_once else model
+    """What goes through K passes, in which something has to be dropped: the model, or what follows its encoder."""
+    if not encoder_once:
+        return model
+    return torch.nn.ModuleList(part for name, part in unwrapped(model).named_children() if name != "encoder")
 
 
 def unwrapped(model):
@@ -163,13 +167,16 @@ def _recomputed_in_backward(inner):
 
 
 @contextlib.contextmanager
-def _encoder_output_repeated(encoder, num_passes):
-    def repeat(_encoder, args, kwargs, output):
+def _encoder_output_repeated(model, num_passes):
+    def repeat(encoder, args, kwargs, output):
+        if getattr(model, "decoder", None) is None:
+            features, *more = output
+            return _repeat(features, num_passes), *more
         tokens = args[0] if args else kwargs["src_tokens"]
         rows = torch.arange(len(tokens), device=tokens.device).repeat_interleave(num_passes)
         return encoder.reorder_encoder_out(output, rows)
 
-    handle = encoder.register_forward_hook(repeat, with_kwargs=True)
+    handle = model.encoder.register_forward_hook(repeat, with_kwargs=True)
     try:
         yield
     finally:

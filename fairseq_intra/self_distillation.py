@@ -13,9 +13,10 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 
 from . import checkpoint
-from .criterion import log_per_token, select_positions
+from .criterion import select_positions
 from .distillation_loss import Teacher, distillation_loss
 from .errors import UsageError
+from .method import log_mean
 from .projection import NoProjection, projection
 
 logger = logging.getLogger(__name__)
@@ -142,4 +143,4 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     def reduce_metrics(cls, logging_outputs) -> None:
         """Logs, beside the parent's base-2 losses, the distance to the teacher in bits a token."""
         super().reduce_metrics(logging_outputs)
-        log_per_token(logging_outputs, "distillation_loss", math.log(2))
+        log_mean(logging_outputs, "distillation_loss", "ntokens", math.log(2))

@@ -119,19 +119,20 @@ def _p_value(plain_entry, intra_entry):
 
 def _markdown(rows, signature, beside_paper):
     columns = ["pair", "plain", "intra-distillation", "difference", "p-value", *["paper"] * beside_paper]
-    lines = [_line(columns), "|---|" + "---:|" * (len(columns) - 1)]
+    lines = [line(columns), "|---|" + "---:|" * (len(columns) - 1)]
     for pair, plain, intra, p in rows:
         gains = [b - a for a, b in zip(plain, intra, strict=True)]
-        cells = [pair, _mean(plain), _mean(intra), _mean(gains, "+"), f"{p:.3f}"]
-        lines.append(_line(cells + [_reported(PAPER, pair)] * beside_paper))
+        cells = [pair, mean_and_spread(plain), mean_and_spread(intra), mean_and_spread(gains, "+"), f"{p:.3f}"]
+        lines.append(line(cells + [_reported(PAPER, pair)] * beside_paper))
     plain, intra = (statistics.mean(statistics.mean(row[column]) for row in rows) for column in (1, 2))
     cells = ["average", f"{plain:.2f}", f"{intra:.2f}", f"{intra - plain:+.2f}", ""]
-    lines.append(_line(cells + [f"{PAPER_AVERAGE_GAIN:+} ({PAPER_PAIRS} pairs)"] * beside_paper))
+    lines.append(line(cells + [f"{PAPER_AVERAGE_GAIN:+} ({PAPER_PAIRS} pairs)"] * beside_paper))
     lines += ["", *_notes(rows, signature, beside_paper)]
     return "\n".join(lines)
 
 
-def _line(cells):
+def line(cells: list[str]) -> str:
+    """A row of a Markdown table."""
     return "|" + "".join(f" {cell} |" if cell else " |" for cell in cells)
 
 
@@ -148,7 +149,8 @@ def _notes(rows, signature, beside_paper):
         yield f"Paper: Xu, Koehn and Murray 2022. An independent reproduction (2023) has {reproduced}."
 
 
-def _mean(scores, sign=""):
+def mean_and_spread(scores: list[float], sign: str = "") -> str:
+    """The mean, and where there are several the standard deviation, in two decimals."""
     spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
     return f"{statistics.mean(scores):{sign}.2f}{spread}"
 

@@ -2,17 +2,16 @@
 
 import contextlib
 import logging
-import math
 from dataclasses import dataclass, field, fields
 
 from fairseq.distributed import FullyShardedDataParallel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
-from omegaconf import II, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from .adaptive import AdaptiveAlphaFlags, AdaptiveAlphaTask
 from .criterion import IntraDistillationCriterionConfig, IntraDistillationFlags
 from .errors import UsageError
-from .schedule import adaptive_alpha
 from .split_batch import joined, split_batch
 
 logger = logging.getLogger(__name__)
@@ -23,26 +22,7 @@ FLAGS = {f.name: f.default for f in fields(IntraDistillationFlags) if not f.name
 
 
 @dataclass
-class TranslationIntraDistillationConfig(IntraDistillationFlags, TranslationConfig):
-    adaptive_alpha: int = field(
-        default=0,
-        metadata={
-            "help": "1: alpha grows from 0, reaches 1 at the share 1/q of all updates and --alpha at the share "
-            "1/p; 0: alpha is constant"
-        },
-    )
-    temperature_p: float = field(
-        default=5.0,
-        metadata={"help": "p: adaptive alpha is at its full value after 1/p of all updates"},
-    )
-    temperature_q: float = field(
-        default=10.0,
-        metadata={"help": "q: adaptive alpha is 1 after 1/q of all updates; greater than p"},
-    )
-    max_updates_train: int = field(
-        default=0,
-        metadata={"help": "number of updates adaptive alpha counts on; 0 means that of --max-update"},
-    )
+class TranslationIntraDistillationConfig(AdaptiveAlphaFlags, IntraDistillationFlags, TranslationConfig):
     split_batch: int = field(
         default=1,
         metadata={
@@ -50,11 +30,10 @@ class TranslationIntraDistillationConfig(IntraDistillationFlags, TranslationConf
             "K passes over --max-tokens are too many at once; gradients are those of the whole"
         },
     )
-    max_update: int = II("optimization.max_update")
 
 
 @register_task("translation_intra_distillation", dataclass=TranslationIntraDistillationConfig)
-class TranslationIntraDistillationTask(TranslationTask):
+class TranslationIntraDistillationTask(AdaptiveAlphaTask, TranslationTask):
     """fairseq's translation task with the intra-distillation criterion and the schedule of its alpha.
 
     With `--criterion label_smoothed_cross_entropy` it builds `intra_distillation` in its place, so that the
@@ -67,37 +46,17 @@ class TranslationIntraDistillationTask(TranslationTask):
         Raises:
             UsageError: on another criterion, contradicting values, p >= q, or an unknown number of updates.
         """
-        criterion = super().build_criterion(self._criterion_config(cfg), **more)
-        self.max_alpha = criterion.alpha
         if self.cfg.split_batch < 1:
             raise UsageError(f"--split-batch must be at least 1, not {self.cfg.split_batch}")
-        self._check_schedule()
-        return criterion
+        return super().build_criterion(self._criterion_config(cfg), **more)
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        criterion.alpha = self.alpha_at(update_num)
         *parts, last = split_batch(sample, self.cfg.split_batch, self.target_dictionary.pad())
         more = (model, criterion, optimizer, update_num, ignore_grad)
         train = super().train_step
         with _no_sync(model):
             results = [train(part, *more) for part in parts]
         return joined([*results, train(last, *more)])
-
-    def alpha_at(self, num_updates: int) -> float:
-        """The criterion's alpha in the update that follows `num_updates` finished ones."""
-        if not self._adaptive:
-            return self.max_alpha
-        return adaptive_alpha(
-            num_updates, self._total_updates, self.max_alpha, self.cfg.temperature_p, self.cfg.temperature_q
-        )
-
-    @property
-    def _adaptive(self):
-        return self.cfg.adaptive_alpha == 1
-
-    @property
-    def _total_updates(self):
-        return self.cfg.max_updates_train or self.cfg.max_update
 
     def _criterion_config(self, cfg):
         if cfg._name not in (PLAIN_CRITERION, CRITERION):
@@ -120,23 +79,6 @@ class TranslationIntraDistillationTask(TranslationTask):
                     f"task.{name}={self.cfg[name]} contradicts criterion.{name}={cfg[name]}: "
                     f"set criterion.{name} alone"
                 )
-
-    def _check_schedule(self):
-        if self.cfg.adaptive_alpha not in (0, 1):
-            raise UsageError(f"--adaptive-alpha must be 0 or 1, not {self.cfg.adaptive_alpha}")
-        if not self._adaptive:
-            return
-        p, q = self.cfg.temperature_p, self.cfg.temperature_q
-        if not 0 < p < q < math.inf:
-            raise UsageError(
-                f"--temperature-p must be above 0 and below --temperature-q, a finite number, not p = {p}, q = {q}"
-            )
-        if self.cfg.max_updates_train < 0:
-            raise UsageError(f"--max-updates-train must be at least 0, not {self.cfg.max_updates_train}")
-        if not self._total_updates:
-            raise UsageError(
-                "--adaptive-alpha 1 needs the total number of updates: set --max-update or --max-updates-train"
-            )
 
 
 def _no_sync(model):

@@ -144,3 +144,14 @@ keep_arguments() {
     publish "$1/.arguments.partial" "$1/arguments.txt"
   fi
 }
+
+# train_logged LOG COMMAND...: runs fairseq-train, adds all that it says to LOG, and shows what tells of its progress.
+train_logged() {
+  local log=$1 because
+  shift
+  if ! "$@" 2>&1 | tee -a "$log" |
+    { grep --line-buffered -E '\| (train_inner|valid|train|WARNING|ERROR) \||[Ee]rror' || true; }; then
+    because=$(grep -v '^ ' "$log" | tail -n 1 || true)
+    die "fairseq-train failed; the whole log is $log${because:+, and it ends: $because}"
+  fi
+}

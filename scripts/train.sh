@@ -140,11 +140,7 @@ fi
 say "training $method in $out"
 # fairseq would read these too, and draw other conclusions from them.
 unset SLURM_STEP_NODELIST SLURM_JOB_NODELIST
-if ! "${command[@]}" 2>&1 | tee -a "$log" |
-  { grep --line-buffered -E '\| (train_inner|valid|train|WARNING|ERROR) \||[Ee]rror' || true; }; then
-  because=$(grep -v '^ ' "$log" | tail -n 1 || true)
-  die "fairseq-train failed; the whole log is $log${because:+, and it ends: $because}"
-fi
+train_logged "$log" "${command[@]}"
 if ((rank)); then exit; fi
 [[ -f $out/checkpoints/checkpoint_last.pt ]] || die "fairseq-train wrote no checkpoint; see $out/train.log"
 date --utc +%FT%TZ >"$out/finished"

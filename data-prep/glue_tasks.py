@@ -1,0 +1,76 @@
+"""GLUE's files: which columns hold the texts and the label, and what is measured."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from parallel_text import BadInput
+
+
+class Task(NamedTuple):
+    """One task: its files are tables with a line for each example and tabs between the columns."""
+
+    texts: tuple[str, ...]  #: columns, one or two
+    label: str = "label"  #: column
+    metric: str = "accuracy"  #: as fairseq's criterion logs it: accuracy, f1, mcc or pearson
+    valid: str = "dev.tsv"
+    header: tuple[str, ...] = ()  #: names of the columns where the file's first line does not tell them
+    learning_rate: float = 1e-5  #: for a RoBERTa, see `batch_size`
+    batch_size: int = 16  #: examples an update (Liu et al. 2019, RoBERTa; their GLUE table's single-task models)
+
+
+_PAIR = ("sentence1", "sentence2")
+TASKS = {
+    "CoLA": Task(("sentence",), metric="mcc", header=("source", "label", "mark", "sentence")),
+    "SST-2": Task(("sentence",), batch_size=32),
+    "MRPC": Task(("#1 String", "#2 String"), "Quality", "f1"),
+    "STS-B": Task(_PAIR, "score", "pearson", learning_rate=2e-5),
+    "QQP": Task(("question1", "question2"), "is_duplicate", "f1", batch_size=32),
+    "MNLI": Task(_PAIR, "gold_label", valid="dev_matched.tsv", batch_size=32),
+    "QNLI": Task(("question", "sentence"), batch_size=32),
+    "RTE": Task(_PAIR, learning_rate=2e-5),
+}
+#: Its scores are from 0 to this; a model learns shares of it.
+STS_B_HIGHEST = 5
+
+
+def task_named(name: str, folder: Path) -> Task:
+    """GLUE's task of this name, or one of the user's own in SST-2's layout, or in RTE's with two texts."""
+    if name in TASKS:
+        return TASKS[name]
+    path = folder / "train.tsv"
+    if not path.is_file():
+        raise BadInput(f"{path} is missing")
+    with path.open(encoding="utf-8-sig") as stream:
+        columns = stream.readline().rstrip("\r\n").split("\t")
+    texts = _PAIR if set(_PAIR) <= set(columns) else ("sentence",)
+    return Task(texts)
+
+
+def read(path: Path, task: Task) -> tuple[list[tuple[str, ...]], list[str], int]:
+    """The examples' texts, their labels, and how many lines were left out because they have another form."""
+    if not path.is_file():
+        raise BadInput(f"{path} is missing")
+    # Quotation marks mean nothing in these tables; MRPC's begin with a mark of byte order.
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
+    rows = [line.rstrip("\r").split("\t") for line in lines if line.strip()]
+    header = list(task.header) or (rows.pop(0) if rows else [])
+    places = []
+    for name in (*task.texts, task.label):
+        if name not in header:
+            raise BadInput(f"{path} has no column '{name}' in its first line")
+        places.append(header.index(name))
+    # Some lines of the sets that are handed around lack columns; of those of MNLI, some have more than others.
+    whole = [row for row in rows if len(row) == len(header)]
+    if not whole:
+        raise BadInput(f"{path} has no example of {len(header)} columns")
+    *texts, labels = ([row[place].strip() for row in whole] for place in places)
+    return list(zip(*texts, strict=True)), labels, len(rows) - len(whole)
+
+
+def shares(path: Path, labels: list[str]) -> list[str]:
+    """STS-B's scores as shares of the highest."""
+    try:
+        values = [float(label) / STS_B_HIGHEST for label in labels]
+    except ValueError as error:
+        raise BadInput(f"{path}: a score is no number: {error}") from None
+    return [f"{value:g}" for value in values]
