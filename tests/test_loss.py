@@ -30,6 +30,17 @@ def test_equals_oracle(passes, positions, vocab, divergence):
 
 
 @BOTH
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_one_word_leaves_nothing_to_learn(divergence, dtype):
+    """Label smoothing has no other word to give a share to, where fairseq's divides by zero."""
+    logits, target = make(3, 4, 1, dtype)
+    found = intra_distillation_loss(logits, target, alpha=5.0, label_smoothing=0.1, divergence=divergence)
+    found.loss.backward()
+    assert [value.item() for value in found] == pytest.approx([0, 0, 0], abs=2e-5)
+    assert logits.grad.abs().max() <= 2e-5
+
+
+@BOTH
 @pytest.mark.parametrize("alpha", [0.0, 2.0])
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("shape", [(1, 2, 3), (2, 1, 2), (3, 2, 4)])
