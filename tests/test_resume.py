@@ -104,7 +104,7 @@ def test_the_model_and_all_that_training_goes_on_with_is_the_same(runs, name):
     found, expected = (checkpoint.load(folder / name) for folder in (runs.killed, runs.undisturbed))
     assert found["model"].keys() == expected["model"].keys()
     for parameter, value in expected["model"].items():
-        # Of fairseq 0.12.2, and read by nothing: second copies of its encoder layers' weights (fc1_weight of fc1.weight)
+        # Of fairseq 0.12.2, read by nothing: second copies of its encoder layers' weights (fc1_weight of fc1.weight)
         # as they were at the last loading, and a tensor that is never filled.
         assert parameter.endswith(("_weight", "_bias", "._float_tensor")) or torch.equal(
             found["model"][parameter], value
