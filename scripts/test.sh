@@ -8,8 +8,7 @@
 #   --venv DIR       the environment (default: .venv in the checkout; .venv-legacy with --stack legacy)
 #   --stack legacy   Python 3.10 and upstream fairseq 0.12.2 in place of the newest that works; without arguments
 #                    for pytest, the tests of the plugin itself
-#   --coverage       also which lines and branches of fairseq_intra/ were run, in the commands that the tests start
-#                    too; without arguments for pytest, it fails below the share that pyproject.toml asks for
+#   --coverage       also which lines and branches of fairseq_intra/ no test ran, nor a command that a test started
 #
 # Everything else goes to pytest: scripts/test.sh tests/test_loss.py -k gradcheck
 set -euo pipefail
