@@ -41,6 +41,7 @@ setup(
     extras_require={
         "plot": ["matplotlib"],
         "test": [
+            "coverage",
             "hypothesis",
             "matplotlib",
             "pytest",

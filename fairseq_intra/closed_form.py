@@ -40,7 +40,9 @@ class Options(NamedTuple):
 
     def target_weights(self, vocab):
         """What the target counts, and what every word counts beside it (fairseq's eps_i)."""
-        on_others = self.label_smoothing / (vocab - 1) if vocab > 1 else 0.0
+        if vocab == 1:
+            return 1.0, 0.0  # no other word takes a share
+        on_others = self.label_smoothing / (vocab - 1)
         return 1.0 - self.label_smoothing - on_others, on_others
 
 

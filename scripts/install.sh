@@ -62,11 +62,12 @@ install() {
 }
 if [[ $version == 3.10 ]]; then
   say "fairseq 0.12.2 and what it needs"
-  install --requirement "$checkout/scripts/requirements-py310.txt"
+  # Of seqeval there is only the source, which the pip of Python 3.10 builds wrongly unless told.
+  install --use-pep517 --requirement "$checkout/scripts/requirements-py310.txt"
   install --no-deps fairseq==0.12.2
   install --no-deps --editable "$checkout"
   # The extras' own requirements, without fairseq's metadata, which pip would stop at.
-  if [[ ,$extras, == *,test,* ]]; then install hypothesis matplotlib pytest pytest-xdist tensorboardX; fi
+  if [[ ,$extras, == *,test,* ]]; then install coverage hypothesis matplotlib pytest pytest-xdist tensorboardX; fi
   if [[ ,$extras, == *,plot,* ]]; then install matplotlib; fi
 else
   say "torch, fairseq and the rest"

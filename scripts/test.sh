@@ -2,12 +2,13 @@
 # Runs the test suite on a fresh machine: installs into a virtual environment, then pytest; without arguments for
 # pytest also the Triton kernels in Triton's interpreter, which a process has to be started with.
 #
-# Usage: scripts/test.sh [--python PYTHON] [--venv DIR] [--stack legacy] [pytest's arguments...]
+# Usage: scripts/test.sh [--python PYTHON] [--venv DIR] [--stack legacy] [--coverage] [pytest's arguments...]
 #
 #   --python PYTHON  the interpreter to build the environment on (see scripts/install.sh)
 #   --venv DIR       the environment (default: .venv in the checkout; .venv-legacy with --stack legacy)
 #   --stack legacy   Python 3.10 and upstream fairseq 0.12.2 in place of the newest that works; without arguments
 #                    for pytest, the tests of the plugin itself
+#   --coverage       also which lines and branches of fairseq_intra/ no test ran, nor a command that a test started
 #
 # Everything else goes to pytest: scripts/test.sh tests/test_loss.py -k gradcheck
 set -euo pipefail
@@ -17,12 +18,13 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 # What --stack legacy runs: the plugin in fairseq's own commands, the loss and the passes.
 CORE=(checkpoint command_line compat criterion divergence loss loss_on_features passes projection schedule
   split_batch task)
-python_given='' venv='' stack=''
+python_given='' venv='' stack='' pytest=(-m pytest) coverage=''
 while [[ $# -gt 0 ]]; do
   case $1 in
     --python) need_value "$@"; python_given=$2; shift 2 ;;
     --venv) need_value "$@"; venv=$2; shift 2 ;;
     --stack) need_value "$@"; stack=$2; shift 2 ;;
+    --coverage) coverage=yes pytest=(-m coverage run -m pytest); shift ;;
     --help) usage; exit ;;
     *) break ;;
   esac
@@ -40,11 +42,25 @@ venv=${venv:-$checkout/.venv}
 "$checkout/scripts/install.sh" --venv "$venv" ${python_given:+--python "$python_given"}
 venv=$(cd -- "$venv" && pwd)
 cd -- "$checkout"
-if [[ $# -gt 0 ]]; then exec "$venv/bin/python" -m pytest "$@"; fi
-"$venv/bin/python" -m pytest --numprocesses auto --dist loadfile
+
+# report [FLAGS...]: what was covered, where that was asked for.
+report() {
+  [[ -z $coverage ]] && return
+  "$venv/bin/python" -m coverage combine --quiet
+  "$venv/bin/python" -m coverage report "$@"
+}
+
+if [[ -n $coverage ]]; then "$venv/bin/python" -m coverage erase; fi
+if [[ $# -gt 0 ]]; then
+  "$venv/bin/python" "${pytest[@]}" "$@"
+  report --fail-under 0
+  exit
+fi
+"$venv/bin/python" "${pytest[@]}" --numprocesses auto --dist loadfile
 if "$venv/bin/python" -c 'import triton' 2>/dev/null; then
   say "the Triton kernels in Triton's interpreter"
-  TRITON_INTERPRET=1 "$venv/bin/python" -m pytest tests/test_closed_form_triton.py
+  TRITON_INTERPRET=1 "$venv/bin/python" "${pytest[@]}" tests/test_closed_form_triton.py
 else
   say "Triton has no release for this platform: its kernels are not tested here"
 fi
+report

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq_intra import closed_form
 from fairseq_intra.divergence import DIVERGENCES
-from fairseq_intra.loss import intra_distillation_loss
+from fairseq_intra.loss import choose, intra_distillation_loss
 
 BOTH = pytest.mark.parametrize("divergence", sorted(DIVERGENCES))
 
@@ -27,6 +27,17 @@ def test_equals_oracle(passes, positions, vocab, divergence):
                 logits, target = make(passes, positions, vocab, dtype)
                 options = {"alpha": alpha, "label_smoothing": label_smoothing, "divergence": divergence}
                 compare(logits, target, upstream=0.37, **options)
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_one_word_leaves_nothing_to_learn(divergence, dtype):
+    """Label smoothing has no other word to give a share to, where fairseq's divides by zero."""
+    logits, target = make(3, 4, 1, dtype)
+    found = intra_distillation_loss(logits, target, alpha=5.0, label_smoothing=0.1, divergence=divergence)
+    found.loss.backward()
+    assert [value.item() for value in found] == pytest.approx([0, 0, 0], abs=2e-5)
+    assert logits.grad.abs().max() <= 2e-5
 
 
 @BOTH
@@ -205,6 +216,14 @@ def test_a_second_backward_is_refused_where_the_first_has_scaled_the_gradient_ov
 
 
 @BOTH
+def test_a_second_backward_gives_the_same(divergence):
+    logits, target = make(3, 7, 11)
+    loss = 2 * intra_distillation_loss(logits, target, alpha=5.0, label_smoothing=0.1, divergence=divergence).loss
+    first, second = (torch.autograd.grad(loss, logits, retain_graph=True)[0].clone() for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@BOTH
 def test_reference_is_the_oracle_in_float32(divergence):
     logits, target = make(3, 7, 11, torch.float32)
     compare(logits, target, implementation="reference", alpha=5.0, label_smoothing=0.1, divergence=divergence)
@@ -224,6 +243,27 @@ def test_refuses_what_cannot_compute_it_here(implementation, divergence, dtype, 
     options = {"alpha": 1.0, "label_smoothing": 0.1, "divergence": divergence}
     with pytest.raises(ValueError, match=because):
         intra_distillation_loss(logits, target, implementation=implementation, **options)
+
+
+@pytest.mark.parametrize(
+    "device,interpret,installed,chosen",
+    [
+        ("cuda", None, True, "triton"),
+        ("cuda", None, False, "torch"),
+        ("cpu", None, True, "torch"),
+        ("cpu", "0", True, "torch"),
+        ("cpu", "1", True, "triton"),
+    ],
+)
+def test_auto_is_triton_where_it_can_run(monkeypatch, device, interpret, installed, chosen):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    if interpret:
+        monkeypatch.setenv("TRITON_INTERPRET", interpret)
+    monkeypatch.setattr("importlib.util.find_spec", {"triton": "a module" if installed else None}.get)
+    assert choose("auto", torch.device(device), torch.float32, "x") == chosen
+    if chosen == "torch" and device == "cuda":
+        with pytest.raises(ValueError, match="triton is not installed"):
+            choose("triton", torch.device(device), torch.float32, "x")
 
 
 def test_logits_are_left_as_they_were():

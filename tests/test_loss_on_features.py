@@ -103,6 +103,36 @@ def test_under_autocast_as_a_linear_layer(dtype):
         torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=2e-2 * theirs.abs().max().item())
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_the_logits_have_its_dtype(dtype, bias):
+    *tensors, target = make_features(3, 20, 33, 8, torch.float32, bias)
+    with torch.autocast("cpu", dtype):
+        found = intra_distillation_loss_on_features(*tensors, target, **OPTIONS)
+    rounded = (None if x is None else x.to(dtype) for x in tensors)
+    expected = intra_distillation_loss_on_features(*rounded, target, **OPTIONS)
+    assert [x.item() for x in found] == [x.item() for x in expected]
+
+
+def test_chunks_are_summed_up_in_float32(monkeypatch):
+    """A thousand equal gradients, one by one: a sum in bfloat16 stops growing at 256 of them."""
+    monkeypatch.setitem(loss.PROJECTED_NUMEL, "cpu", 1)
+    _, weight, bias, _ = make_features(2, 1, 5, 3, torch.bfloat16)
+    features = torch.tensor([[[1, 2, 1]], [[1, 1, 2]]], dtype=torch.bfloat16).repeat(1, 1000, 1).requires_grad_()
+    compare_features(features, weight, bias, torch.zeros(1000, dtype=torch.long), **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "divergence,dtype,because",
+    [("x", torch.float32, "runs on a GPU"), ("x", torch.float64, "computes in float32"), ("js", torch.float32, "JS")],
+)
+def test_refuses_triton_where_it_cannot_run(divergence, dtype, because):
+    *tensors, target = make_features(2, 3, 5, 4, dtype)
+    more = {"implementation": "triton", "divergence": divergence}
+    with pytest.raises(ValueError, match=f"triton .*{because}"):
+        intra_distillation_loss_on_features(*tensors, target, **OPTIONS, **more)
+
+
 def test_a_weight_that_made_the_features_too_gets_both_gradients():
     """Tied embeddings."""
     weight = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
