@@ -16,7 +16,7 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 # What --stack legacy runs: the plugin in fairseq's own commands, the loss and the passes.
-CORE=(checkpoint command_line compat criterion divergence loss loss_on_features passes projection schedule
+CORE=(checkpoint command_line compat criterion divergence loss loss_on_features passes projection resume schedule
   split_batch task)
 python_given='' venv='' stack='' pytest=(-m pytest) coverage=''
 while [[ $# -gt 0 ]]; do
