@@ -29,9 +29,7 @@ def main():
         growth(args)
     elif args.profile:
         ours = on_logits_runs(args, *shape)["ours, gradient over the logits"]
-        profile(
-            ours, args, f"Where the loss's time goes: K = {shape[0]}, N = {shape[1]}, V = {shape[2]}, {args.dtype}"
-        )
+        profile(ours, args, f"Where the time of the loss on logits goes: {described(args)}")
     else:
         comparison(args, *shape)
 

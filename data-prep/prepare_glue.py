@@ -15,6 +15,7 @@ from parallel_text import BadInput
 #: What a RoBERTa's archive holds beside the model, and what an XLM-R's does.
 GPT2 = ("encoder.json", "vocab.bpe")
 SENTENCEPIECE = "sentencepiece.bpe.model"
+PREPROCESS = Path(__file__).with_name("preprocess.py")
 
 
 def prepare(arguments: argparse.Namespace) -> None:
@@ -48,7 +49,7 @@ def prepare(arguments: argparse.Namespace) -> None:
         labels = {split: glue_tasks.shares(files[split], values) for split, values in labels.items()}
     kind = _labels(arguments.to, labels, task, files)
     for place in range(texts):
-        _binarise(arguments, f"input{place}", "--srcdict", vocabulary[-1])
+        _binarise(arguments.to, f"input{place}", arguments.workers, "--srcdict", vocabulary[-1])
     settings = {name: getattr(task, name) for name in ("metric", "learning_rate", "batch_size")}
     made = {"task": arguments.task, **settings, **kind, "splits": counts, "inputs": inputs}
     for split in files:
@@ -77,7 +78,7 @@ def _labels(folder, labels, task, files):
         raise BadInput(f"{files['valid']} has the label '{strange[0]}', which train has not")
     if odd := [label for label in classes if len(label.split()) != 1]:
         raise BadInput(f"{files['train']} has the label '{odd[0]}'; a label is one word")
-    _binarise(argparse.Namespace(to=folder, workers=1), "label")
+    _binarise(folder, "label", 1)
     return {"regression": False, "num_classes": len(classes)}
 
 
@@ -86,11 +87,11 @@ def _write(path, lines):
         stream.writelines(f"{line}\n" for line in lines)
 
 
-def _binarise(arguments, name, *dictionary):
-    texts = [f"--{split}pref={arguments.to / split}.{name}" for split in ("train", "valid")]
-    where = ["--destdir", arguments.to / name, "--workers", str(arguments.workers)]
+def _binarise(folder, name, workers, *dictionary):
+    texts = [f"--{split}pref={folder / split}.{name}" for split in ("train", "valid")]
+    where = ["--destdir", folder / name, "--workers", str(workers)]
     done = subprocess.run(
-        [sys.executable, "-m", "fairseq_cli.preprocess", "--only-source", *texts, *where, *dictionary],
+        [sys.executable, PREPROCESS, "--only-source", *texts, *where, *dictionary],
         capture_output=True,
         encoding="utf-8",
     )

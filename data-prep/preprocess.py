@@ -1,4 +1,4 @@
-"""fairseq-preprocess, with the same flags and the same result, in less time; started by prepare-parallel.sh.
+"""fairseq-preprocess, with the same flags and the same result, in less time; for the scripts of this folder.
 
 fairseq puts the numbers of a line's words into their tensor one by one, which takes most of its time.
 """

@@ -14,10 +14,11 @@
 #   --seeds LIST      random seeds, as one word (default: "1 2 3")
 #   --python PATH     interpreter that has fairseq (default: as scripts/train.sh)
 #
-# All other flags go to finetune.sh: --epochs 3 --arch roberta_large --lr 2e-5; those of the method (--num-iter, --alpha,
-# --adaptive-alpha, --temperature-p, --temperature-q, --div, --passes) to the runs of intra-distillation alone. Nothing is downloaded. Runs follow one
-# another, each on one GPU. Repeated, finished runs are skipped and interrupted ones go on. A run that fails does not
-# stop the others; it is named at the end, the exit status is 1, and the table leaves its task and seed out.
+# All other flags go to finetune.sh: --epochs 3 --arch roberta_large --lr 2e-5; those of the method (--num-iter,
+# --alpha, --adaptive-alpha, --temperature-p, --temperature-q, --div, --passes) to the runs of intra-distillation alone.
+# Nothing is downloaded. Runs follow one another, each on one GPU. Repeated, finished runs are skipped and interrupted
+# ones go on. A run that fails does not stop the others; it is named at the end, the exit status is 1, and the table
+# leaves its task and seed out.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -49,16 +50,12 @@ done
 [[ -z $checkpoint || -f $checkpoint ]] || die "--checkpoint $checkpoint: no such file"
 vocabulary=${vocabulary:-${checkpoint:+$(dirname -- "$checkpoint")}}
 [[ -n $vocabulary ]] || die "--vocabulary is missing: the folder of dict.txt and the pieces"
-((${#tasks[@]} && ${#methods[@]} && ${#seeds[@]})) || die "--tasks, --methods and --seeds must not be empty"
+((${#tasks[@]})) || die "--tasks is empty; it takes names of tasks, such as 'CoLA RTE'"
 for task in "${tasks[@]}"; do
   [[ -d $glue/$task ]] || die "--glue $glue has no folder $task"
 done
-for method in "${methods[@]}"; do
-  [[ $method == plain || $method == intra ]] || die "--methods must be of plain and intra, not '$method'"
-done
-for seed in "${seeds[@]}"; do
-  need_seed --seeds "$seed"
-done
+need_methods "${methods[@]}"
+need_seeds "${seeds[@]}"
 find_python "$python_flag"
 export FAIRSEQ_INTRA_PYTHON=$python
 
@@ -89,9 +86,7 @@ for seed in "${seeds[@]}"; do
   done
 done
 if [[ " ${methods[*]} " == *" plain "* && " ${methods[*]} " == *" intra "* ]] && ((${#runs[@]})); then
-  "$python" -m fairseq_intra.cli task-table "${runs[@]}" >"$out/.table.partial"
-  publish "$out/.table.partial" "$out/table.md"
-  cat -- "$out/table.md"
+  show_table "$out" "$python" -m fairseq_intra.cli task-table "${runs[@]}"
 else
   say "no table: it needs runs of both methods"
 fi

@@ -53,14 +53,8 @@ done
 [[ -n $out ]] || die "--out is missing: the folder of the runs"
 [[ -z ${WORLD_SIZE:-} && ${SLURM_STEP_NUM_TASKS:-1} == 1 ]] ||
   die "it starts the trainings itself: run it once, not under torchrun or as several tasks of srun"
-((${#methods[@]})) || die "--methods is empty; it takes plain, intra or both"
-((${#seeds[@]})) || die "--seeds is empty; it takes whole numbers, such as '1 2 3'"
-for method in "${methods[@]}"; do
-  [[ $method == plain || $method == intra ]] || die "--methods must be of plain and intra, not '$method'"
-done
-for seed in "${seeds[@]}"; do
-  need_seed --seeds "$seed"
-done
+need_methods "${methods[@]}"
+need_seeds "${seeds[@]}"
 
 if [[ -z $corpus ]]; then
   ((${#langs[@]})) || langs=("${iwslt[@]}")

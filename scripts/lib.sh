@@ -35,6 +35,24 @@ need_seed() {
   [[ $2 =~ ^[0-9]+$ ]] || die "$1 must be a whole number, not '$2'"
 }
 
+# need_methods METHOD...: what --methods may hold.
+need_methods() {
+  local method
+  (($#)) || die "--methods is empty; it takes plain, intra or both"
+  for method; do
+    [[ $method == plain || $method == intra ]] || die "--methods must be of plain and intra, not '$method'"
+  done
+}
+
+# need_seeds SEED...: what --seeds may hold.
+need_seeds() {
+  local seed
+  (($#)) || die "--seeds is empty; it takes whole numbers, such as '1 2 3'"
+  for seed; do
+    need_seed --seeds "$seed"
+  done
+}
+
 # need_dataset FLAG DIR: a folder that data-prep/ finished.
 need_dataset() {
   [[ -n $2 ]] || die "$1 is missing: the dataset's folder"
@@ -129,6 +147,15 @@ make_text() {
 publish() {
   rm -rf -- "$2"
   mv -- "$1" "$2"
+}
+
+# show_table DIR COMMAND...: what COMMAND prints becomes DIR/table.md, and is printed.
+show_table() {
+  local dir=$1
+  shift
+  "$@" >"$dir/.table.partial"
+  publish "$dir/.table.partial" "$dir/table.md"
+  cat -- "$dir/table.md"
 }
 
 # keep_arguments DIR ARGUMENTS: what DIR is made with, one a line, stands in DIR/arguments.txt from here on; what it

@@ -60,14 +60,8 @@ done
 for file in model.pt dict.txt; do
   [[ -f $pretrained/$file ]] || die "--pretrained '$pretrained' holds no $file (an archive such as xlmr.base, unpacked)"
 done
-((${#methods[@]})) || die "--methods is empty; it takes plain, intra or both"
-((${#seeds[@]})) || die "--seeds is empty; it takes whole numbers, such as '1 2 3'"
-for method in "${methods[@]}"; do
-  [[ $method == plain || $method == intra ]] || die "--methods must be of plain and intra, not '$method'"
-done
-for seed in "${seeds[@]}"; do
-  need_seed --seeds "$seed"
-done
+need_methods "${methods[@]}"
+need_seeds "${seeds[@]}"
 [[ -z ${WORLD_SIZE:-} ]] || die "it starts the trainings itself: run it once, not under torchrun"
 find_python "$python_flag"
 gpus=$(gpu_count)
@@ -148,6 +142,4 @@ if ((${#methods[@]} < 2)); then
   say "no table: it needs both methods"
   exit
 fi
-tool transfer-table "${evaluations[@]}" >"$out/.table.partial"
-publish "$out/.table.partial" "$out/table.md"
-cat -- "$out/table.md"
+show_table "$out" tool transfer-table "${evaluations[@]}"

@@ -1,14 +1,12 @@
-"""Tagged text of made-up words, and an encoder for it, of a few numbers each."""
+"""Tagged text of made-up words, and a task of token classification, of a few numbers each."""
 
 import io
 import random
-from argparse import Namespace
 
 import corpus
 import sentencepiece
 import torch
 from fairseq.data import Dictionary
-from fairseq.models import ARCH_CONFIG_REGISTRY
 from omegaconf import OmegaConf
 
 from fairseq_intra.intra_tagging import (
@@ -83,20 +81,6 @@ def task(**settings):
         "seed": 1,
     }
     return TokenClassificationIntraDistillationTask(OmegaConf.merge(cfg, more | settings), *dictionaries())
-
-
-def model(task, **settings):
-    """A RoBERTa with a head, in training mode, of weights that are always the same."""
-    sizes = {"encoder_layers": 1, "encoder_embed_dim": 8, "encoder_ffn_embed_dim": 8, "encoder_attention_heads": 2}
-    args = Namespace(**{"arch": "roberta", **sizes, "dropout": 0.0, "attention_dropout": 0.0, **settings})
-    ARCH_CONFIG_REGISTRY["roberta"](args)
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        made = task.build_model(args).train()
-    # The first weights of BERT are so small that nothing that is dropped can be seen.
-    for parameter in made.parameters():
-        parameter.data *= 16 if parameter.dim() > 1 else 1
-    return made
 
 
 #: Sentences as word numbers with beginning and end, and labels of the heads, -1 where there is nothing to learn.

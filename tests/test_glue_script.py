@@ -5,7 +5,7 @@ import re
 
 import corpus
 import pytest
-import sentencepiece
+import tagged
 
 from fairseq_intra.errors import UsageError
 from fairseq_intra.task_table import task_table
@@ -44,15 +44,7 @@ def glue(tmp_path_factory):
                 rows.append("1\ta line of another form")
             text = "\n".join(([header] if header else []) + rows) + "\n"
             (folder / task / f"{split}.tsv").write_text(text, encoding="utf-8")
-    words = folder / "vocabulary"
-    words.mkdir()
-    texts = [example("STS-B", number).split("\t")[-2] for number in range(48)]
-    with (words / "sentencepiece.bpe.model").open("wb") as model:
-        settings = {"vocab_size": 30, "hard_vocab_limit": False, "minloglevel": 2}
-        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(texts), model_writer=model, **settings)
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(words / "sentencepiece.bpe.model"))
-    names = [pieces.id_to_piece(number) for number in range(3, pieces.get_piece_size())]
-    (words / "dict.txt").write_text("".join(f"{name} 1\n" for name in names), encoding="utf-8")
+    tagged.write_encoder(folder / "vocabulary")
     return folder
 
 

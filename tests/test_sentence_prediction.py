@@ -63,14 +63,14 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("more", [{}, {"mha_reg_scale_factor": 0.01, "ffn_reg_scale_factor": 0.02}], ids=str)
 def test_one_pass_is_fairseqs_own_training(regression, more):
     task = tiny_head.task(regression)
-    model, sample = tiny_head.model(task, **tiny_head.DROPOUT, **more), tiny_head.sample(task)
+    model, sample = tiny.roberta(task, **tiny_head.DROPOUT, **more), tiny_head.sample(task)
     assert_same(step(ours(task, num_iter=1), model, sample), step(plain(task), model, sample))
 
 
 @KINDS
 def test_passes_without_dropout_are_fairseqs_own_training(regression):
     task = tiny_head.task(regression)
-    model, sample = tiny_head.model(task), tiny_head.sample(task)
+    model, sample = tiny.roberta(task), tiny_head.sample(task)
     found = step(ours(task, alpha=5.0), model, sample)
     assert_same(found, step(plain(task), model, sample))
     assert abs(found[2]["intra_distillation_loss"]) < 1e-6
@@ -79,7 +79,7 @@ def test_passes_without_dropout_are_fairseqs_own_training(regression):
 @KINDS
 def test_alpha_zero_is_fairseqs_own_training_on_repeated_texts(regression):
     task = tiny_head.task(regression)
-    model, sample = tiny_head.model(task, **tiny_head.DROPOUT), tiny_head.sample(task)
+    model, sample = tiny.roberta(task, **tiny_head.DROPOUT), tiny_head.sample(task)
     loss, size, logged, gradients = step(ours(task, alpha=0.0), model, sample)
     repeated = tiny_head.sample(task, tiny.repeated(tiny_head.TEXTS, 3), repeated_targets(regression, 3))
     other_loss, other_size, other_logged, other_gradients = step(plain(task), model, repeated)
@@ -99,7 +99,7 @@ def repeated_targets(regression, passes):
 def test_loss_and_gradients_are_those_of_the_definition(div, settings):
     """The passes batched where dropout draws for every row, one by one where LayerDrop draws once a forward."""
     task = tiny_head.task(div == "regression")
-    model, sample = tiny_head.model(task, **settings), tiny_head.sample(task)
+    model, sample = tiny.roberta(task, **settings), tiny_head.sample(task)
     options = {} if div == "regression" else {"div": div}
     loss, _, logged, gradients = step(ours(task, alpha=1.5, **options), model, sample)
 
@@ -131,7 +131,7 @@ def test_loss_and_gradients_are_those_of_the_definition(div, settings):
 def test_padded_batch_is_the_sum_of_its_texts(regression):
     """Dropout is drawn per copy in the head alone, so that no draw depends on how long a text is."""
     task = tiny_head.task(regression)
-    model = tiny_head.model(task)
+    model = tiny.roberta(task)
     targets = tiny_head.NUMBERS if regression else tiny_head.CLASSES
     batch = step(ours(task, alpha=2.0), Noisy(model), tiny_head.sample(task))
     alone = [
@@ -163,7 +163,7 @@ class Noisy(torch.nn.Module):
 
 def test_heads_own_dropout_draws_for_every_copy():
     task = tiny_head.task()
-    model, sample = tiny_head.model(task, pooler_dropout=0.5), tiny_head.sample(task)
+    model, sample = tiny.roberta(task, pooler_dropout=0.5), tiny_head.sample(task)
     outputs = ours(task).head_outputs(model, sample["net_input"] | {"classification_head_name": tiny_head.HEAD})
     first, second, third = outputs
     assert not torch.allclose(first, second) and not torch.allclose(second, third)
@@ -178,7 +178,7 @@ class TestEncoderOnce:
     @pytest.mark.parametrize("frozen", [False, True])
     def test_where_it_drops_nothing_and_the_gradients_are_those_of_k_passes(self, frozen, caplog):
         task = tiny_head.task(freeze_encoder=frozen)
-        model, sample = tiny_head.model(task, pooler_dropout=0.5), tiny_head.sample(task)
+        model, sample = tiny.roberta(task, pooler_dropout=0.5), tiny_head.sample(task)
         with caplog.at_level(logging.INFO, "fairseq_intra"):
             found, rows = self.calls(model, sample, task)
         assert rows == [len(tiny_head.TEXTS)]
@@ -200,41 +200,22 @@ class TestEncoderOnce:
     )
     def test_not_where_it_drops_something(self, settings, rows):
         task = tiny_head.task(freeze_encoder=True)
-        model = tiny_head.model(task, pooler_dropout=0.5, **settings)
+        model = tiny.roberta(task, pooler_dropout=0.5, **settings)
         assert self.calls(model, tiny_head.sample(task), task)[1] == rows
 
     def test_not_where_the_passes_are_asked_to_be_apart(self):
         task = tiny_head.task()
-        model = tiny_head.model(task, pooler_dropout=0.5)
+        model = tiny.roberta(task, pooler_dropout=0.5)
         assert self.calls(model, tiny_head.sample(task), task, passes="sequential")[1] == [4] * 3
 
 
 def test_model_is_called_through_its_wrapper():
     task = tiny_head.task()
     for settings in ({"dropout": 0.3}, {"pooler_dropout": 0.3}):
-        recording = Recording(tiny_head.model(task, **settings))
+        model = tiny.roberta(task, **settings)
+        recording = tiny.Recording(model, (model.encoder, model.classification_heads[tiny_head.HEAD]))
         step(ours(task), ModuleProxyWrapper(recording), tiny_head.sample(task))
-        assert recording.calls == 1
-
-
-class Recording(torch.nn.Module):
-    """A model as distributed training wraps it: its hooks sit on forward."""
-
-    def __init__(self, module):
-        super().__init__()
-        self.module, self.calls, self.inside = module, 0, False
-        for part in (module.encoder, module.classification_heads[tiny_head.HEAD]):
-            part.register_forward_pre_hook(self._check)
-
-    def forward(self, **net_input):
-        self.calls, self.inside = self.calls + 1, True
-        try:
-            return self.module(**net_input)
-        finally:
-            self.inside = False
-
-    def _check(self, *_):
-        assert self.inside, "a part of the model was called by itself"
+        assert len(recording.calls) == 1
 
 
 MEASURES = ["report_mcc", "report_acc_and_f1", "report_pearson_and_spearman"]
@@ -245,7 +226,7 @@ def test_evaluation_is_fairseqs_own(regression):
     task = tiny_head.task(regression, num_classes=1 if regression else 2)
     names = MEASURES[2:] if regression else MEASURES[:2]
     options = dict.fromkeys(names, True)
-    model = tiny_head.model(task, **tiny_head.DROPOUT).eval()
+    model = tiny.roberta(task, **tiny_head.DROPOUT).eval()
     sample = tiny_head.sample(task, target=None if regression else [0, 1, 1, 0])
     expected, found = plain(task, **options)(model, sample), ours(task, **options)(model, sample)
     assert found == expected
@@ -257,7 +238,7 @@ def test_evaluation_is_fairseqs_own(regression):
 @KINDS
 def test_metrics_of_training_are_means_a_text(regression):
     task = tiny_head.task(regression)
-    model = tiny_head.model(task, **tiny_head.DROPOUT)
+    model = tiny.roberta(task, **tiny_head.DROPOUT)
     criterion = ours(task, alpha=2.0)
     logs = [step(criterion, model, tiny_head.sample(task))[2]]
     criterion.alpha = 1.0
@@ -280,7 +261,7 @@ def test_metrics_of_training_are_means_a_text(regression):
 def test_alpha_follows_the_update_number():
     """By default 1.5 is reached at 3/20 of 1000 updates, 1 at a tenth."""
     task = tiny_head.task(adaptive_alpha=1)
-    model, sample = tiny_head.model(task, **tiny_head.DROPOUT), tiny_head.sample(task)
+    model, sample = tiny.roberta(task, **tiny_head.DROPOUT), tiny_head.sample(task)
     cfg = SentencePredictionCriterionConfig(_name="intra_distillation_sentence_prediction", alpha=1.5)
     criterion = task.build_criterion(OmegaConf.structured(cfg))
     for update, alpha in {0: 0.0, 100: 1.0, 150: 1.5, 900: 1.5}.items():
@@ -290,7 +271,7 @@ def test_alpha_follows_the_update_number():
 
 def test_learns():
     task = tiny_head.task()
-    model, sample, criterion = tiny_head.model(task, **tiny_head.DROPOUT), tiny_head.sample(task), ours(task)
+    model, sample, criterion = tiny.roberta(task, **tiny_head.DROPOUT), tiny_head.sample(task), ours(task)
     adam = torch.optim.Adam(model.parameters(), lr=0.01)
     before = task.valid_step(sample, model, criterion)[0]
     with tiny.seeded(1):
@@ -315,7 +296,7 @@ class TestRefusals:
     def test_a_head_that_is_not_there(self):
         task = tiny_head.task()
         with pytest.raises(UsageError, match="no head 'other' .--classification-head-name."):
-            ours(task, classification_head_name="other")(tiny_head.model(task), tiny_head.sample(task))
+            ours(task, classification_head_name="other")(tiny.roberta(task), tiny_head.sample(task))
 
     def test_a_criterion_that_is_not_of_the_method(self):
         with pytest.raises(UsageError, match="needs a criterion of intra-distillation, not sentence_prediction"):

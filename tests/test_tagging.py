@@ -115,7 +115,7 @@ def test_data_that_is_not_there_is_refused(tmp_path, there):
 
 def test_plain_loss_is_cross_entropy_of_labelled_words():
     task = tagged.task()
-    model, sample = tagged.model(task), tagged.sample()
+    model, sample = tiny.roberta(task), tagged.sample()
     loss, size, log = TokenClassificationCriterion(task)(model, sample)
     logits = model(**head_input(sample))[0].flatten(0, 1)
     assert size == 5 and log["nsentences"] == 3
@@ -126,7 +126,7 @@ def test_plain_loss_is_cross_entropy_of_labelled_words():
 
 def test_one_pass_without_divergence_is_the_plain_criterion():
     task = tagged.task(head_dropout=0.3)
-    model, sample = tagged.model(task, **DROPOUT), tagged.sample()
+    model, sample = tiny.roberta(task, **DROPOUT), tagged.sample()
     found = []
     plain = TokenClassificationCriterion(task)
     for criterion in (plain, IntraDistillationTokenClassificationCriterion(task, num_iter=1, alpha=0.0)):
@@ -146,7 +146,7 @@ def test_one_pass_without_divergence_is_the_plain_criterion():
 @pytest.mark.parametrize("passes", ["batched", "sequential"])
 def test_loss_and_gradient_are_those_of_the_definition(div, passes):
     task = tagged.task(head_dropout=0.3)
-    model, sample = tagged.model(task, **DROPOUT).double(), tagged.sample()
+    model, sample = tiny.roberta(task, **DROPOUT).double(), tagged.sample()
     criterion = IntraDistillationTokenClassificationCriterion(task, num_iter=3, alpha=2.0, div=div, passes=passes)
     with tiny.seeded(5):
         loss, size, log = criterion(model, sample)
@@ -170,7 +170,7 @@ def test_loss_and_gradient_are_those_of_the_definition(div, passes):
 
 def test_padding_changes_nothing():
     task = tagged.task()
-    model, criterion = tagged.model(task), IntraDistillationTokenClassificationCriterion(task, num_iter=2)
+    model, criterion = tiny.roberta(task), IntraDistillationTokenClassificationCriterion(task, num_iter=2)
     whole = criterion(model, tagged.sample(width=9))[0]
     alone = [
         criterion(model, tagged.sample([tokens], [target], len(tokens)))[0]
@@ -188,7 +188,7 @@ def test_alpha_follows_the_updates():
 
 def test_validation_logs_what_seqeval_finds():
     task = tagged.task()
-    model, sample = tagged.model(task).eval(), tagged.sample()
+    model, sample = tiny.roberta(task).eval(), tagged.sample()
     log = TokenClassificationCriterion(task)(model, sample)[2]
     best = model(**head_input(sample))[0].argmax(-1)
     keep = sample["target"].ne(-1)

@@ -118,6 +118,20 @@ def gradients(model):
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
+def roberta(task, **settings):
+    """A RoBERTa with the task's head, in training mode, of weights that are always the same; without dropout."""
+    sizes = {"encoder_layers": 1, "encoder_embed_dim": 8, "encoder_ffn_embed_dim": 8, "encoder_attention_heads": 2}
+    args = Namespace(**{"arch": "roberta", **sizes, "dropout": 0.0, "attention_dropout": 0.0, **settings})
+    ARCH_CONFIG_REGISTRY["roberta"](args)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        made = task.build_model(args).train()
+    # The first weights of BERT are so small that nothing that is dropped can be seen.
+    for parameter in made.parameters():
+        parameter.data *= 16 if parameter.dim() > 1 else 1
+    return made
+
+
 class Optimizer:
     """As much of fairseq's as a task uses."""
 
@@ -128,12 +142,12 @@ class Optimizer:
 class Recording(torch.nn.Module):
     """A model as distributed training wraps it: its hooks sit on forward. Remembers every call's net_input."""
 
-    def __init__(self, module):
+    def __init__(self, module, parts=()):
         super().__init__()
         self.module = module
         self.calls = []
         self.inside = False
-        for part in (module.encoder, module.decoder):
+        for part in parts or (module.encoder, module.decoder):
             part.register_forward_pre_hook(self._check)
 
     def forward(self, **net_input):

@@ -1,11 +1,8 @@
-"""A RoBERTa with a classification head, its task and mini-batches, of a few numbers each and made in the process."""
-
-from argparse import Namespace
+"""A task of sentence prediction and its mini-batches, of a few numbers each and made in the process."""
 
 import tiny
 import torch
 from fairseq.data import Dictionary, data_utils
-from fairseq.models import ARCH_CONFIG_REGISTRY
 from omegaconf import OmegaConf
 
 from fairseq_intra.sentence_prediction import (
@@ -19,10 +16,8 @@ TEXTS = [[5, 9, 7, 6, 8], [7, 4], [10], [6, 8, 11]]
 CLASSES = [2, 0, 1, 1]
 NUMBERS = [0.5, -1.0, 2.0, 0.25]
 
-_SIZES = {"layers": 1, "embed_dim": 8, "ffn_embed_dim": 8, "attention_heads": 2}
 #: Dropout everywhere, that of the head included.
 DROPOUT = {"dropout": 0.3, "attention_dropout": 0.3, "pooler_dropout": 0.3}
-NO_DROPOUT = dict.fromkeys(DROPOUT, 0.0)
 
 
 def labels(classes=3):
@@ -39,20 +34,6 @@ def task(regression=False, **settings):
     cfg = OmegaConf.merge(cfg, more | {"regression_target": regression} | settings)
     words = tiny.dictionary()
     return SentencePredictionIntraDistillationTask(cfg, words, words if regression else labels())
-
-
-def model(task, **settings):
-    """A RoBERTa in training mode, of weights that are always the same."""
-    sizes = {f"encoder_{name}": size for name, size in _SIZES.items()}
-    args = Namespace(**{"arch": "roberta", **sizes, **NO_DROPOUT, **settings})
-    ARCH_CONFIG_REGISTRY["roberta"](args)
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        made = task.build_model(args).train()
-    # The first weights of BERT are so small that nothing that is dropped can be seen.
-    for parameter in made.parameters():
-        parameter.data *= 16 if parameter.dim() > 1 else 1
-    return made
 
 
 def sample(task, texts=TEXTS, target=None):
