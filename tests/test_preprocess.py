@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 PREPROCESS = Path(__file__).parent.parent / "data-prep/preprocess.py"
-TEXT = "a b c a\n\na zz c\n b  a b\n" * 20
+TEXT = "a b ü a\n\na zz c\n b  a b\n" * 20
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 3])
 def test_writes_what_fairseq_preprocess_writes(tmp_path, workers):
     for language in ("de", "en"):
         (tmp_path / f"train.{language}").write_text(TEXT)
