@@ -39,11 +39,12 @@ def apply():
     _leave_fast_path_off()
     _keep_numpys_old_name()
     # They import fairseq, which the function above first looks for.
-    from . import distribution, inputs, resuming
+    from . import distribution, inputs, resuming, saving
 
     distribution.apply()
     inputs.apply()
     resuming.apply()
+    saving.apply()
 
 
 def _allow_what_fairseq_writes():

@@ -8,7 +8,6 @@ import inspect
 import logging
 
 from fairseq import checkpoint_utils
-from fairseq.file_io import PathManager
 from fairseq.tasks import FairseqTask
 
 logger = logging.getLogger(__name__)
@@ -18,25 +17,9 @@ def apply():
     """Puts the mends into fairseq's modules; repeated, it does nothing."""
     if hasattr(checkpoint_utils.load_checkpoint, "__wrapped__"):
         return
-    _copy_checkpoints_in_one_step()
     _end_where_the_last_update_was_made()
     if "seed + epoch" in inspect.getsource(FairseqTask.get_batch_iterator):
         _cut_the_same_batches_in_every_epoch()
-
-
-def _copy_checkpoints_in_one_step():
-    """fairseq copies its newest checkpoint to checkpoint_last.pt; a run killed meanwhile would leave half of one."""
-    copy = PathManager.copy
-
-    @functools.wraps(copy)
-    def copy_and_rename(src_path, dst_path, overwrite=False):
-        if not PathManager.supports_rename(dst_path):
-            return copy(src_path, dst_path, overwrite)
-        copied = copy(src_path, f"{dst_path}.tmp", overwrite)
-        PathManager.rename(f"{dst_path}.tmp", dst_path)
-        return copied
-
-    PathManager.copy = staticmethod(copy_and_rename)
 
 
 def _end_where_the_last_update_was_made():

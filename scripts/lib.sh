@@ -174,11 +174,22 @@ keep_arguments() {
 
 # train_logged LOG COMMAND...: runs fairseq-train, adds all that it says to LOG, and shows what tells of its progress.
 train_logged() {
-  local log=$1 because
+  local log=$1
   shift
-  if ! "$@" 2>&1 | tee -a "$log" |
-    { grep --line-buffered -E '\| (train_inner|valid|train|WARNING|ERROR) \||[Ee]rror' || true; }; then
-    because=$(grep -v '^ ' "$log" | tail -n 1 || true)
-    die "fairseq-train failed; the whole log is $log${because:+, and it ends: $because}"
+  "$@" 2>&1 | tee -a "$log" |
+    { grep --line-buffered -E '\| (train_inner|valid|train|WARNING|ERROR) \||[Ee]rror' || true; } ||
+    die_of fairseq-train "$log"
+}
+
+# die_of COMMAND LOG: ends the script because COMMAND failed; the reason is the last that LOG has of it, unless the disk
+# of LOG is full, so that LOG may lack it.
+die_of() {
+  local because
+  if ! head -c 65536 /dev/zero >"$2.space" 2>/dev/null; then
+    rm -f -- "$2.space"
+    die "$1 failed: no space left on the disk of $2; free some and run this again"
   fi
+  rm -f -- "$2.space"
+  because=$(grep -v '^ ' -- "$2" | tail -n 1 || true)
+  die "$1 failed; the whole log is $2${because:+, and it ends: $because}"
 }
