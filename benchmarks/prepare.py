@@ -64,10 +64,14 @@ def main():
     seconds["all"] = sum(seconds.values())
     if args.corpus == "iwslt14":
         seconds["sacremoses alone"] = sacremoses_alone(lines[: args.pairs], args.threads)
-    peak = max(run["peak"] for run in runs)
-    rows = [[step, f"{took:.1f}", f"{took / seconds['all']:.0%}"] for step, took in seconds.items()]
-    title = f"From archive to binarised data, {args.corpus}: {args.pairs} pairs, peak memory {peak / 2**20:.0f} MiB"
-    show(title, ["step", "seconds", "of all"], rows, args, seconds=seconds, peak_bytes=peak)
+    peaks = {step: max(run["peaks"][step] for run in runs) for step in STEPS}
+    peaks["all"] = max(peaks.values())
+    rows = [
+        [step, f"{took:.1f}", f"{took / seconds['all']:.0%}", f"{peaks[step] / 2**20:.0f}" if step in peaks else ""]
+        for step, took in seconds.items()
+    ]
+    title = f"From archive to binarised data, {args.corpus}: {args.pairs} pairs"
+    show(title, ["step", "seconds", "of all", "peak MiB"], rows, args, seconds=seconds, peak_bytes=peaks)
 
 
 def joined(sentences):
@@ -108,15 +112,14 @@ def prepare_wmt17(folder, lines):
 
 
 def timed(command):
-    """Seconds of every step, and the peak of memory in bytes, of one run of a script."""
+    """Seconds and the peak of memory in bytes of every step, of one run of a script."""
     environment = os.environ | {"FAIRSEQ_INTRA_PYTHON": sys.executable}
     script = subprocess.Popen(
         [str(word) for word in command], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    peak, over = [0], threading.Event()
-    watching = threading.Thread(target=watch, args=(script.pid, peak, over))
+    begun, peaks, said, over = {}, dict.fromkeys(STEPS, 0), [], threading.Event()
+    watching = threading.Thread(target=watch, args=(script.pid, begun, peaks, over))
     watching.start()
-    begun, said = {}, []
     for line in script.stderr:
         print(line, end="", file=sys.stderr)
         said.append(line)
@@ -129,18 +132,21 @@ def timed(command):
         sys.exit(said[-1])
     moments = [*begun.values(), time.perf_counter()]
     seconds = {step: after - before for step, before, after in zip(STEPS, moments, moments[1:], strict=False)}
-    return {"seconds": seconds, "peak": peak[0]}
+    return {"seconds": seconds, "peaks": peaks}
 
 
-def watch(session, peak, over):
-    """Keeps the highest memory of a session's processes in peak[0]."""
+def watch(session, begun, peaks, over):
+    """Keeps the highest memory of a session's processes in the newest of the steps that have begun."""
     while not over.wait(0.5):
+        if not begun:
+            continue
+        step = list(begun)[-1]
         total = 0
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it has ended
                 if os.getsid(int(process.name)) == session:
                     total += int(re.search(r"^Pss: +(\d+)", (process / "smaps_rollup").read_text(), re.M)[1])
-        peak[0] = max(peak[0], total * 1024)
+        peaks[step] = max(peaks[step], total * 1024)
 
 
 def sacremoses_alone(lines, processes):
