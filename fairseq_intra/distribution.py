@@ -9,6 +9,7 @@ import os
 
 import torch
 from fairseq import utils
+from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
 from fairseq.distributed import utils as distributed_utils
 from fairseq.models import distributed_fairseq_model
 from fairseq.trainer import Trainer
@@ -31,6 +32,7 @@ def apply():
     _compare_gradient_norms_on_cpu()
     _draw_other_masks_on_every_worker()
     _count_the_tokens_of_an_uneven_update()
+    _gather_predictions()
 
 
 def _join_the_workers_of_a_launcher():
@@ -124,6 +126,30 @@ def _count_the_tokens_of_an_uneven_update():
         return train_step(self, [sample for sample in samples if sample] or samples[:1], raise_oom)
 
     Trainer.train_step = without_fillers
+
+
+def _gather_predictions():
+    """fairseq adds up what workers log, also the predictions that --report-mcc and the like are made of: lists.
+
+    Nor can it gather anything else than numbers without a GPU.
+    """
+    SentencePredictionCriterion.logging_outputs_can_be_summed = _has_logged_numbers_alone
+    all_gather_list = distributed_utils.all_gather_list
+
+    @functools.wraps(all_gather_list)
+    def gathered(data, group=None, max_size=16384):
+        if torch.cuda.is_available():
+            return all_gather_list(data, group, max_size)
+        group = distributed_utils.get_global_group() if group is None else group
+        found = [None] * distributed_utils.get_world_size(group)
+        torch.distributed.all_gather_object(found, data, group)
+        return found
+
+    distributed_utils.all_gather_list = gathered
+
+
+def _has_logged_numbers_alone(criterion):
+    return criterion.training or not getattr(criterion, "keep_pred_and_targ", False)
 
 
 def worker_seed(seed: int, rank: int) -> int:

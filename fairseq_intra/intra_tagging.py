@@ -36,10 +36,8 @@ class IntraDistillationTokenClassificationCriterion(HeadPasses, TokenClassificat
         keep = sample["target"].ne(self.task.IGNORE)
         outputs = self.head_outputs(model, head_input(sample))
         # [K, N, V]; a sentence's passes stand next to each other in what select_positions takes.
-        logits, target = (
-            select_positions(outputs.transpose(0, 1).flatten(0, 1), keep, self.num_iter),
-            sample["target"][keep],
-        )
+        logits = select_positions(outputs.transpose(0, 1).flatten(0, 1), keep, self.num_iter)
+        target = sample["target"][keep]
         result = intra_distillation_loss(
             logits, target, alpha=self.alpha, label_smoothing=0.0, divergence=self.divergence
         )

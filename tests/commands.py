@@ -57,6 +57,21 @@ def train(data: Path, folder: Path, *arguments: object, **more) -> str:
     return fairseq("train", data / "bin", *always, *arguments, **more)
 
 
+def train_on_two_workers(*arguments: object) -> str:
+    """Runs fairseq-train as two processes of torchrun, on the CPU; returns what they said."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
+    train = Path(sys.executable).with_name("fairseq-train")
+    done = subprocess.run(
+        [str(word) for word in [*torchrun, train, *arguments, "--user-dir", PLUGIN, "--cpu"]],
+        env=corpus.environment(OMP_NUM_THREADS="1", PYTHONPATH=""),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
 def at_once(*calls):
     """The results of functions that mostly wait for other processes, two at a time."""
     with ThreadPoolExecutor(2) as pool:

@@ -109,19 +109,9 @@ def test_what_would_train_nothing_is_refused(monkeypatch, flags, named):
 def test_torchrun_trains_one_model_on_all_workers(dataset, tmp_path):
     """Two processes take the updates that one takes with twice as many mini-batches in each."""
     flags = [*commands.PUBLISHED, *commands.TINY, "--max-update", 3, "--dropout", 0, "--attention-dropout", 0]
-    always = [dataset / "bin", "--user-dir", commands.PLUGIN, "--cpu", *flags]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
-    train = Path(sys.executable).with_name("fairseq-train")
-    done = subprocess.run(
-        [str(word) for word in [*torchrun, train, *always, "--save-dir", tmp_path / "two"]],
-        env=corpus.environment(OMP_NUM_THREADS="1", PYTHONPATH=""),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    together = commands.train_on_two_workers(dataset / "bin", *flags, "--save-dir", tmp_path / "two")
     alone = commands.train(dataset, tmp_path / "one", *flags, "--update-freq", 2)
-    two, one = commands.updates(done.stdout + done.stderr), commands.updates(alone)
+    two, one = commands.updates(together), commands.updates(alone)
     assert len(two) == len(one) == 3
     for ours, expected in zip(two, one, strict=True):
         for name in ("loss", "nll_loss", "alpha", "num_updates", "wpb"):

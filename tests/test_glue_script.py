@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 
+import commands
 import corpus
 import pytest
 import tagged
@@ -94,6 +96,23 @@ def test_the_method_and_its_flags_reach_the_runs_of_intra_alone(made):
     assert "intra_distillation_sentence_prediction\n" in intra and "--alpha\n1.5\n" in intra
     assert "--alpha" not in plain and "intra" not in plain
     assert "intra-distillation: 3 passes, batched" in (made[0] / "CoLA.intra.seed1" / "train.log").read_text()
+
+
+def test_two_workers_measure_the_predictions_of_both(made, tmp_path):
+    """A correlation of what a model says that never learns: with one worker or two, of all of the dev set."""
+    shutil.copytree(made[0] / "data" / "CoLA" / "input0", tmp_path / "data" / "input0")
+    (tmp_path / "data" / "label").mkdir()
+    for split, count in {"train": 24, "valid": 12}.items():
+        (tmp_path / "data" / "label" / f"{split}.label").write_text("".join(f"{n % 5}\n" for n in range(count)))
+    flags = ["--task", "sentence_prediction_intra_distillation", "--regression-target", "--num-classes", 1]
+    flags += ["--criterion", "intra_distillation_sentence_prediction", "--report-pearson-and-spearman"]
+    flags += [*tagged.SMALL, "--max-positions", 64, "--init-token", 0, "--optimizer", "adam", "--lr", 0]
+    flags += ["--batch-size", 5, "--max-epoch", 1, "--no-save", "--ddp-backend", "legacy_ddp"]
+    flags += ["--log-format", "simple"]
+    alone = commands.fairseq("train", tmp_path / "data", "--user-dir", commands.PLUGIN, "--cpu", *flags)
+    together = commands.train_on_two_workers(tmp_path / "data", *flags)
+    found = [re.findall(r"\| loss ([\d.]+) .*\| pearson (\S+) \| spearman (\S+) ", log) for log in (alone, together)]
+    assert found[0] == found[1] and len(found[0]) == 1
 
 
 @pytest.mark.slow
