@@ -79,7 +79,7 @@ def _write_tagged(source, language, languages, units, dictionary, out):
 def _write_pairs(source, language, languages, units, dictionary, out):
     columns = ("sentence1", "sentence2", "gold_label")
     splits = {
-        "train": xnli.read_pairs(source / xnli.TRAIN.format(language), ("premise", "hypo", "label")),
+        "train": xnli.read_pairs(source / xnli.TRAIN.format(language), ("premise", "hypo", "label"), leave_out=True),
         "valid": xnli.read_pairs(source / xnli.VALID, columns, language),
     }
     splits |= {f"test.{tested}": xnli.read_pairs(source / xnli.TEST, columns, tested) for tested in languages}

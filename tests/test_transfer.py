@@ -126,6 +126,12 @@ def test_tables_that_do_not_fit_are_refused(tmp_path, text, told):
         read_pairs(tmp_path / "train.tsv", COLUMNS)
 
 
+def test_lines_of_the_training_file_that_do_not_fit_are_left_out_and_counted(tmp_path, caplog):
+    (tmp_path / "train.tsv").write_text("premise\thypo\tlabel\na\tb\tneutral\na\t\tneutral\na\tb\n")
+    assert read_pairs(tmp_path / "train.tsv", COLUMNS, leave_out=True) == [("a", "b", "neutral")]
+    assert caplog.messages == [f"{tmp_path}/train.tsv: 2 lines left out; line 3: a text or its label is empty"]
+
+
 def test_the_training_file_of_xnli_says_contradictory(tmp_path):
     (tmp_path / "train.tsv").write_text("premise\thypo\tlabel\na b\tc\tcontradictory\n")
     assert read_pairs(tmp_path / "train.tsv", COLUMNS) == [("a b", "c", "contradiction")]
