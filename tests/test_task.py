@@ -1,16 +1,12 @@
 """From fairseq's command line, or a configuration file, to the criterion and its alpha."""
 
 import logging
-import sys
 
+import made
 import pytest
 import tiny
 import torch
-from fairseq import options, tasks
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-from fairseq.dataclass import configs, initialize
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from omegaconf import OmegaConf
 
 from fairseq_intra.criterion import IntraDistillationCriterion
 from fairseq_intra.errors import UsageError
@@ -35,11 +31,7 @@ def command(data, monkeypatch):
 
     def make(criterion, *flags, task=TASK):
         always = [data, "--source-lang", "de", "--target-lang", "en", "--arch", "transformer"]
-        argv = ["fairseq-train", *always, "--task", task, "--criterion", criterion, *flags]
-        monkeypatch.setattr(sys, "argv", [str(word) for word in argv])
-        cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser()))
-        made = tasks.setup_task(cfg.task)
-        return made, made.build_criterion(cfg.criterion)
+        return made.of_command(monkeypatch, *always, "--task", task, "--criterion", criterion, *flags)
 
     return make
 
@@ -49,14 +41,8 @@ def configuration(data):
     """(task, criterion) as fairseq-hydra-train makes them of the sections of a configuration file."""
 
     def make(task=None, criterion=None, max_update=1000):
-        cfg = OmegaConf.structured(configs.FairseqConfig())
-        cfg.task = {"_name": TASK, "data": str(data), "source_lang": "de", "target_lang": "en", **(task or {})}
-        cfg.criterion = {"_name": INTRA, **(criterion or {})}
-        cfg.optimization.max_update = max_update
-        initialize.add_defaults(cfg)
-        cfg = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
-        made = tasks.setup_task(cfg.task)
-        return made, made.build_criterion(cfg.criterion)
+        sections = {"_name": TASK, "data": str(data), "source_lang": "de", "target_lang": "en", **(task or {})}
+        return made.of_configuration(sections, {"_name": INTRA, **(criterion or {})}, max_update)
 
     return make
 
@@ -95,11 +81,11 @@ class TestFlags:
 
     @pytest.mark.parametrize("task,way", [(TASK, PLAIN), (TASK, INTRA), ("translation", INTRA)])
     def test_reach_the_criterion(self, command, task, way):
-        made, criterion = command(way, *self.METHOD, *self.HOW, *self.PARENTS, task=task)
+        found, criterion = command(way, *self.METHOD, *self.HOW, *self.PARENTS, task=task)
         ways = {"passes": "recompute", "id_loss": "torch", "encoder_once": True}
         plain = {"eps": 0.15, "sentence_avg": True, "report_accuracy": True, "ignore_prefix_size": 4}
         assert settings(criterion) == {"num_iter": 2, "alpha": 0.75, "divergence": "js", **ways, **plain}
-        assert (type(made) is TranslationIntraDistillationTask) == (task == TASK)
+        assert (type(found) is TranslationIntraDistillationTask) == (task == TASK)
 
     def test_reaches_the_task(self, command):
         assert command(INTRA, "--split-batch", 4)[0].cfg.split_batch == 4
