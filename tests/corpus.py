@@ -54,7 +54,7 @@ def kill_during(sign: str, folder: Path, script: str, *arguments: object, **more
     command = [str(CHECKOUT / script), *map(str, arguments)]
     quiet = subprocess.DEVNULL
     started = subprocess.Popen(command, env=environment(**more), stderr=quiet, stdout=quiet, start_new_session=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not list(folder.glob(sign)):
         assert started.poll() is None and time.monotonic() < deadline
         time.sleep(0.002)

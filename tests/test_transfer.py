@@ -60,6 +60,21 @@ def test_from_files_to_the_table(task, pretrained, tmp_path):
     assert "is a run with other arguments or data" in corpus.fail(*command, "--lr", 0.1)
 
 
+@pytest.mark.slow
+def test_killed_amid_a_training_it_goes_on_and_ends_as_if_it_had_not_been(pretrained, tmp_path):
+    tagged.write_wikiann(tmp_path / "in")
+    command = zero_shot("ner", pretrained, tmp_path)
+    corpus.kill_during("out/plain.seed1/checkpoints/checkpoint_last.pt", tmp_path, *command)
+    assert not list(tmp_path.glob("out/*/finished"))
+    corpus.succeed(*command)
+    undisturbed = [tmp_path / "undisturbed" if word == tmp_path / "out" else word for word in command]
+    corpus.succeed(*undisturbed)
+    tables = [(tmp_path / out / "table.md").read_text(encoding="utf-8") for out in ("out", "undisturbed")]
+    assert tables[0] == tables[1]
+    log = (tmp_path / "out/plain.seed1/train.log").read_text(encoding="utf-8")
+    assert "checkpoint_last.pt (epoch " in log
+
+
 @pytest.mark.parametrize("task", ["ner", "xnli"])
 def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
     """In the process, and untrained: what prepare-transfer makes is what the tasks and evaluate-transfer take."""
