@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from measure import arguments, cell, interleaved, parsed, profile, ratio, show
 from textbook import textbook_loss
 
-from fairseq_intra.loss import choose, intra_distillation_loss, intra_distillation_loss_on_features
+from fairseq_intra.implementations import choose
+from fairseq_intra.loss import intra_distillation_loss
+from fairseq_intra.loss_on_features import intra_distillation_loss_on_features
 
 OPTIONS = {"alpha": 5.0, "label_smoothing": 0.1}
 

@@ -13,7 +13,9 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 from fairseq.dataclass import ChoiceEnum
 
 from .errors import UsageError
-from .loss import IMPLEMENTATIONS, choose, intra_distillation_loss, intra_distillation_loss_on_features
+from .implementations import IMPLEMENTATIONS, choose
+from .loss import intra_distillation_loss
+from .loss_on_features import intra_distillation_loss_on_features
 from .method import IntraDistillation, MethodFlags, log_method
 from .passes import run_passes
 from .projection import NoProjection, projection

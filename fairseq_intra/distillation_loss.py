@@ -20,7 +20,8 @@ from typing import NamedTuple
 import torch
 
 from . import closed_form
-from .loss import chunks, project
+from .in_chunks import chunks
+from .loss_on_features import project
 
 
 class DistillationLoss(NamedTuple):

@@ -3,7 +3,8 @@
 #
 # Usage: scripts/mutants.sh [--files "NAME..."] [--jobs N] [--venv DIR]
 #
-#   --files "NAME..."  modules to break, of divergence, closed_form, loss and schedule (default: all of them)
+#   --files "NAME..."  modules to break, of divergence, closed_form, in_chunks, loss, loss_on_features and schedule
+#                      (default: all of them)
 #   --jobs N           how many to try at once (default: the number of cores)
 #   --venv DIR         the environment; mutmut is installed into it (default: .venv in the checkout)
 #
@@ -13,7 +14,8 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-files='divergence closed_form loss schedule' jobs=$(nproc) venv=$checkout/.venv
+modules='divergence closed_form in_chunks loss loss_on_features schedule'
+files='' jobs=$(nproc) venv=$checkout/.venv
 while [[ $# -gt 0 ]]; do
   case $1 in
     --files) need_value "$@"; files=$2; shift 2 ;;
@@ -25,9 +27,9 @@ while [[ $# -gt 0 ]]; do
 done
 need_count --jobs "$jobs"
 sources=()
+files=${files:-$modules}
 for file in $files; do
-  [[ " divergence closed_form loss schedule " == *" $file "* ]] ||
-    die "--files: '$file' is not one of divergence closed_form loss schedule"
+  [[ " $modules " == *" $file "* ]] || die "--files: '$file' is not one of $modules"
   sources+=("\"fairseq_intra/$file.py\"")
 done
 join() {

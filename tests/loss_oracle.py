@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from fairseq_intra.closed_form import Options
-from fairseq_intra.loss import intra_distillation_loss, intra_distillation_loss_on_features
+from fairseq_intra.loss import intra_distillation_loss
+from fairseq_intra.loss_on_features import intra_distillation_loss_on_features
 from fairseq_intra.reference import reference_loss
 
 #: Of values, and of gradients relative to the largest: what rounding logits or gradient to the dtype may cost.

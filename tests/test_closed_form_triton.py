@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loss_oracle import TOLERANCE, compare, compare_features, make, make_features, oracle
 
-from fairseq_intra.loss import choose, intra_distillation_loss
+from fairseq_intra.implementations import choose
+from fairseq_intra.loss import intra_distillation_loss
 
 if not (torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1"):
     pytest.skip("needs a GPU or TRITON_INTERPRET=1", allow_module_level=True)

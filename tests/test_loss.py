@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq_intra import closed_form
 from fairseq_intra.divergence import DIVERGENCES
-from fairseq_intra.loss import choose, intra_distillation_loss
+from fairseq_intra.implementations import choose
+from fairseq_intra.loss import intra_distillation_loss
 
 BOTH = pytest.mark.parametrize("divergence", sorted(DIVERGENCES))
 

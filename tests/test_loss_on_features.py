@@ -5,9 +5,10 @@ import torch
 from loss_oracle import TOLERANCE, compare_features, make_features, oracle
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fairseq_intra import closed_form, loss
+from fairseq_intra import closed_form, loss_on_features
 from fairseq_intra.divergence import DIVERGENCES
-from fairseq_intra.loss import intra_distillation_loss, intra_distillation_loss_on_features
+from fairseq_intra.loss import intra_distillation_loss
+from fairseq_intra.loss_on_features import intra_distillation_loss_on_features
 
 BOTH = pytest.mark.parametrize("divergence", sorted(DIVERGENCES))
 OPTIONS = {"alpha": 5.0, "label_smoothing": 0.1}
@@ -25,7 +26,7 @@ def test_equals_oracle(shape, dtype, bias, divergence):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("numel", [1, 2 * 5 * 3, 2 * 5 * 7 - 1])
 def test_chunks_change_nothing(monkeypatch, divergence, bias, numel):
-    monkeypatch.setitem(loss.PROJECTED_NUMEL, "cpu", numel)
+    monkeypatch.setitem(loss_on_features.PROJECTED_NUMEL, "cpu", numel)
     monkeypatch.setitem(closed_form.CHUNK_NUMEL, "cpu", 2 * 5 * 2)
     for dtype in (torch.float64, torch.float16):
         compare_features(*make_features(2, 7, 5, 3, dtype, bias), divergence=divergence, **OPTIONS)
@@ -56,7 +57,7 @@ class _Largest(TorchDispatchMode):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_logits_never_exist_at_once(monkeypatch, divergence, dtype):
     features, weight, bias, target = make_features(3, 100, 50, 4, dtype)
-    monkeypatch.setitem(loss.PROJECTED_NUMEL, "cpu", 3 * 10 * 50)
+    monkeypatch.setitem(loss_on_features.PROJECTED_NUMEL, "cpu", 3 * 10 * 50)
     with _Largest() as largest:
         intra_distillation_loss_on_features(
             features, weight, bias, target, divergence=divergence, **OPTIONS
@@ -116,7 +117,7 @@ def test_under_autocast_the_logits_have_its_dtype(dtype, bias):
 
 def test_chunks_are_summed_up_in_float32(monkeypatch):
     """A thousand equal gradients, one by one: a sum in bfloat16 stops growing at 256 of them."""
-    monkeypatch.setitem(loss.PROJECTED_NUMEL, "cpu", 1)
+    monkeypatch.setitem(loss_on_features.PROJECTED_NUMEL, "cpu", 1)
     _, weight, bias, _ = make_features(2, 1, 5, 3, torch.bfloat16)
     features = torch.tensor([[[1, 2, 1]], [[1, 1, 2]]], dtype=torch.bfloat16).repeat(1, 1000, 1).requires_grad_()
     compare_features(features, weight, bias, torch.zeros(1000, dtype=torch.long), **OPTIONS)
