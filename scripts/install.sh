@@ -47,7 +47,8 @@ if [[ $version != 3.10 && $(uname -sm) != 'Linux x86_64' ]]; then
   die "fairseq for Python $version comes as wheels for Linux x86-64 only, and this is $(uname -sm); use Python 3.10"
 fi
 
-state="$("$base" -c 'import sys; print(sys.version)') $extras $(cat "$checkout/setup.py" "$checkout/scripts/constraints.txt" | sha256sum)"
+# The package itself stays in the checkout.
+state="$checkout $("$base" -c 'import sys; print(sys.version)') $extras $(cat "$checkout/setup.py" "$checkout/scripts/constraints.txt" | sha256sum)"
 if [[ -f $venv/.installed && $(<"$venv/.installed") == "$state" ]]; then
   say "$venv is up to date"
   exit
