@@ -13,11 +13,11 @@
 #   --dry-run          print the command for fairseq-train, and do nothing
 #   --python PATH      interpreter that has fairseq (default: as scripts/train.sh)
 #
-# All other flags go to fairseq-train and win: --arch roberta_large --lr 2e-5, and with --method intra --alpha 1.5
-# --adaptive-alpha 1 --div JS --freeze-encoder. The rest is RoBERTa's recipe: roberta_base, dropout 0.1, weight decay
-# 0.1, a learning rate that falls to 0 after 6 % of warm-up, the task's batch and rate. One GPU, or the CPU; fp16 on
-# a GPU. Repeated, an interrupted run goes on and a finished one is left alone. checkpoint_best.pt is the epoch best on
-# the dev set.
+# All other flags go to fairseq-train and win: --arch roberta_large --lr 2e-5, and --alpha 1.5 --adaptive-alpha 1
+# --div JS, which are left out with --method plain; with --method intra also --freeze-encoder. The rest is RoBERTa's
+# recipe: roberta_base, dropout 0.1, weight decay 0.1, a learning rate that falls to 0 after 6 % of warm-up, the task's
+# batch and rate. One GPU, or the CPU; fp16 on a GPU. Repeated, an interrupted run goes on and a finished one is left
+# alone. checkpoint_best.pt is the epoch best on the dev set.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -49,6 +49,7 @@ case $method in
     --criterion intra_distillation_sentence_prediction --num-iter 3 --alpha 1) ;;
   *) die "--method must be plain or intra, not '$method'" ;;
 esac
+[[ $method == intra ]] || drop_method_flags "${passed[@]}"
 find_python "$python_flag"
 
 read -r task metric regression classes examples batch rate < <("$python" -c '

@@ -14,17 +14,16 @@
 #   --seeds LIST      random seeds, as one word (default: "1 2 3")
 #   --python PATH     interpreter that has fairseq (default: as scripts/train.sh)
 #
-# All other flags go to finetune.sh: --epochs 3 --arch roberta_large --lr 2e-5; those of the method (--num-iter,
-# --alpha, --adaptive-alpha, --temperature-p, --temperature-q, --div, --passes) to the runs of intra-distillation alone.
-# Nothing is downloaded. Runs follow one another, each on one GPU. Repeated, finished runs are skipped and interrupted
-# ones go on. A run that fails does not stop the others; it is named at the end, the exit status is 1, and the table
-# leaves its task and seed out.
+# All other flags go to finetune.sh: --epochs 3 --arch roberta_large --lr 2e-5; those of the method, such as
+# --num-iter and --alpha, to the runs of intra-distillation alone. Nothing is downloaded. Runs follow one another, each
+# on one GPU. Repeated, finished runs are skipped and interrupted ones go on. A run that fails does not stop the others;
+# it is named at the end, the exit status is 1, and the table leaves its task and seed out.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 glue='' checkpoint='' out='' vocabulary='' tasks=(CoLA SST-2 MRPC STS-B QQP MNLI QNLI RTE) methods=(plain intra)
-seeds=(1 2 3) intra=() python_flag='' passed=()
+seeds=(1 2 3) python_flag='' passed=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --glue) need_value "$@"; glue=$2; shift 2 ;;
@@ -34,13 +33,10 @@ while [[ $# -gt 0 ]]; do
     --tasks) need_value "$@"; read -ra tasks <<<"$2"; shift 2 ;;
     --methods) need_value "$@"; read -ra methods <<<"$2"; shift 2 ;;
     --seeds) need_value "$@"; read -ra seeds <<<"$2"; shift 2 ;;
-    --num-iter | --alpha | --div | --passes | --adaptive-alpha | --temperature-p | --temperature-q)
-      need_value "$@"; intra+=("$1" "$2"); shift 2 ;;
     --python) need_value "$@"; python_flag=$2; shift 2 ;;
     --help) usage; exit ;;
     --data | --method | --seed | --dry-run) die "$1 is for scripts/finetune.sh alone" ;;
-    --glue=* | --checkpoint=* | --out=* | --vocabulary=* | --tasks=* | --methods=* | --seeds=* | --python=* | \
-      --num-iter=* | --alpha=* | --div=* | --passes=* | --adaptive-alpha=* | --temperature-?=*)
+    --glue=* | --checkpoint=* | --out=* | --vocabulary=* | --tasks=* | --methods=* | --seeds=* | --python=*)
       die "give ${1%%=*} and its value as two words, not '$1'" ;;
     *) passed+=("$1"); shift ;;
   esac
@@ -71,11 +67,10 @@ for seed in "${seeds[@]}"; do
   for task in "${tasks[@]}"; do
     both=1 pair=()
     for method in "${methods[@]}"; do
-      run=$task.$method.seed$seed more=() number=$((number + 1))
-      if [[ $method == intra ]]; then more=("${intra[@]}"); fi
+      run=$task.$method.seed$seed number=$((number + 1))
       say "$number of $total: $run"
       if "$checkout/scripts/finetune.sh" --data "$out/data/$task" "${from[@]}" --method "$method" --seed "$seed" \
-        --out "$out/$run" "${passed[@]}" "${more[@]}" >"$out/logs/$run.log" 2>&1 9>&-; then
+        --out "$out/$run" "${passed[@]}" >"$out/logs/$run.log" 2>&1 9>&-; then
         pair+=("$out/$run")
       else
         say "$run failed: $(tail -n 1 "$out/logs/$run.log")"

@@ -17,9 +17,10 @@
 #   --average N       evaluate the mean of the last N checkpoints, not the best one
 #   --python PATH     interpreter that has fairseq (default: as scripts/train.sh)
 #
-# All other flags go to train.sh: --preset tiny --updates 300 --dropout 0.2. Repeated, finished runs are skipped and
-# interrupted ones go on from their last checkpoint, however the script was ended. A run that fails does not stop the
-# others; it is named at the end, the exit status is 1, and the table leaves its pair and seed out.
+# All other flags go to train.sh: --preset tiny --updates 300 --dropout 0.2; those of the method, such as --alpha 1, to
+# the runs of intra-distillation alone. Repeated, finished runs are skipped and interrupted ones go on from their last
+# checkpoint, however the script was ended. A run that fails does not stop the others; it is named at the end, the exit
+# status is 1, and the table leaves its pair and seed out.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"

@@ -172,6 +172,28 @@ keep_arguments() {
   fi
 }
 
+# drop_method_flags FLAGS...: $passed becomes FLAGS without those of intra-distillation alone and their values, so that
+# one command line does for both methods.
+drop_method_flags() {
+  local dropped=() of_the_method='^--(num-iter|alpha|div|passes|id-loss|split-batch|adaptive-alpha|temperature-[pq]|max-updates-train)(=|$)'
+  passed=()
+  while (($#)); do
+    if [[ $1 == --encoder-once ]]; then
+      dropped+=("$1")
+    elif [[ ! $1 =~ $of_the_method ]]; then
+      passed+=("$1")
+    elif [[ $1 == *=* ]]; then
+      dropped+=("$1")
+    else
+      need_value "$@"
+      dropped+=("$1" "$2")
+      shift
+    fi
+    shift
+  done
+  ((${#dropped[@]} == 0)) || say "left out, as only intra-distillation has them: ${dropped[*]}"
+}
+
 # train_logged LOG COMMAND...: runs fairseq-train, adds all that it says to LOG, and shows what tells of its progress.
 train_logged() {
   local log=$1

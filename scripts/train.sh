@@ -18,9 +18,9 @@
 #   --python PATH     interpreter that has fairseq (default: $FAIRSEQ_INTRA_PYTHON, else .venv of the
 #                     checkout, else python3)
 #
-# All other flags go to fairseq-train and win over the preset's: --arch transformer --dropout 0.2, and
-# with --method intra --num-iter 2 --alpha 1 --div JS. fp16 is used where there is a GPU, but for the preset
-# tiny. Repeated, an interrupted run continues from its last checkpoint and a finished one is
+# All other flags go to fairseq-train and win over the preset's: --arch transformer --dropout 0.2, and those of the
+# method (--num-iter 2 --alpha 1 --div JS), which are left out unless --method is intra. fp16 is used where there is a
+# GPU, but for the preset tiny. Repeated, an interrupted run continues from its last checkpoint and a finished one is
 # left alone; a run is not continued with other arguments or other data.
 #
 # A worker is started on every GPU that CUDA_VISIBLE_DEVICES lets it see; under torchrun or srun, every worker
@@ -54,6 +54,7 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 [[ -n $method ]] || die "--method is missing: plain, intra or self-distillation"
+[[ $method == intra ]] || drop_method_flags "${passed[@]}"
 [[ -n $out ]] || die "--out is missing: the folder of the run"
 need_dataset --data "$data"
 need_seed --seed "$seed"

@@ -30,7 +30,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 source "$checkout/scripts/workers.sh"
 
 task='' input='' pretrained='' out='' source=en langs=() methods=(plain intra) seeds=(1) epochs='' batch=32
-python_flag='' passed=() task_flags=() method_flags=(--num-iter 3 --alpha 1)
+python_flag='' given=() task_flags=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --task) need_value "$@"; task=$2; shift 2 ;;
@@ -44,14 +44,12 @@ while [[ $# -gt 0 ]]; do
     --epochs) need_value "$@"; need_count "$@"; epochs=$2; shift 2 ;;
     --batch) need_value "$@"; need_count "$@"; batch=$2; shift 2 ;;
     --python) need_value "$@"; python_flag=$2; shift 2 ;;
-    --num-iter | --alpha | --div | --passes | --adaptive-alpha | --temperature-p | --temperature-q)
-      need_value "$@"; method_flags+=("$1" "$2"); shift 2 ;;
     --help) usage; exit ;;
     --task=* | --input=* | --pretrained=* | --out=* | --source=* | --langs=* | --methods=* | --seeds=* | --epochs=* | \
-      --batch=* | --python=* | --num-iter=* | --alpha=* | --div=* | --passes=* | --adaptive-alpha=* | --temperature-?=*)
+      --batch=* | --python=*)
       die "give ${1%%=*} and its value as two words, not '$1'" ;;
     --seed | --method) die "$1: here it is ${1}s, with one or more" ;;
-    *) passed+=("$1"); shift ;;
+    *) given+=("$1"); shift ;;
   esac
 done
 [[ $task == ner || $task == xnli ]] || die "--task must be ner or xnli, not '$task'"
@@ -116,9 +114,12 @@ for seed in "${seeds[@]}"; do
   for method in "${methods[@]}"; do
     run=$out/$method.seed$seed
     best=$run/checkpoints/checkpoint_best.pt
-    how=(--task "$name" --criterion "$name")
     if [[ $method == intra ]]; then
-      how=(--task "${name}_intra_distillation" --criterion "intra_distillation_$name" "${method_flags[@]}")
+      how=(--task "${name}_intra_distillation" --criterion "intra_distillation_$name" --num-iter 3 --alpha 1)
+      passed=("${given[@]}")
+    else
+      how=(--task "$name" --criterion "$name")
+      drop_method_flags "${given[@]}"
     fi
     how+=(--seed "$seed" "${flags[@]}" "${passed[@]}")
     make_folder --out "$run"

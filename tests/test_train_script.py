@@ -63,6 +63,19 @@ def test_the_batch_is_the_same_on_any_machine(data, tmp_path, stand_in, gpus, pr
     assert not (tmp_path / "out").exists()
 
 
+def test_the_methods_flags_are_for_the_method_alone(data, tmp_path, stand_in):
+    """So that one command line does for both."""
+    given = "--alpha 2.5 --lr 0.25 --div=JS --encoder-once --dropout 0.2".split()
+    done = {
+        method: corpus.run(SCRIPT, *flags(data, tmp_path / "out", method=method), *given, "--dry-run", **stand_in)
+        for method in ("plain", "intra")
+    }
+    assert f" {' '.join(given)} " in done["intra"].stdout
+    assert " --lr 0.25 --dropout 0.2 " in done["plain"].stdout
+    assert "alpha" not in done["plain"].stdout and "once" not in done["plain"].stdout
+    assert "only intra-distillation has them: --alpha 2.5 --div=JS --encoder-once\n" in done["plain"].stderr
+
+
 def test_a_run_goes_on_with_other_gpus_but_not_with_another_batch(data, tmp_path, stand_in):
     asked = flags(data, tmp_path / "out", preset="wmt")
     corpus.fail(SCRIPT, *asked, **(stand_in | {"GPUS": "8", "FAILS": "1"}))
