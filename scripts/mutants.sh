@@ -58,7 +58,9 @@ say "trying every mutant of $files; this takes a while"
 "$venv/bin/python" -m mutmut run --max-children "$jobs" >"$copy/log" 2>&1 </dev/null ||
   die "mutmut failed: $(tail -n 3 "$copy/log")"
 total=$(tr '\r' '\n' <"$copy/log" | grep -oE '/[0-9]+ ' | tail -n 1 | tr -d '/ ')
-survivors=$("$venv/bin/python" -m mutmut results 2>/dev/null | awk '$2 != "killed" { sub(":", "", $1); print $1 }')
+# A mutant that hangs is noticed.
+survivors=$("$venv/bin/python" -m mutmut results 2>/dev/null |
+  awk '$2 != "killed" && $2 != "timeout" { sub(":", "", $1); print $1 }')
 for name in $survivors; do
   printf '\n%s\n' "$name"
   "$venv/bin/python" -m mutmut show "$name" 2>/dev/null | grep '^[-+]' || true

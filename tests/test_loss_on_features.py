@@ -41,28 +41,31 @@ def test_gradcheck(divergence):
     )
 
 
-class _Largest(TorchDispatchMode):
-    """The most numbers that any operation returned."""
+class _Watched(TorchDispatchMode):
+    """The most numbers that any operation returned, and how many products of matrices there were."""
 
-    numel = 0
+    numel = products = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         if torch.is_tensor(result):
             self.numel = max(self.numel, result.numel())
+        self.products += function._schema.name in ("aten::mm", "aten::addmm", "aten::addmm_")
         return result
 
 
 @BOTH
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_logits_never_exist_at_once(monkeypatch, divergence, dtype):
+@pytest.mark.parametrize("dtype,products", [(torch.float32, 3), (torch.float16, 4)])
+def test_logits_never_exist_at_once(monkeypatch, divergence, dtype, products):
+    """A product a chunk for the logits, and two for the gradients; only float16 makes the logits a second time."""
     features, weight, bias, target = make_features(3, 100, 50, 4, dtype)
     monkeypatch.setitem(loss_on_features.PROJECTED_NUMEL, "cpu", 3 * 10 * 50)
-    with _Largest() as largest:
+    with _Watched() as watched:
         intra_distillation_loss_on_features(
             features, weight, bias, target, divergence=divergence, **OPTIONS
         ).loss.backward()
-    assert largest.numel == 3 * 10 * 50
+    assert watched.numel == 3 * 10 * 50
+    assert watched.products == 10 * products
 
 
 @pytest.mark.parametrize("loss_scale", [128, 2.0**14])
