@@ -10,8 +10,8 @@
 #   data.statmt.org/wmt17/translation-task/training-parallel-nc-v12.tgz     169 MB   News Commentary v12
 #
 # Valid is newstest2013, test is newstest2014 (sacrebleu's wmt14/full), both as sacrebleu has them; newstest2017 lies
-# beside them in OUT/text. Disk: 1.8 GB for the archives and 7 GB for OUT, which must be free before anything is
-# fetched: an estimate, like the need of memory, about 1 GB (SentencePiece on its sample is the largest).
+# beside them in OUT/text. Disk: 1.8 GB for the archives and 7 GB for OUT, an estimate, which must be free before
+# anything is fetched. Memory: 1.2 GB, for SentencePiece on its sample (benchmarks/README.md).
 #
 # No rule of the cleaning knows a language: invisible characters go; pairs are left out that are not UTF-8, blank, the
 # same on both sides, repeated, less than half letters, or that have a word of over 100 characters. OUT/text has the
