@@ -61,8 +61,7 @@ while (($#)); do
   shift 2
 done
 
-[[ -n $out ]] || die "--out is missing (see $program --help)"
-[[ ! -e $out || -d $out ]] || die "--out '$out' is there and is not a folder"
+need_out "$out"
 read -ra languages <<<"$langs"
 ((${#languages[@]})) || die "--langs names no language; it is any of $known"
 for lang in "${languages[@]}"; do

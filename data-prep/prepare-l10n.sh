@@ -68,8 +68,7 @@ while (($#)); do
   shift 2
 done
 
-[[ -n $out ]] || die "--out is missing (see $program --help)"
-[[ ! -e $out || -d $out ]] || die "--out '$out' is there and is not a folder"
+need_out "$out"
 [[ -f $wheels ]] || die "--wheels '$wheels' is not a file"
 case $lang in
   de | es) vocab_size=${vocab_size:-12000} ;;

@@ -85,12 +85,12 @@ while (($#)); do
   shift 2
 done
 
-for flag in input src tgt out; do
+for flag in input src tgt; do
   [[ -n ${!flag} ]] || die "--$flag is missing (see $program --help)"
 done
 [[ $src != "$tgt" ]] || die "--src and --tgt are both '$src'; they must differ"
 [[ -d $input ]] || die "--input '$input' is not a folder"
-[[ ! -e $out || -d $out ]] || die "--out '$out' is there and is not a folder"
+need_out "$out"
 if ((${#choices[@]})) && [[ " ${lowercase_or_clean[*]} " != *" --clean "* ]]; then
   die "${choices[0]} has no effect without --clean"
 fi

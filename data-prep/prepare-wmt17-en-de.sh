@@ -67,8 +67,7 @@ while (($#)); do
   shift 2
 done
 
-[[ -n $out ]] || die "--out is missing (see $program --help)"
-[[ ! -e $out || -d $out ]] || die "--out '$out' is there and is not a folder"
+need_out "$out"
 [[ -f $archives ]] || die "--archives '$archives' is not a file"
 find_python "$python_given"
 export SACREBLEU=${SACREBLEU:-$archive_dir/sacrebleu}

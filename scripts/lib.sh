@@ -85,6 +85,12 @@ tune_cpu() {
   export MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=4000000000 GOMP_SPINCOUNT=10000
 }
 
+# need_out DIR: --out was given, and may become a folder.
+need_out() {
+  [[ -n $1 ]] || die "--out is missing (see $program --help)"
+  [[ ! -e $1 || -d $1 ]] || die "--out '$1' is there and is not a folder"
+}
+
 # make_folder FLAG DIR: DIR, given by FLAG, exists from here on and can be written to.
 make_folder() {
   mkdir -p -- "$2" 2>/dev/null || die "$1 '$2' cannot be made a folder"
