@@ -4,11 +4,14 @@ Applied once by `compat.apply`, for plain training too.
 """
 
 import functools
+import importlib
 import inspect
 import logging
+import sys
 
 from fairseq import checkpoint_utils
 from fairseq.tasks import FairseqTask
+from fairseq.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -17,9 +20,41 @@ def apply():
     """Puts the mends into fairseq's modules; repeated, it does nothing."""
     if hasattr(checkpoint_utils.load_checkpoint, "__wrapped__"):
         return
+    _remember_patience()
     _end_where_the_last_update_was_made()
     if "seed + epoch" in inspect.getsource(FairseqTask.get_batch_iterator):
         _cut_the_same_batches_in_every_epoch()
+
+
+def _remember_patience():
+    """fairseq counts validations without improvement (--patience) in memory: a resumed training would begin anew."""
+    save, load = Trainer.save_checkpoint, checkpoint_utils.load_checkpoint
+
+    @functools.wraps(save)
+    def save_checkpoint(self, filename, extra_state):
+        extra_state["patience"] = dict(vars(_early_stop()))
+        return save(self, filename, extra_state)
+
+    @functools.wraps(load)
+    def load_checkpoint(cfg, trainer, **passthrough_args):
+        extra_state, *more = load(cfg, trainer, **passthrough_args)
+        if extra_state and not (cfg.reset_optimizer or cfg.reset_meters):
+            counted = extra_state.get("patience", {})
+            vars(_early_stop()).update(counted)
+            if 0 < cfg.patience <= counted.get("num_runs", 0):
+                logger.info("nothing left to train: %d validations without improvement", counted["num_runs"])
+                raise SystemExit(0)
+        return extra_state, *more
+
+    Trainer.save_checkpoint = save_checkpoint
+    checkpoint_utils.load_checkpoint = load_checkpoint
+
+
+def _early_stop():
+    """fairseq's function `should_stop_early`, whose attributes are the count; its file may be the program run."""
+    program = sys.modules["__main__"]
+    module = program if hasattr(program, "should_stop_early") else importlib.import_module("fairseq_cli.train")
+    return module.should_stop_early
 
 
 def _end_where_the_last_update_was_made():

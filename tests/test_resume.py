@@ -120,3 +120,14 @@ def test_the_model_and_all_that_training_goes_on_with_is_the_same(runs, name):
 def test_repeated_after_its_end_it_says_so_and_changes_nothing(runs):
     assert "nothing left to train: the checkpoint had 20 updates, --max-update is 20" in runs.logs[-1]
     assert "Saved checkpoint" not in runs.logs[-1] and "Saved checkpoint" in runs.logs[-2]
+
+
+def test_patience_goes_on_counting(dataset, tmp_path):
+    """Nothing improves at a learning rate of zero: a first validation, and three more until --patience 3 ends it."""
+    flags = [*commands.PUBLISHED, *commands.TINY, "--lr", 0, "--max-epoch", 9, "--patience", 3, "--max-update", 999]
+    first, second, third = (
+        commands.train(dataset, tmp_path / "run", *flags, *more) for more in (["--max-epoch", 2], [], [])
+    )
+    assert [log.count("| valid |") for log in (first, second, third)] == [2, 2, 0]
+    assert "hasn't improved for last 3 runs" in second
+    assert "nothing left to train: 3 validations without improvement" in third
