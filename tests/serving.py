@@ -15,6 +15,7 @@ class Answer(NamedTuple):
     status: int = 0  #: answers with this status and nothing else
     after: int = 0  #: or sends this many bytes, and then
     stall: bool = False  #: nothing more; without it, the connection ends
+    location: str = ""  #: or sends on to there
 
 
 @dataclass
@@ -39,6 +40,11 @@ def serving(files: dict[str, bytes]) -> Iterator[Server]:
             asked = self.headers.get("Range", "")
             made.requests.append((self.path, asked))
             failure = made.failures.pop(0) if made.failures else None
+            if failure and failure.location:
+                self.send_response(302)
+                self.send_header("Location", failure.location)
+                self.end_headers()
+                return
             if failure and failure.status or self.path not in made.files:
                 self.send_error(failure.status if failure else 404)
                 return

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 
 import corpus
 import pytest
@@ -76,6 +77,25 @@ def test_a_server_that_stalls_is_given_up_on_and_asked_again(download, server, t
     download.fetch(f"{server.url}/a/file.tgz", tmp_path / "file.tgz", stall=1)
     assert (tmp_path / "file.tgz").read_bytes() == CONTENT
     assert server.requests[1][1] == "bytes=100000-"
+
+
+def test_a_redirection_is_followed_and_what_was_interrupted_behind_it_goes_on(download, server, tmp_path):
+    moved = Answer(location="/a/file.tgz")
+    server.failures += [moved, Answer(after=100_000), moved]
+    download.fetch(f"{server.url}/old", tmp_path / "file.tgz")
+    assert (tmp_path / "file.tgz").read_bytes() == CONTENT
+    asked = [("/old", ""), ("/a/file.tgz", ""), ("/old", "bytes=100000-"), ("/a/file.tgz", "bytes=100000-")]
+    assert server.requests == asked
+
+
+def test_a_redirection_that_leads_nowhere_is_told_in_one_line(download, server, tmp_path):
+    server.failures += 20 * [Answer(location="/old")]
+    assert re.fullmatch(
+        "http://127.0.0.1/old answers 302 .* infinite loop.*", refusal(download, f"{server.url}/old", tmp_path / "x")
+    )
+    server.failures[:] = [Answer(location="file:///etc/passwd")]
+    assert refusal(download, f"{server.url}/old", tmp_path / "x").startswith("http://127.0.0.1/old answers 302 ")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_fetched_is_told_in_one_line_without_secrets(download, server, tmp_path):
