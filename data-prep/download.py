@@ -40,7 +40,8 @@ def fetch(url: str, path: Path, stall: float = STALL, attempts: int = ATTEMPTS) 
         except Unfinished as error:
             if isinstance(error, urllib.error.HTTPError) and error.code not in PASSING:
                 # Of a redirection that leads nowhere Python says more, in three lines.
-                raise BadInput(f"{shown(url)} answers {error.code} {error.reason.splitlines()[0]}") from None
+                because, _, _ = error.reason.partition("\n")
+                raise BadInput(f"{shown(url)} answers {error.code} {because}") from None
             failures = 0 if size(part) > before else failures + 1
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         if failures == attempts:
