@@ -11,7 +11,6 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     label_smoothed_nll_loss,
 )
 from fairseq.distributed import ModuleProxyWrapper
-from fairseq.logging import metrics
 
 import fairseq_intra.criterion
 from fairseq_intra.criterion import IntraDistillationCriterion
@@ -56,10 +55,7 @@ def assert_same(found, expected):
 
 
 def reduced(*logging_outputs):
-    """What would stand in the log."""
-    with metrics.aggregate(new_root=True) as aggregator:
-        IntraDistillationCriterion.reduce_metrics(list(logging_outputs))
-    return aggregator.get_smoothed_values()
+    return tiny.logged(IntraDistillationCriterion, *logging_outputs)
 
 
 @pytest.mark.parametrize("sentence_avg", [False, True])

@@ -7,7 +7,6 @@ import pytest
 import tiny
 import torch
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-from fairseq.logging import metrics
 from test_distillation_loss import oracle
 
 from fairseq_intra import checkpoint
@@ -117,9 +116,8 @@ def test_validation_is_the_plain_loss_and_needs_no_teacher(task):
 
 def test_what_is_logged_is_in_bits_a_token():
     log = {"loss": 4.0, "nll_loss": 3.0, "distillation_loss": 6.0, "ntokens": 10, "sample_size": 10}
-    with metrics.aggregate(new_root=True) as aggregator:
-        SelfDistillationCriterion.reduce_metrics([log, log | {"distillation_loss": 0.0, "ntokens": 20}])
-    assert aggregator.get_smoothed_values()["distillation_loss"] == pytest.approx(6 / 30 / 0.6931, abs=1e-4)
+    found = tiny.logged(SelfDistillationCriterion, log, log | {"distillation_loss": 0.0, "ntokens": 20})
+    assert found["distillation_loss"] == pytest.approx(6 / 30 / 0.6931, abs=1e-4)
 
 
 @pytest.mark.parametrize(

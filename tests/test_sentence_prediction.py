@@ -9,7 +9,6 @@ import tiny_head
 import torch
 from fairseq.criterions.sentence_prediction import SentencePredictionConfig, SentencePredictionCriterion
 from fairseq.distributed import ModuleProxyWrapper
-from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
 from fairseq_intra.divergence import DIVERGENCES, squared_distance
@@ -45,9 +44,8 @@ def step(criterion, model, sample, seed=5):
 
 
 def reduced(criterion, *logging_outputs):
-    with metrics.aggregate(new_root=True) as aggregator:
-        criterion.reduce_metrics(list(logging_outputs))
-    return {name: float(value) for name, value in aggregator.get_smoothed_values().items() if name not in LISTS}
+    found = tiny.logged(criterion, *logging_outputs)
+    return {name: float(value) for name, value in found.items() if name not in LISTS}
 
 
 def assert_same(found, expected):

@@ -199,6 +199,18 @@ def test_validation_logs_what_seqeval_finds():
     assert (log["correct"], log["predicted"], log["gold"]) == count_entities(gold, predicted) and log["gold"] == 1
 
 
+def test_what_is_logged_are_means_a_word_and_the_f1_of_all_mini_batches():
+    criterion = IntraDistillationTokenClassificationCriterion
+    log = {"loss": 4.0, "ncorrect": 3, "sample_size": 5, "correct": 1, "predicted": 2, "gold": 3}
+    more = {"loss": 2.0, "ncorrect": 5, "sample_size": 5, "correct": 3, "predicted": 3, "gold": 5}
+    found = tiny.logged(criterion, log, more)
+    # Of eight entities four are found, among five guesses.
+    assert found == {"loss": 0.866, "accuracy": 80, "f1": 61.54}
+    training = {"loss": 4.0, "ncorrect": 3, "sample_size": 5, "intra_distillation_loss": 2.0, "alpha": 15.0}
+    expected = {"loss": 1.154, "accuracy": 60, "intra_distillation_loss": 0.5771, "alpha": 3}
+    assert tiny.logged(criterion, training) == expected
+
+
 def test_f1_is_seqevals():
     """By hand: of four entities one is found, one of another type, one too long; and one is made up. F1 = 2/8."""
     gold = [["B-PER", "I-PER", "O", "B-LOC"], ["B-LOC", "O", "O"], ["B-ORG"]]

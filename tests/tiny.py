@@ -7,6 +7,7 @@ import torch
 from fairseq import options, tasks
 from fairseq.data import Dictionary, data_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.logging import metrics
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq.trainer import Trainer
@@ -30,6 +31,13 @@ _LIGHTCONV = {
 #: Settings of models other than the transformer.
 LIGHTCONV = {"arch": "lightconv", "encoder_conv_type": "lightweight", "decoder_conv_type": "lightweight"}
 DYNAMICCONV = {"arch": "lightconv", "encoder_conv_type": "dynamic", "decoder_conv_type": "dynamic"}
+
+
+def logged(criterion, *logging_outputs):
+    """What stands in the log of these mini-batches' logging outputs, by name."""
+    with metrics.aggregate(new_root=True) as aggregator:
+        criterion.reduce_metrics(list(logging_outputs))
+    return aggregator.get_smoothed_values()
 
 
 def dictionary(words=12):
