@@ -57,6 +57,8 @@ need_count --max-tokens "$max_tokens"
   die "--metrics must be bleu, and with it any of chrf and ter, not '$metrics'"
 [[ -z $average ]] || need_count --average "$average"
 find_python "$python_flag"
+# Started by a worker of torchrun or srun, fairseq-interactive would wait for the other workers.
+unset WORLD_SIZE RANK LOCAL_RANK MASTER_ADDR MASTER_PORT SLURM_STEP_NODELIST SLURM_JOB_NODELIST
 
 if [[ -n $average ]]; then
   folder=$(dirname -- "$checkpoint")

@@ -44,7 +44,9 @@ def test_a_wmt_set_is_translated_from_its_own_text_and_scored_on_its_own_referen
     run = shutil.copytree(scored[0], tmp_path / "run")
     flags = ["--checkpoint", run / "average3.pt", "--data", dataset, "--beam", 2, "--max-len-b", 9]
     wmt = ["--wmt-set", "wmt14/full", "--metrics", "bleu chrf ter"]
-    done = corpus.run(SCRIPT, *flags, *wmt, OMP_NUM_THREADS="1", SACREBLEU=str(tmp_path / "cache"))
+    # As scripts/wmt17.sh calls it in the first worker of torchrun.
+    worker = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    done = corpus.run(SCRIPT, *flags, *wmt, OMP_NUM_THREADS="1", SACREBLEU=str(tmp_path / "cache"), **worker)
     assert done.returncode == 0, done.stderr
     hypotheses, reference = (corpus.lines(run / f"average3.wmt14_full.{end}") for end in ("hyp", "ref"))
     assert hypotheses == corpus.lines(run / "average3.test.hyp")[:7]
