@@ -47,7 +47,7 @@ if [[ ! -d $out/text ]]; then
   "$python" "$checkout/benchmarks/bible_transfer.py" --data "$data" --out "$out/.text" --vocab-size 4000 --train "$train"
   "$python" -m fairseq_cli.preprocess --only-source --trainpref "$out/.text/pieces/train" --srcdict "$out/.text/encoder/dict.txt" \
     --validpref "$out/.text/pieces/valid" --destdir "$out/.text/bin" --workers 1 >"$out/preprocess.log" 2>&1 ||
-    die "fairseq-preprocess failed; see $out/preprocess.log"
+    die_of fairseq-preprocess "$out/preprocess.log"
   publish "$out/.text" "$out/text"
 fi
 small=(--arch roberta --encoder-layers 3 --encoder-embed-dim 128 --encoder-ffn-embed-dim 256

@@ -135,7 +135,8 @@ binarise() {
   local log=$out/preprocess.log
   "$python" -- "$checkout/data-prep/preprocess.py" --source-lang "$src" --target-lang "$tgt" \
     --trainpref "$out/encoded/train" --validpref "$out/encoded/valid" --testpref "$out/encoded/test" \
-    --destdir "$work/bin" --joined-dictionary --padding-factor 1 --workers "$workers" >"$log" 2>&1 9>&- || die_of fairseq-preprocess "$log"
+    --destdir "$work/bin" --joined-dictionary --padding-factor 1 --workers "$workers" >"$log" 2>&1 9>&- ||
+    die_of fairseq-preprocess "$log"
   # It names folders of this run, so it would differ from one run to the next.
   rm -f -- "$work/bin/preprocess.log"
 }

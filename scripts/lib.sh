@@ -212,12 +212,10 @@ train_logged() {
 # die_of COMMAND LOG: ends the script because COMMAND failed; the reason is the last that LOG has of it, unless the disk
 # of LOG is full, so that LOG may lack it.
 die_of() {
-  local because
-  if ! head -c 65536 /dev/zero >"$2.space" 2>/dev/null; then
-    rm -f -- "$2.space"
-    die "$1 failed: no space left on the disk of $2; free some and run this again"
-  fi
+  local because full=''
+  head -c 65536 /dev/zero >"$2.space" 2>/dev/null || full=1
   rm -f -- "$2.space"
+  [[ -z $full ]] || die "$1 failed: no space left on the disk of $2; free some and run this again"
   because=$(grep -v '^ ' -- "$2" | tail -n 1 || true)
   die "$1 failed; the whole log is $2${because:+, and it ends: $because}"
 }

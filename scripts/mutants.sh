@@ -15,7 +15,7 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 modules='divergence closed_form in_chunks loss loss_on_features schedule'
-files='' jobs=$(nproc) venv=$checkout/.venv
+files=$modules jobs=$(nproc) venv=$checkout/.venv
 while [[ $# -gt 0 ]]; do
   case $1 in
     --files) need_value "$@"; files=$2; shift 2 ;;
@@ -27,7 +27,6 @@ while [[ $# -gt 0 ]]; do
 done
 need_count --jobs "$jobs"
 sources=()
-files=${files:-$modules}
 for file in $files; do
   [[ " $modules " == *" $file "* ]] || die "--files: '$file' is not one of $modules"
   sources+=("\"fairseq_intra/$file.py\"")
