@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 root = Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (root / "fairseq_intra/__init__.py").read_text(encoding="utf-8"))
@@ -23,8 +23,8 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10,<3.13",
-    packages=["fairseq_intra"],
-    package_data={"fairseq_intra": ["config/*.yaml"]},
+    packages=find_packages(include=["fairseq_intra", "fairseq_intra.*"]),
+    package_data={"fairseq_intra": ["py.typed", "config/*.yaml"]},
     install_requires=[
         f"ve-fairseq==0.12.3; {VE_FAIRSEQ}",
         'fairseq==0.12.2; python_version < "3.11"',

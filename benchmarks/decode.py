@@ -15,7 +15,7 @@ from pathlib import Path
 
 from measure import arguments, cell, interleaved, parsed, ratio, show
 
-from fairseq_intra.evaluation import read_hypotheses, read_lines, read_manifest
+from fairseq_intra.runs.evaluation import read_hypotheses, read_lines, read_manifest
 
 PLUGIN = Path(__file__).resolve().parent.parent / "fairseq_intra"
 WAYS = {

@@ -12,7 +12,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 from measure import arguments, cell, interleaved, parsed, ratio, show
 from omegaconf import OmegaConf
 
-from fairseq_intra.sentence_prediction import (
+from fairseq_intra.fine_tuning.sentence_prediction import (
     IntraDistillationSentencePredictionCriterion,
     SentencePredictionCriterionConfig,
     SentencePredictionIntraDistillationConfig,

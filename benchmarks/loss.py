@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from measure import arguments, cell, interleaved, parsed, profile, ratio, show
 from textbook import textbook_loss
 
-from fairseq_intra.implementations import choose
-from fairseq_intra.loss import intra_distillation_loss
-from fairseq_intra.loss_on_features import intra_distillation_loss_on_features
+from fairseq_intra.loss.functional import (
+    choose_implementation,
+    intra_distillation_loss,
+    intra_distillation_loss_on_features,
+)
 
 OPTIONS = {"alpha": 5.0, "label_smoothing": 0.1}
 
@@ -127,7 +129,7 @@ def growth(args):
             per_number = [s * values[0] / value for s in seconds[value]]
             found[f"{name} {values[0]} to {value}"] = ratio(per_number, seconds[values[0]])
             rows.append([f"{name} {values[0]} to {value}", cell(found[f"{name} {values[0]} to {value}"])])
-    implementation = choose("auto", torch.device(args.device), getattr(torch, args.dtype), "x")
+    implementation = choose_implementation("auto", torch.device(args.device), getattr(torch, args.dtype), "x")
     title = f"Growth of the loss ({implementation}): time a number, relative to the smaller size; 1 is linear"
     show(title, ["from and to", "ratio, median (20th to 80th percentile)"], rows, args, ratios=found)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from measure import arguments, parsed, show
 
-from fairseq_intra.figures import line_style, new_figure, save_figure
-from fairseq_intra.training_log import parse_log
+from fairseq_intra.runs.figures import line_style, new_figure, save_figure
+from fairseq_intra.runs.training_log import parse_log
 
 METHODS = {
     "plain": ["--method", "plain"],

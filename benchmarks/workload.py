@@ -7,10 +7,10 @@ from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEn
 from fairseq.data import Dictionary, data_utils
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from fairseq_intra.split_batch import split_batch
 from textbook import textbook_loss
 
 from fairseq_intra.criterion import IntraDistillationCriterion
-from fairseq_intra.split_batch import split_batch
 
 #: Architecture, its settings, vocabulary, --max-tokens and a source sentence's length.
 SIZES = {

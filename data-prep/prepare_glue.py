@@ -34,7 +34,7 @@ def prepare(arguments: argparse.Namespace) -> None:
             raise BadInput(f"{arguments.out} is finished, made from other files; give another --out")
         return
     # Imports fairseq, which takes seconds.
-    from fairseq_intra import subword_units
+    from fairseq_intra.transfer import subwords as subword_units
 
     units = subword_units.of_encoder(arguments.vocabulary)
     counts, labels, texts = {}, {}, len(task.texts)

@@ -1,17 +1,17 @@
-"""Intra-distillation for fairseq: give this folder to fairseq's commands as `--user-dir`."""
+"""Intra-distillation for fairseq: give this folder to fairseq's commands as `--user-dir`.
 
-__version__ = "0.1.0"
+Importing the package does nothing by itself. Where fairseq is loaded already, as under `--user-dir`, it imports
+`plugin`, which patches fairseq and registers the tasks and criterions; elsewhere it waits until fairseq reads
+`--user-dir`. `import fairseq_intra.plugin` does it by hand.
+"""
 
-from . import compat
+import sys
 
-compat.apply()
+__version__ = "0.2.0"
 
-# fairseq imports the folder and no more: what registers itself must be imported here.
-from . import (  # noqa: E402,F401
-    criterion,
-    intra_tagging,
-    self_distillation,
-    sentence_prediction,
-    tagging_criterion,
-    task,
-)
+if "fairseq" in sys.modules:
+    from . import plugin  # noqa: F401
+else:
+    from . import user_dir
+
+    user_dir.register_when_fairseq_reads_it()

@@ -1,6 +1,7 @@
 """Reading, building and averaging fairseq checkpoints, through the same safe loading as fairseq's own commands."""
 
 import hashlib
+import importlib
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +39,8 @@ def load(path: Path, overrides: dict | None = None) -> dict:
     Raises:
         UsageError: if there is no such file, or it is not a checkpoint that loads safely.
     """
+    # A checkpoint names the task and criterion that trained it. At run time, as the plugin imports this module.
+    importlib.import_module("fairseq_intra.plugin")
     if not path.is_file():
         raise UsageError(f"no checkpoint {path}")
     state = checkpoint_utils.load_checkpoint_to_cpu(str(path), overrides)

@@ -46,6 +46,17 @@ def read_record(cls, path: Path, form: int, what: str):
     return cls(**content)
 
 
+def read_lines(path: Path) -> list[str]:
+    """A text file's lines, cut at line feeds only (text may hold other characters Unicode calls line breaks)."""
+    try:
+        with open(path, encoding="utf-8", newline="\n") as file:
+            return [line.rstrip("\n") for line in file]
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text") from None
+
+
 def need_folder_of(output: Path) -> None:
     """Said before long work: the file that --output names can be written.
 

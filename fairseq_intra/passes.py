@@ -1,6 +1,6 @@
-"""How one mini-batch goes through the model K times, each time with other parts dropped.
+"""K stochastic passes of one mini-batch through the model, each with other dropout masks.
 
-Three ways, of the same result: `batched` is one forward over K copies of the mini-batch, `sequential` K forwards,
+Three modes with the same result: `batched` is one forward over K copies of the mini-batch, `sequential` K forwards,
 and `recompute` K forwards that keep nothing for backward, which runs each a second time: a third more work, the
 memory of one pass.
 """
@@ -18,73 +18,76 @@ PASSES = ("auto", "batched", "sequential", "recompute")
 
 
 def choose_passes(model, passes, encoder_once=False):
-    """Which of the ways `--passes auto` is for this model; another is returned as it is.
+    """The mode that `--passes auto` stands for with this model; another is returned as it is.
 
-    The K copies of a batch differ because dropout draws a mask for every row. Where a model draws once for a
-    whole forward (LayerDrop, quantisation noise, LightConv's dropped weights), all copies would lose the same:
+    The K copies of a mini-batch differ because dropout samples a mask per example. Where a model samples noise per
+    forward (LayerDrop, quantisation noise, LightConv's weight dropout), all copies would have identical masks:
     such a model runs K times.
 
     Raises:
-        UsageError: if the model cannot be trained in the way asked for.
+        UsageError: if the model cannot be trained in the mode asked for.
     """
     if encoder_once and getattr(unwrapped(model), "encoder", None) is None:
         raise UsageError("--encoder-once needs a model with an encoder; leave that flag out")
     if encoder_once and passes not in ("auto", "batched"):
         raise UsageError(f"--encoder-once works with --passes batched, not {passes}")
-    drawing = repeated_part(model, encoder_once)
-    if passes == "recompute" and any(map(_has_quant_noise, drawing.modules())):
+    stochastic = repeated_part(model, encoder_once)
+    if passes == "recompute" and any(map(_has_quant_noise, stochastic.modules())):
         raise UsageError(
             "--passes recompute cannot repeat a pass with quantisation noise, which changes the weights; "
             "use sequential"
         )
-    if not draws_per_forward(drawing):
+    if not has_noise_per_forward(stochastic):
         return "batched" if passes == "auto" else passes
     if passes == "batched" or encoder_once:
         flag, instead = "--passes batched", "use --passes sequential"
         if encoder_once:
             flag, instead = "--encoder-once", "leave that flag out"
         raise UsageError(
-            f"{flag} would drop the same in all passes of this model, which draws once a forward (LayerDrop, "
-            f"quantisation noise or LightConv's weight dropout); {instead}"
+            f"{flag} would use identical dropout masks in all passes of this model, which samples noise per forward "
+            f"(LayerDrop, quantisation noise or LightConv's weight dropout); {instead}"
         )
     return "sequential" if passes == "auto" else passes
 
 
 def run_passes(model, net_input, num_passes, passes="batched", encoder_once=False):
-    """K stochastic passes over one mini-batch.
+    """The outputs of K stochastic passes over one mini-batch.
 
-    The model is only ever called itself, never through its parts: the hooks that synchronise gradients between
-    workers sit on its forward.
+    The model is only called through its forward, never through its parts: the hooks that synchronise gradients
+    between workers sit there.
 
     Args:
         model: a fairseq model, or one wrapped for distributed training.
-        net_input: its keyword arguments; tensors have the B sentences as their first dimension.
+        net_input: its keyword arguments; tensors have the B examples as their first dimension.
         num_passes: K.
         passes: what `choose_passes` returned.
         encoder_once: one pass through the encoder serves all K of the decoder, which is beyond the paper, or of a
-            head, which is the same where the encoder drops nothing.
+            head, which is the same where the encoder has no dropout.
 
     Returns:
-        A list of (net_output, copies): net_output as the model returns it, holding `copies` rows for each
-        sentence, the rows of one sentence next to each other. The copies add up to K.
+        A list of [k, B, ...], what the model returns first; the k add up to K. Views of what the model returned:
+        one of K passes (batched), or K of one pass each.
     """
     if passes == "sequential":
-        return [(model(**net_input), 1) for _ in range(num_passes)]
+        return [model(**net_input)[0].unsqueeze(0) for _ in range(num_passes)]
     if passes == "recompute":
         with _recomputed_in_backward(unwrapped(model)):
-            return [(model(**net_input), 1) for _ in range(num_passes)]
-    # Copies stand next to each other, so that sentences sorted by length stay sorted (LSTMs want that).
-    if encoder_once:
-        after = {"prev_output_tokens"} & net_input.keys()
-        copies = net_input | {name: _repeat(net_input[name], num_passes) for name in after}
-        with _encoder_output_repeated(unwrapped(model), num_passes):
-            return [(model(**copies), num_passes)]
-    copies = {name: _repeat(value, num_passes) for name, value in net_input.items()}
-    return [(model(**copies), num_passes)]
+            return [model(**net_input)[0].unsqueeze(0) for _ in range(num_passes)]
+    repeated = {"prev_output_tokens"} & net_input.keys() if encoder_once else net_input.keys()
+    # Interleaved, so that sentences sorted by length stay sorted (LSTMs want that).
+    copies = net_input | {name: _repeat(net_input[name], num_passes) for name in repeated}
+    with _encoder_output_repeated(unwrapped(model), num_passes) if encoder_once else contextlib.nullcontext():
+        output = model(**copies)[0]
+    return [output.unflatten(0, (-1, num_passes)).transpose(0, 1)]
+
+
+def joined_passes(outputs):
+    """The outputs of all passes, [K, ...], from a list of [k, ...]."""
+    return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
 
 def repeated_part(model, encoder_once):
-    """What goes through K passes, in which something has to be dropped: the model, or what follows its encoder."""
+    """What goes through K passes, and has to have dropout: the model, or what follows its encoder."""
     if not encoder_once:
         return model
     return torch.nn.ModuleList(part for name, part in unwrapped(model).named_children() if name != "encoder")
@@ -97,8 +100,8 @@ def unwrapped(model):
     return model
 
 
-def draws_per_forward(model):
-    """Whether any module draws its randomness once per forward rather than for every row."""
+def has_noise_per_forward(model):
+    """Whether any module samples its noise per forward rather than per example."""
     return any(
         (isinstance(module, LayerDropModuleList) and module.p > 0)
         or _has_quant_noise(module)
@@ -107,9 +110,17 @@ def draws_per_forward(model):
     )
 
 
-def draws_at_all(model):
-    """Whether any module drops anything in training: without, all passes are the same."""
-    return draws_per_forward(model) or any(_dropout(module) > 0 for module in model.modules())
+def has_dropout(model):
+    """Whether any module is stochastic in training: without, all passes are identical."""
+    return has_noise_per_forward(model) or any(_dropout(module) > 0 for module in model.modules())
+
+
+def is_deterministic_encoder(model):
+    """Whether K passes through the encoder give the same, and only a head follows: the encoder may run once."""
+    encoder = getattr(model, "encoder", None)
+    if encoder is None or getattr(model, "decoder", None) is not None:
+        return False
+    return not has_dropout(encoder) and not has_noise_per_forward(repeated_part(model, encoder_once=True))
 
 
 def _dropout(module):
@@ -132,7 +143,7 @@ def _has_quant_noise(module):
 
 
 def _drops_shared_weights(module):
-    # LightConv has one kernel for all rows, and drops parts of it; DynamicConv makes a kernel for every position.
+    # LightConv has one kernel for all examples, and drops parts of it; DynamicConv computes one per position.
     dropout = getattr(module, "weight_dropout_module", None)
     return dropout is not None and dropout.p > 0 and isinstance(getattr(module, "weight", None), torch.nn.Parameter)
 
@@ -145,10 +156,10 @@ def _repeat(value, num_passes):
 
 @contextlib.contextmanager
 def _recomputed_in_backward(inner):
-    """Inside, calls keep of what they compute only the result, and the random state to compute the rest again.
+    """Inside, a call keeps only its result, and the random state to recompute the rest.
 
-    The inner model is changed, not the wrapped one: the second time must not set off what the wrapper does in
-    forward for distributed training.
+    The inner model is changed, not the wrapped one: recomputing must not set off what the wrapper does in forward
+    for distributed training.
     """
     forward = inner.forward
 

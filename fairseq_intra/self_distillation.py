@@ -1,4 +1,4 @@
-"""The criterion `self_distillation`: the target, and beside it what an earlier model of the same kind says."""
+"""The criterion `self_distillation`: the target, and beside it the distributions of an earlier model, the teacher."""
 
 import logging
 import math
@@ -13,11 +13,17 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 
 from . import checkpoint
-from .criterion import select_positions
-from .distillation_loss import Teacher, distillation_loss
 from .errors import UsageError
-from .method import log_mean
-from .projection import NoProjection, projection
+from .intra_distillation import log_mean
+from .loss.distillation import Teacher, distillation_loss
+from .model_outputs import (
+    NoProjection,
+    counts,
+    projection,
+    reject_adaptive_softmax,
+    select_positions,
+    target_positions,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +38,7 @@ class SelfDistillationCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
         default=0.5,
         metadata={
             "help": "share of the loss that is distance to the teacher's distributions; 0 means plain training, "
-            "1 that the target is not looked at"
+            "1 that the target is ignored"
         },
     )
     distillation_temperature: float = field(
@@ -50,8 +56,8 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     trained, not saved.
 
     Raises:
-        UsageError: on a flag's value that is not allowed; in training, if the teacher cannot be loaded or is of other
-            languages or dictionaries, or the student has an adaptive softmax.
+        UsageError: if a flag has a value that is not allowed; in training, if the teacher cannot be loaded or has
+            other languages or dictionaries, or the student has an adaptive softmax.
     """
 
     def __init__(
@@ -84,24 +90,17 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
             return super().forward(model, sample, reduce=reduce)
         if not self._loaded:
             self._loaded = (self._load(model),)
-        target = model.get_targets(sample, None)
-        keep = target.ne(self.padding_idx)
-        keep[:, : self.ignore_prefix_size] = False
-        logits = select_positions(model(**sample["net_input"])[0], keep, 1)
+        target, keep = target_positions(model, sample, self.padding_idx, self.ignore_prefix_size)
+        logits = select_positions(model(**sample["net_input"])[0].unsqueeze(0), keep)
         target = target[keep]
-        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
-        logging_output = {
-            "ntokens": sample["ntokens"],
-            "nsentences": sample["target"].size(0),
-            "sample_size": sample_size,
-        }
+        logging_output = counts(sample, self.sentence_avg)
         if self.report_accuracy:
             logging_output["n_correct"] = logits.argmax(-1).eq(target).sum().item()
             logging_output["total"] = target.numel()
         result = distillation_loss(
             logits,
             target,
-            self._ask(self._loaded[0], sample["net_input"], keep),
+            self._teacher_outputs(self._loaded[0], sample["net_input"], keep),
             weight=self.weight,
             temperature=self.temperature,
             label_smoothing=self.eps,
@@ -111,25 +110,21 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         logging_output["loss"] = result.loss.data
         logging_output["nll_loss"] = result.nll.data
         logging_output["distillation_loss"] = result.distillation.data
-        return result.loss, sample_size, logging_output
+        return result.loss, logging_output["sample_size"], logging_output
 
     @staticmethod
     @torch.no_grad()
-    def _ask(model, net_input, keep):
-        """What the teacher says at the positions in keep [B, T]."""
+    def _teacher_outputs(model, net_input, keep):
+        """The teacher's outputs at the positions in keep [B, T]."""
         try:
             layer = projection(model)
         except NoProjection:
-            return Teacher(select_positions(model(**net_input)[0], keep, 1))
-        features = model(**net_input, features_only=True)[0]
-        return Teacher(select_positions(features, keep, 1), layer.weight, layer.bias)
+            return Teacher(select_positions(model(**net_input)[0].unsqueeze(0), keep))
+        features = model(**net_input, features_only=True)[0].unsqueeze(0)
+        return Teacher(select_positions(features, keep), layer.weight, layer.bias)
 
     def _load(self, student):
-        if getattr(getattr(student, "decoder", None), "adaptive_softmax", None) is not None:
-            raise UsageError(
-                "self_distillation needs logits over the whole vocabulary, which a model with "
-                "--adaptive-softmax-cutoff does not have; leave that flag out"
-            )
+        reject_adaptive_softmax(student, "self_distillation")
         built = checkpoint.build(Path(self.teacher), Path(self.task.cfg.data.split(":")[0]))
         ours, theirs = (f"{task.cfg.source_lang}-{task.cfg.target_lang}" for task in (self.task, built.task))
         if ours != theirs:
@@ -141,6 +136,6 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
 
     @classmethod
     def reduce_metrics(cls, logging_outputs) -> None:
-        """Logs, beside the parent's base-2 losses, the distance to the teacher in bits a token."""
+        """Logs, beside the parent's base-2 losses, the distance to the teacher in bits per token."""
         super().reduce_metrics(logging_outputs)
         log_mean(logging_outputs, "distillation_loss", "ntokens", math.log(2))

@@ -4,30 +4,30 @@ import contextlib
 import logging
 from dataclasses import dataclass, field, fields
 
+import torch
 from fairseq.distributed import FullyShardedDataParallel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from omegaconf import DictConfig, OmegaConf
 
-from .adaptive import AdaptiveAlphaFlags, AdaptiveAlphaTask
-from .criterion import IntraDistillationCriterionConfig, IntraDistillationFlags
+from .adaptive_alpha import AdaptiveAlphaFlags, AdaptiveAlphaTask
+from .criterion import IntraDistillationCriterionConfig, TranslationFlags
 from .errors import UsageError
-from .split_batch import joined, split_batch
 
 logger = logging.getLogger(__name__)
 
 PLAIN_CRITERION = "label_smoothed_cross_entropy"
 CRITERION = "intra_distillation"
-FLAGS = {f.name: f.default for f in fields(IntraDistillationFlags) if not f.name.startswith("_")}
+FLAGS = {f.name: f.default for f in fields(TranslationFlags) if not f.name.startswith("_")}
 
 
 @dataclass
-class TranslationIntraDistillationConfig(AdaptiveAlphaFlags, IntraDistillationFlags, TranslationConfig):
+class TranslationIntraDistillationConfig(AdaptiveAlphaFlags, TranslationFlags, TranslationConfig):
     split_batch: int = field(
         default=1,
         metadata={
-            "help": "cut every mini-batch into this many parts of its sentences, one after another in memory, where "
-            "K passes over --max-tokens are too many at once; gradients are those of the whole"
+            "help": "split every mini-batch into this many micro-batches, one after another in memory, where K "
+            "passes over --max-tokens are too many at once; gradients are those of the whole"
         },
     )
 
@@ -44,19 +44,20 @@ class TranslationIntraDistillationTask(AdaptiveAlphaTask, TranslationTask):
         """The criterion `intra_distillation`, its alpha ready to follow the schedule.
 
         Raises:
-            UsageError: on another criterion, contradicting values, p >= q, or an unknown number of updates.
+            UsageError: if the criterion is another, values contradict each other, p >= q, or the number of updates
+                is unknown.
         """
         if self.cfg.split_batch < 1:
             raise UsageError(f"--split-batch must be at least 1, not {self.cfg.split_batch}")
         return super().build_criterion(self._criterion_config(cfg), **more)
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        *parts, last = split_batch(sample, self.cfg.split_batch, self.target_dictionary.pad())
+        *first, last = micro_batches(sample, self.cfg.split_batch, self.target_dictionary.pad())
         more = (model, criterion, optimizer, update_num, ignore_grad)
         train = super().train_step
         with _no_sync(model):
-            results = [train(part, *more) for part in parts]
-        return joined([*results, train(last, *more)])
+            results = [train(part, *more) for part in first]
+        return joined_results([*results, train(last, *more)])
 
     def _criterion_config(self, cfg):
         if cfg._name not in (PLAIN_CRITERION, CRITERION):
@@ -86,3 +87,37 @@ def _no_sync(model):
     if hasattr(model, "no_sync") and not isinstance(model, FullyShardedDataParallel):
         return model.no_sync()
     return contextlib.nullcontext()
+
+
+def micro_batches(sample, parts, padding_idx):
+    """The micro-batches of a mini-batch: some of its sentences each, in their order.
+
+    The criterion's loss is a sum over tokens, so that the micro-batches' gradients add up to those of the whole.
+
+    Args:
+        sample: what fairseq's loader of language pairs gives.
+        parts: their number; fewer where there are fewer sentences. 1 gives the sample itself.
+        padding_idx: index of the padding, which ntokens does not count.
+    """
+    if parts == 1:
+        # The plain step: counting tokens would make it wait for the GPU.
+        return [sample]
+    sentences = torch.arange(len(sample["target"]))
+    return [_micro_batch(sample, part, padding_idx) for part in sentences.tensor_split(parts) if len(part)]
+
+
+def joined_results(results):
+    """What `train_step` returns for a whole mini-batch, from what it returned for its micro-batches."""
+    losses, sample_sizes, logging_outputs = zip(*results, strict=True)
+    logged = {name: sum(log[name] for log in logging_outputs) for name in logging_outputs[0]}
+    return sum(losses), sum(sample_sizes), logged
+
+
+def _micro_batch(sample, part, padding_idx):
+    rows = slice(part[0].item(), part[-1].item() + 1)
+    kept = {name: sample[name][rows] for name in ("id", "target")}
+    net_input = {
+        name: value[rows] if torch.is_tensor(value) else value for name, value in sample["net_input"].items()
+    }
+    ntokens = kept["target"].ne(padding_idx).sum().item()
+    return {**kept, "net_input": net_input, "nsentences": len(part), "ntokens": ntokens}

@@ -3,7 +3,8 @@
 #
 # Usage: scripts/mutants.sh [--files "NAME..."] [--jobs N] [--venv DIR]
 #
-#   --files "NAME..."  modules to break, of divergence, closed_form, in_chunks, loss, loss_on_features and schedule
+#   --files "NAME..."  modules to break, of loss/definitions, loss/closed_form, loss/chunked,
+#                      loss/functional and adaptive_alpha
 #                      (default: all of them)
 #   --jobs N           how many to try at once (default: the number of cores)
 #   --venv DIR         the environment; mutmut is installed into it (default: .venv in the checkout)
@@ -14,7 +15,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-modules='divergence closed_form in_chunks loss loss_on_features schedule'
+modules='loss/definitions loss/closed_form loss/chunked loss/functional adaptive_alpha'
 files=$modules jobs=$(nproc) venv=$checkout/.venv
 while [[ $# -gt 0 ]]; do
   case $1 in
@@ -48,7 +49,8 @@ cat >>"$copy/pyproject.toml" <<EOT
 [tool.mutmut]
 source_paths = [$(join "${sources[@]}")]
 pytest_add_cli_args_test_selection = [
-  "tests/test_divergence.py", "tests/test_loss.py", "tests/test_loss_on_features.py", "tests/test_schedule.py",
+  "tests/loss/test_definitions.py", "tests/loss/test_loss.py", "tests/loss/test_loss_on_features.py",
+  "tests/test_adaptive_alpha.py",
 ]
 also_copy = ["fairseq_intra", "tests"]
 EOT

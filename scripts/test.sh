@@ -10,14 +10,14 @@
 #                    for pytest, the tests of the plugin itself
 #   --coverage       also which lines and branches of fairseq_intra/ no test ran, nor a command that a test started
 #
-# Everything else goes to pytest: scripts/test.sh tests/test_loss.py -k gradcheck
+# Everything else goes to pytest: scripts/test.sh tests/loss/test_loss.py -k gradcheck
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 # What --stack legacy runs: the plugin in fairseq's own commands, the loss and the passes.
-CORE=(checkpoint command_line compat criterion divergence loss loss_on_features passes projection resume schedule
-  split_batch task)
+CORE=(loss patches/test_{safe_loading,resume}.py test_{adaptive_alpha,checkpoint,command_line,criterion}.py
+  test_{micro_batches,model_outputs,passes,task}.py)
 python_given='' venv='' stack='' pytest=(-m pytest) coverage=''
 while [[ $# -gt 0 ]]; do
   case $1 in
@@ -35,7 +35,7 @@ if [[ $stack == legacy ]]; then
   [[ $("$python_given" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) == 3.10 ]] ||
     die "--stack legacy needs Python 3.10, which '$python_given' is not; give --python PATH of one"
   venv=${venv:-$checkout/.venv-legacy}
-  if [[ $# -eq 0 ]]; then set -- "${CORE[@]/#/tests/test_}"; set -- "${@/%/.py}"; fi
+  if [[ $# -eq 0 ]]; then set -- "${CORE[@]/#/tests/}"; fi
 fi
 venv=${venv:-$checkout/.venv}
 
@@ -59,7 +59,7 @@ fi
 "$venv/bin/python" "${pytest[@]}" --numprocesses auto --dist loadfile
 if "$venv/bin/python" -c 'import triton' 2>/dev/null; then
   say "the Triton kernels in Triton's interpreter"
-  TRITON_INTERPRET=1 "$venv/bin/python" "${pytest[@]}" tests/test_closed_form_triton.py
+  TRITON_INTERPRET=1 "$venv/bin/python" "${pytest[@]}" tests/loss/test_triton.py
 else
   say "Triton has no release for this platform: its kernels are not tested here"
 fi

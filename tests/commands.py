@@ -27,6 +27,9 @@ PUBLISHED = """--arch transformer_iwslt_de_en --task translation_intra_distillat
 --max-source-positions 512 --max-target-positions 512 --skip-invalid-size-inputs-valid-test""".split()
 PUBLISHED += ["--adam-betas", "(0.9, 0.98)"]
 
+#: What torchrun tells one of its processes.
+TORCHRUN = {"WORLD_SIZE": "16", "RANK": "9", "LOCAL_RANK": "1", "MASTER_ADDR": "host", "MASTER_PORT": "29500"}
+
 _SIZES = {"layers": 1, "embed-dim": 16, "ffn-embed-dim": 16, "attention-heads": 2}
 #: Flags that make a model of any preset small enough for a test, and its log full.
 TINY = [f"--{side}-{name}={value}" for side in ("encoder", "decoder") for name, value in _SIZES.items()]

@@ -11,7 +11,7 @@ from pathlib import Path
 import tiny
 import torch
 
-from fairseq_intra import distribution
+from fairseq_intra.patches import data_parallel as distribution
 
 BACKENDS = ("pytorch_ddp", "legacy_ddp")
 #: How the passes run: fields of the criterion's and of the task's configuration.

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
 
-from fairseq_intra.closed_form import Options
-from fairseq_intra.loss import intra_distillation_loss
-from fairseq_intra.loss_on_features import intra_distillation_loss_on_features
-from fairseq_intra.reference import reference_loss
+from fairseq_intra.loss.definitions import reference_loss
+from fairseq_intra.loss.functional import intra_distillation_loss, intra_distillation_loss_on_features
 
 #: Of values, and of gradients relative to the largest: what rounding logits or gradient to the dtype may cost.
 TOLERANCE = {
@@ -36,7 +36,16 @@ def make_features(passes, positions, vocab, width, dtype=torch.float64, bias=Tru
 
 def oracle(logits, target, *, alpha, label_smoothing, divergence="x"):
     """(loss, nll, divergence), from fairseq's cross-entropy and the definitions."""
-    return reference_loss(logits, target, Options(alpha, label_smoothing, divergence))
+    return reference_loss(logits, target, alpha=alpha, label_smoothing=label_smoothing, divergence=divergence)
+
+
+def distillation_oracle(logits, target, teacher_logits, *, weight, temperature, label_smoothing):
+    """(loss, nll, distillation), as one would write them down."""
+    smoothed, nll = label_smoothed_nll_loss(logits[0].log_softmax(-1), target.unsqueeze(-1), label_smoothing)
+    soft = (teacher_logits[0] / temperature).log_softmax(-1)
+    distance = F.kl_div((logits[0] / temperature).log_softmax(-1), soft, reduction="sum", log_target=True)
+    distance = temperature**2 * distance
+    return (1 - weight) * smoothed + weight * distance, nll, distance
 
 
 def compare(logits, target, upstream=1.0, implementation="auto", **options):

@@ -9,7 +9,7 @@ import torch
 from fairseq.data import Dictionary
 from omegaconf import OmegaConf
 
-from fairseq_intra.intra_tagging import (
+from fairseq_intra.fine_tuning.token_classification import (
     TokenClassificationIntraDistillationConfig,
     TokenClassificationIntraDistillationTask,
 )

@@ -14,8 +14,8 @@ from fairseq.distributed import ModuleProxyWrapper
 
 import fairseq_intra.criterion
 from fairseq_intra.criterion import IntraDistillationCriterion
-from fairseq_intra.divergence import DIVERGENCES
 from fairseq_intra.errors import UsageError
+from fairseq_intra.loss.definitions import DIVERGENCES
 
 PLAIN_KEYS = {"loss", "nll_loss", "ntokens", "nsentences", "sample_size"}
 MODELS = pytest.mark.parametrize("arch", ["transformer", "lstm"])
@@ -370,7 +370,7 @@ class TestReduceMetrics:
         assert IntraDistillationCriterion.logging_outputs_can_be_summed()
         model, criterion = tiny.model(task, dropout=0.3), ours(task, report_accuracy=True)
         logs = [step(criterion, model, tiny.sample(task, [one]))[2] for one in tiny.SENTENCES]
-        criterion.alpha = 1.0
+        criterion.method.alpha = 1.0
         logs.append(step(criterion, model, tiny.sample(task))[2])
         summed = {name: sum(log[name] for log in logs) for name in logs[0]}
         found, expected = reduced(summed), reduced(*logs)

@@ -4,7 +4,7 @@ import torch
 from fairseq.distributed import ModuleProxyWrapper
 
 from fairseq_intra.errors import UsageError
-from fairseq_intra.passes import choose_passes, draws_at_all, draws_per_forward, run_passes
+from fairseq_intra.passes import choose_passes, has_dropout, has_noise_per_forward, joined_passes, run_passes
 
 #: What makes a model draw once for a whole forward, and what looks like it.
 PER_FORWARD = {
@@ -39,32 +39,31 @@ def outputs(model, net_input, num_passes, passes="auto", encoder_once=False):
     """The output of every pass, [K, B, T, V]."""
     passes = choose_passes(model, passes, encoder_once)
     found = run_passes(model, net_input, num_passes, passes, encoder_once)
-    assert sum(copies for _, copies in found) == num_passes
-    return torch.cat([output[0].unflatten(0, (-1, copies)).transpose(0, 1) for output, copies in found])
+    return joined_passes(found)
 
 
 @pytest.mark.parametrize("settings", PER_FORWARD.values(), ids=PER_FORWARD)
 def test_model_that_draws_once_a_forward_runs_once_a_pass(task, settings):
     model = tiny.Recording(tiny.model(task, **settings))
-    assert draws_per_forward(model) and draws_at_all(model)
+    assert has_noise_per_forward(model) and has_dropout(model)
     net_input = tiny.sample(task)["net_input"]
     with tiny.seeded(3):
         found = run_passes(model, net_input, 4, choose_passes(model, "auto"))
-    assert [copies for _, copies in found] == [1] * 4
+    assert [len(outputs) for outputs in found] == [1] * 4
     assert [list(call) for call in model.calls] == [list(net_input)] * 4
     assert all(call[name] is net_input[name] for call in model.calls for name in net_input)
-    assert any(not torch.equal(output[0], found[0][0][0]) for output, _ in found)
+    assert any(not torch.equal(outputs, found[0]) for outputs in found)
 
 
 def test_scalar_quantisation_noise_is_noticed(task):
     """Its forward wants a GPU."""
-    assert draws_per_forward(tiny.model(task, quant_noise_scalar=0.5))
+    assert has_noise_per_forward(tiny.model(task, quant_noise_scalar=0.5))
 
 
 @pytest.mark.parametrize("settings", PER_ROW.values(), ids=PER_ROW)
 def test_model_that_draws_for_every_row_runs_once(task, settings):
     model = tiny.Recording(tiny.model(task, **settings))
-    assert draws_at_all(model) and not draws_per_forward(model)
+    assert has_dropout(model) and not has_noise_per_forward(model)
     with tiny.seeded(3):
         passes = outputs(model, tiny.sample(task)["net_input"], 4)
     assert len(model.calls) == 1
@@ -77,7 +76,7 @@ def test_model_that_draws_for_every_row_runs_once(task, settings):
 @pytest.mark.parametrize("settings", NEVER.values(), ids=NEVER)
 def test_model_without_dropout_draws_nothing(task, settings):
     model = tiny.model(task, **settings)
-    assert not draws_at_all(model)
+    assert not has_dropout(model)
     passes = outputs(model, tiny.sample(task)["net_input"], 2)
     torch.testing.assert_close(passes[0], passes[1])
 
@@ -112,7 +111,7 @@ def test_masks_of_all_copies_differ(task):
 def test_arguments_that_are_no_tensors_pass_through(task):
     seen = []
     model = torch.nn.Module()
-    model.forward = lambda **net_input: seen.append(net_input)
+    model.forward = lambda **net_input: seen.append(net_input) or [net_input["src_tokens"]]
     run_passes(model, {"src_tokens": torch.ones(2, 3), "features_only": True, "constraints": None}, 2)
     assert seen[0]["features_only"] is True and seen[0]["constraints"] is None
     assert seen[0]["src_tokens"].shape == (4, 3)
@@ -123,7 +122,7 @@ def test_wrapped_model_is_called_through_its_wrapper(task, settings):
     """As fairseq wraps one for distributed training."""
     model = tiny.Recording(tiny.model(task, **settings))
     wrapped = ModuleProxyWrapper(model)
-    assert draws_per_forward(wrapped) == ("dropout" not in settings)
+    assert has_noise_per_forward(wrapped) == ("dropout" not in settings)
     outputs(wrapped, tiny.sample(task)["net_input"], 3)
     assert len(model.calls) == (1 if "dropout" in settings else 3)
     with pytest.raises(AssertionError, match="called by itself"):
@@ -240,8 +239,18 @@ class TestEncoderOnce:
 @pytest.mark.parametrize(
     "settings,passes,encoder_once,message",
     [
-        ({"decoder_layerdrop": 0.5}, "batched", False, "--passes batched would drop the same.*; use --passes seq"),
-        ({"decoder_layerdrop": 0.5}, "auto", True, "--encoder-once would drop the same.*; leave that flag out"),
+        (
+            {"decoder_layerdrop": 0.5},
+            "batched",
+            False,
+            "--passes batched would use identical .*; use --passes seq",
+        ),
+        (
+            {"decoder_layerdrop": 0.5},
+            "auto",
+            True,
+            "--encoder-once would use identical .*; leave that flag out",
+        ),
         ({}, "sequential", True, "--encoder-once works with --passes batched, not sequential"),
         ({}, "recompute", True, "--encoder-once works with --passes batched, not recompute"),
         (PER_FORWARD["quant-noise-pq"], "recompute", False, "--passes recompute cannot repeat a pass with quant"),

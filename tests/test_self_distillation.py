@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-from test_distillation_loss import oracle
+from loss_oracle import distillation_oracle as oracle
 
 from fairseq_intra import checkpoint
 from fairseq_intra.checkpoint import Built, Training

@@ -61,7 +61,7 @@ def settings(criterion):
         *("num_iter", "alpha", "divergence", "passes", "id_loss", "encoder_once"),
         *("eps", "sentence_avg", "report_accuracy", "ignore_prefix_size"),
     )
-    return {name: getattr(criterion, name) for name in names}
+    return {name: getattr(criterion if hasattr(criterion, name) else criterion.method, name) for name in names}
 
 
 class TestFlags:
@@ -199,13 +199,13 @@ class TestConfigurationFile:
         plain = {"_name": PLAIN, "label_smoothing": 0.1}
         criterion = configuration({"num_iter": 4, "alpha": 3, "div": "JS"}, plain)[1]
         assert type(criterion) is IntraDistillationCriterion
-        found = (criterion.num_iter, criterion.alpha, criterion.divergence, criterion.eps)
+        found = (criterion.method.num_iter, criterion.method.alpha, criterion.method.divergence, criterion.eps)
         assert found == (4, 3.0, "js", 0.1)
 
     @pytest.mark.parametrize("task", [{}, {"alpha": 3, "num_iter": 4, "div": "JS"}])
     def test_values_in_both_places_may_agree(self, configuration, task):
         criterion = configuration(task, {"alpha": 3, "num_iter": 4, "div": "JS"})[1]
-        assert (criterion.alpha, criterion.num_iter, criterion.divergence) == (3.0, 4, "js")
+        assert (criterion.method.alpha, criterion.method.num_iter, criterion.method.divergence) == (3.0, 4, "js")
 
     @pytest.mark.parametrize(
         "name,task,criterion", [("alpha", 2.0, 3.0), ("num_iter", 2, 4), ("div", "JS", "X"), ("alpha", 0.0, 3.0)]
@@ -234,14 +234,14 @@ class TestTraining:
         expected = {0: 0, 50: 0.2, 100: 1, 700: 5}
         for update in (0, 50, 100, 700, 100):  # once more, as a resumed run would
             logged = task.train_step(sample, model, criterion, tiny.Optimizer(), update)[2]
-            assert criterion.alpha == task.alpha_at(update) == pytest.approx(expected[update])
+            assert criterion.method.alpha == task.alpha_at(update) == pytest.approx(expected[update])
             assert logged["alpha"] == pytest.approx(expected[update] * sample["ntokens"])
 
     def test_constant_alpha_stays(self, configuration):
         task, criterion = configuration(criterion={"alpha": 2})
         for update in (0, 700):
             task.train_step(tiny.sample(task), tiny.model(task, dropout=0.3), criterion, tiny.Optimizer(), update)
-            assert criterion.alpha == 2
+            assert criterion.method.alpha == 2
 
     def test_dummy_batch_gives_zero_gradients(self, configuration):
         task, criterion = configuration()

@@ -12,7 +12,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq.trainer import Trainer
 
-import fairseq_intra  # noqa: F401  mends fairseq, registers criterion and task
+import fairseq_intra.plugin  # noqa: F401
 
 #: Sentences as (source, target) word numbers: of different lengths, so that a batch of them is padded.
 SENTENCES = [([5, 9, 7, 6, 8], [9, 5, 6]), ([7, 4], [8, 9, 11, 4, 7]), ([10], [6])]

@@ -5,7 +5,7 @@ import torch
 from fairseq.data import Dictionary, data_utils
 from omegaconf import OmegaConf
 
-from fairseq_intra.sentence_prediction import (
+from fairseq_intra.fine_tuning.sentence_prediction import (
     SentencePredictionIntraDistillationConfig,
     SentencePredictionIntraDistillationTask,
 )

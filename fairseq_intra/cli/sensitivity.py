@@ -1,0 +1,123 @@
+"""Commands about the sensitivity of parameters, and what becomes of a model without some of them."""
+
+from pathlib import Path
+
+from ..errors import UsageError
+from ..files import need_folder_of
+from ..sensitivity import GRADIENTS, ORDERS
+from .command import add_command, need_counts
+
+
+def add_commands(commands):
+    """Adds them to the subparsers of `fairseq-intra`."""
+    command = add_command(
+        commands, "sensitivity", _sensitivity, "what each parameter of a checkpoint contributes to the loss"
+    )
+    command.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the model's checkpoint")
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset made by data-prep/")
+    command.add_argument("--split", default="valid", help="the split whose loss it is (default: %(default)s)")
+    command.add_argument("--max-tokens", type=int, default=4096, help="of a mini-batch (default: %(default)s)")
+    command.add_argument("--batches", type=int, metavar="N", help="mini-batches, drawn at random (default: all)")
+    command.add_argument(
+        "--gradient-of",
+        choices=GRADIENTS,
+        default="batch",
+        help="batch: mean over the mini-batches of |parameter x gradient|, the paper's, which grows as they get "
+        "smaller; split: the same of all of them as one, however they are cut (default: %(default)s)",
+    )
+    command.add_argument("--cpu", action="store_true", help="not on the GPU, even if there is one")
+    command.add_argument(
+        "--output", type=Path, required=True, metavar="FILE.json", help="statistics; the scores lie beside it as .npz"
+    )
+
+    command = add_command(
+        commands, "sensitivity-table", _sensitivity_table, "sensitivity of checkpoints as a table (Markdown)"
+    )
+    _reports(command)
+    command.add_argument("--groups", action="store_true", help="with a row for every group of parameters")
+    command.add_argument(
+        "--evaluations",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE.json",
+        help="scores to stand beside, one each",
+    )
+
+    command = add_command(commands, "plot-sensitivity", _plot_sensitivity, "sensitivity of checkpoints as a picture")
+    _reports(command)
+    command.add_argument(
+        "--output", type=Path, required=True, metavar="PREFIX", help="PREFIX.png and .svg are written"
+    )
+
+    command = add_command(commands, "prune", _prune, "set parameters of a checkpoint to zero, by their sensitivity")
+    command.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the model's checkpoint")
+    command.add_argument("--scores", type=Path, required=True, metavar="FILE.json", help="its sensitivity")
+    command.add_argument("--order", choices=ORDERS, required=True, help="least sensitive first, most, or any")
+    command.add_argument("--ratio", type=float, required=True, help="share of the prunable parameters, 0 to 1")
+    command.add_argument(
+        "--norms-and-biases", action="store_true", help="they are prunable, too (default: they are not)"
+    )
+    command.add_argument("--seed", type=int, default=1, help="of the random order (default: %(default)s)")
+    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="checkpoint to write")
+
+    command = add_command(
+        commands, "plot-pruning", _plot_pruning, "BLEU against parameters removed (see scripts/pruning-curve.sh)"
+    )
+    command.add_argument(
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="evaluations of one pruned checkpoint"
+    )
+    command.add_argument(
+        "--output", type=Path, required=True, metavar="PREFIX", help="PREFIX.md, .json, .png and .svg"
+    )
+
+
+def _reports(command):
+    command.add_argument(
+        "reports", nargs="+", type=Path, metavar="FILE.json", help="written by fairseq-intra sensitivity"
+    )
+
+
+def _sensitivity(args):
+    from ..sensitivity.report import measure
+    from ..sensitivity.statistics import ALL
+
+    need_counts(args, "max_tokens", "batches")
+    if args.output.suffix != ".json":
+        raise UsageError(f"--output must end in .json, not be {args.output}")
+    need_folder_of(args.output)
+    more = {name: getattr(args, name) for name in ("split", "max_tokens", "batches", "gradient_of", "cpu")}
+    report = measure(args.checkpoint, args.data, args.output, **more)
+    of = f"{report.batches} of {report.batches_of_split} mini-batches of {report.split}"
+    print(
+        f"{args.output}, {report.scores}: {report.groups[ALL]['parameters']} parameters, {of}, loss {report.loss:.3f}"
+    )
+
+
+def _sensitivity_table(args):
+    from ..sensitivity.plot import read_reports, sensitivity_table
+
+    print(sensitivity_table(read_reports(args.reports), args.evaluations, args.groups))
+
+
+def _plot_sensitivity(args):
+    from ..sensitivity.plot import draw, read_reports
+
+    made = draw(read_reports(args.reports), args.output)
+    print(f"written: {', '.join(map(str, made))}")
+
+
+def _prune(args):
+    from ..sensitivity.pruning import prune
+
+    need_folder_of(args.output)
+    more = {name: getattr(args, name) for name in ("order", "ratio", "norms_and_biases", "seed")}
+    count, prunable = prune(args.checkpoint, args.scores, args.output, **more)
+    print(f"{args.output}: {count} of {prunable} prunable parameters are zero, {args.order}")
+
+
+def _plot_pruning(args):
+    from ..sensitivity.pruning_curve import pruning_curve
+
+    need_folder_of(args.output)
+    print(pruning_curve(args.folders, args.output))

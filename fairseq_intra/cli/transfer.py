@@ -1,0 +1,59 @@
+"""Commands about zero-shot cross-lingual transfer."""
+
+from pathlib import Path
+
+from ..errors import UsageError
+from ..files import need_folder_of
+from ..transfer import KINDS
+from .command import add_command, need_counts
+
+
+def add_commands(commands):
+    """Adds them to the subparsers of `fairseq-intra`."""
+    command = add_command(commands, "prepare-transfer", _prepare_transfer, "binarise text for cross-lingual transfer")
+    command.add_argument(
+        "--task", choices=KINDS, required=True, help="ner: LANG/{train,dev,test}; xnli: XNLI's two archives"
+    )
+    command.add_argument("--input", type=Path, required=True, metavar="DIR", help="the text")
+    command.add_argument("--source", default="en", help="language to train on (default: %(default)s)")
+    command.add_argument("--languages", nargs="+", default=[], help="languages to test (default: all)")
+    command.add_argument(
+        "--encoder", type=Path, required=True, metavar="DIR", help="dict.txt and sub-words of the encoder"
+    )
+    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
+
+    command = add_command(
+        commands, "evaluate-transfer", _evaluate_transfer, "score a fine-tuned encoder on languages"
+    )
+    command.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the model's checkpoint")
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="made by prepare-transfer")
+    command.add_argument("--max-tokens", type=int, default=8000, help="of a mini-batch (default: %(default)s)")
+    command.add_argument("--cpu", action="store_true", help="not on the GPU, even if there is one")
+
+    command = add_command(commands, "transfer-table", _transfer_table, "scores by language as a table (Markdown)")
+    command.add_argument("evaluations", nargs="+", type=Path, metavar="FILE.json", help="of evaluate-transfer")
+
+
+def _prepare_transfer(args):
+    from ..transfer.prepare import prepare
+
+    need_folder_of(args.output)
+    if args.output.exists():
+        raise UsageError(f"--output {args.output} is there already")
+    made = prepare(args.task, args.input, args.source, args.languages, args.encoder, args.output)
+    for split, counts in made["splits"].items():
+        print(f"{split}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+def _evaluate_transfer(args):
+    from ..transfer.evaluate import evaluate_all
+
+    need_counts(args, "max_tokens")
+    for made in evaluate_all(args.checkpoint, args.data, args.max_tokens, args.cpu):
+        print(f"{made.language}: {made.metric} {made.score:.2f}")
+
+
+def _transfer_table(args):
+    from ..transfer.table import transfer_table
+
+    print(transfer_table(args.evaluations))

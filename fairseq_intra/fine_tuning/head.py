@@ -1,0 +1,44 @@
+"""What tasks share that fine-tune an encoder with a head on it, whatever the head predicts."""
+
+from dataclasses import dataclass, field
+
+from fairseq.dataclass import FairseqDataclass
+
+from ..adaptive_alpha import AdaptiveAlphaFlags, AdaptiveAlphaTask
+from ..intra_distillation import IntraDistillationFlags
+
+
+def _field(flags, name, default):
+    """A field of a dataclass again, with the default that the paper has for fine-tuning."""
+    return field(default=default, metadata=dict(flags.__dataclass_fields__[name].metadata))
+
+
+@dataclass
+class FineTuningFlags(IntraDistillationFlags):
+    """The flags of the method, for a criterion of fine-tuning."""
+
+    alpha: float = _field(IntraDistillationFlags, "alpha", 1.0)
+
+
+@dataclass
+class FineTuningTaskFlags(AdaptiveAlphaFlags, FairseqDataclass):
+    """The flags of the schedule and of freezing, for a task of fine-tuning."""
+
+    temperature_p: float = _field(AdaptiveAlphaFlags, "temperature_p", 20 / 3)
+    freeze_encoder: bool = field(
+        default=False,
+        metadata={
+            "help": "train the head alone; with --dropout 0 --attention-dropout 0, and --pooler-dropout above 0, "
+            "the encoder runs once for all K passes of the head"
+        },
+    )
+
+
+class FineTuningTask(AdaptiveAlphaTask):
+    """Mixin of a fairseq task, before it, whose `cfg` has `FineTuningTaskFlags`."""
+
+    def build_model(self, cfg, *more):
+        model = super().build_model(cfg, *more)
+        if self.cfg.freeze_encoder:
+            model.encoder.requires_grad_(False)
+        return model

@@ -1,0 +1,153 @@
+"""The intra-distillation loss, on logits or on the features that a projection turns into logits.
+
+The formulas and their gradients stand in `closed_form`; which implementation runs is decided here.
+"""
+
+import importlib.util
+import os
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+
+from . import closed_form
+from .chunked import ClosedFormLoss
+from .closed_form import Settings
+from .definitions import DIVERGENCES, reference_loss
+
+IMPLEMENTATIONS = ("auto", "torch", "triton", "reference")
+
+
+class IntraDistillationLoss(NamedTuple):
+    """Sums over the N positions, in nats; scalars, float32 (float64 for float64 logits)."""
+
+    loss: torch.Tensor  #: what is minimised; the only one with a gradient
+    nll: torch.Tensor  #: cross-entropy without label smoothing, mean over the K passes
+    divergence: torch.Tensor  #: before it is multiplied by alpha
+
+
+def intra_distillation_loss(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    alpha: float,
+    label_smoothing: float = 0.0,
+    divergence: str = "x",
+    implementation: str = "auto",
+    overwrite_logits: bool = False,
+) -> IntraDistillationLoss:
+    """Mean over K passes of the label-smoothed cross-entropies, plus alpha times their divergence.
+
+    Args:
+        logits: [K, N, V], any floating dtype; computed in float32 at least.
+        target: [N], integer, each in [0, V). Positions to ignore (pads) are left out beforehand.
+        alpha: weight of the divergence.
+        label_smoothing: probability mass that the V - 1 wrong types share equally (fairseq's definition).
+        divergence: "x" or "js".
+        implementation: "torch", "triton" (X on a GPU), "reference" (the definitions by autograd, slow), or "auto":
+            triton where it can run, else torch.
+        overwrite_logits: the gradient is written over the logits, in forward or in backward. Nothing else may need
+            them then; a second backward is correct or rejected by autograd.
+
+    Raises:
+        ValueError: if the shapes do not match, divergence or implementation is unknown, or the implementation
+            cannot run here.
+    """
+    if logits.dim() != 3 or target.shape != logits.shape[1:2]:
+        raise ValueError(
+            f"logits [K, N, V] and target [N] expected, not {list(logits.shape)} and {list(target.shape)}"
+        )
+    settings = _checked(Settings(alpha, label_smoothing, divergence))
+    implementation = choose_implementation(implementation, logits.device, logits.dtype, divergence)
+    if implementation == "reference":
+        return IntraDistillationLoss(*reference_loss(logits, target, **settings._asdict()))
+    backend = _backend(implementation)
+    return IntraDistillationLoss(
+        *ClosedFormLoss.apply(logits, None, None, target, settings, backend, overwrite_logits)
+    )
+
+
+def intra_distillation_loss_on_features(
+    features: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    target: torch.Tensor,
+    *,
+    alpha: float,
+    label_smoothing: float = 0.0,
+    divergence: str = "x",
+    implementation: str = "auto",
+) -> IntraDistillationLoss:
+    """`intra_distillation_loss` of the logits `features @ weight.T + bias`, which are projected chunk by chunk.
+
+    Under autocast the logits are computed in autocast's dtype, as by torch's own linear layer.
+
+    Args:
+        features: [K, N, C], any floating dtype.
+        weight: [V, C], dtype of the features (under autocast, any).
+        bias: [V] or None.
+
+    The other arguments, the result and the errors are those of `intra_distillation_loss`.
+    """
+    if features.dim() != 3 or target.shape != features.shape[1:2] or features.size(-1) != weight.size(-1):
+        raise ValueError(
+            f"features [K, N, C], weight [V, C] and target [N] expected, not {list(features.shape)}, "
+            f"{list(weight.shape)} and {list(target.shape)}"
+        )
+    settings = _checked(Settings(alpha, label_smoothing, divergence))
+    device = features.device
+    if torch.is_autocast_enabled(device.type):
+        dtype = torch.get_autocast_dtype(device.type)
+        features, weight = features.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
+    implementation = choose_implementation(implementation, device, features.dtype, divergence)
+    with torch.autocast(device.type, enabled=False):
+        if implementation == "reference":
+            logits = torch.nn.functional.linear(features, weight, bias)
+            return IntraDistillationLoss(*reference_loss(logits, target, **settings._asdict()))
+        backend = _backend(implementation)
+        return IntraDistillationLoss(*ClosedFormLoss.apply(features, weight, bias, target, settings, backend, False))
+
+
+def choose_implementation(implementation: str, device: torch.device, dtype: torch.dtype, divergence: str) -> str:
+    """What "auto" stands for; anything else is returned as it is.
+
+    Raises:
+        ValueError: if the implementation is unknown, or cannot run here.
+    """
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, not {implementation!r}")
+    if implementation not in ("auto", "triton"):
+        return implementation
+    obstacle = _why_not_triton(device, dtype, divergence)
+    if implementation == "triton" and obstacle:
+        raise ValueError(f"triton {obstacle}")
+    return "torch" if obstacle else "triton"
+
+
+def _why_not_triton(device: torch.device, dtype: torch.dtype, divergence: str) -> str | None:
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if divergence != "x":
+        return "has no kernel for JS: its mean of K distributions needs the logits read twice"
+    if dtype == torch.float64:
+        return "computes in float32, not in float64"
+    if device.type != "cuda" and not interpreted:
+        return f"runs on a GPU, not on {device.type}"
+    if importlib.util.find_spec("triton") is None:
+        return "is not installed"
+    return None
+
+
+def _backend(implementation: str) -> ModuleType:
+    """The module with `forward`, `recompute` and `gradient`."""
+    if implementation == "torch":
+        return closed_form
+    from . import triton
+
+    return triton
+
+
+def _checked(settings: Settings) -> Settings:
+    if settings.divergence not in DIVERGENCES:
+        raise ValueError(f"divergence must be one of {', '.join(DIVERGENCES)}, not {settings.divergence!r}")
+    return settings

@@ -1,0 +1,9 @@
+"""What is fixed in fairseq, each by feature and not by version number. Applied once; for plain training too."""
+
+
+def apply() -> None:
+    """Applies every patch; repeated, it does nothing."""
+    from . import atomic_save, compat, data_parallel, input_checks, resume, safe_loading
+
+    for patch in (safe_loading, compat, data_parallel, input_checks, resume, atomic_save):
+        patch.apply()

@@ -1,0 +1,73 @@
+"""Fixes what stops fairseq on current versions of torch and numpy, and a bug that leaves out mini-batches."""
+
+import functools
+import inspect
+import re
+import types
+
+import numpy as np
+from fairseq.data import data_utils
+from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
+
+
+def apply():
+    """Puts the patches into fairseq's modules; repeated, it does nothing."""
+    if hasattr(data_utils.batch_by_size, "__wrapped__"):
+        return
+    _keep_the_last_batch()
+    _leave_fast_path_off()
+    _keep_numpys_old_name()
+
+
+def _keep_the_last_batch():
+    """fairseq's main branch leaves out the last mini-batch unless its size is a multiple of 8.
+
+    Those are the longest sentences of a split: never trained on, validated on or translated
+    (github.com/facebookresearch/fairseq/issues/5036).
+    """
+    batch_by_size = data_utils.batch_by_size
+
+    @functools.wraps(batch_by_size)
+    def all_batches(indices, *args, fixed_shapes=None, **kwargs):
+        if not isinstance(indices, np.ndarray):
+            indices = np.fromiter(indices, dtype=np.int64)
+        batches = batch_by_size(indices, *args, fixed_shapes=fixed_shapes, **kwargs)
+        batched = sum(map(len, batches))
+        if batched < len(indices) and fixed_shapes is None:
+            batches.append(indices[batched:])
+        return batches
+
+    data_utils.batch_by_size = all_batches
+
+
+def _keep_numpys_old_name():
+    """fairseq's language_modeling and masked_lm call Python's int by a name that numpy 2 does not have."""
+    if not hasattr(np, "compat"):
+        np.compat = types.SimpleNamespace(long=int)
+
+
+def drop_fast_path_weights(state):
+    """Removes the second copy of an encoder layer's weights that fairseq 0.12.2 writes and newer code refuses."""
+    if _has_fast_path():
+        return
+    copies = re.compile(r"(^|\.)encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$")
+    for name in [name for name in state.get("model") or {} if copies.search(name)]:
+        del state["model"][name]
+
+
+def _leave_fast_path_off():
+    """fairseq 0.12.2 hands its encoder layers to a fused torch function that current torch refuses to run."""
+    if not _has_fast_path():
+        return
+    init = TransformerEncoderLayerBase.__init__
+
+    @functools.wraps(init)
+    def without_fast_path(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        self.can_use_fastpath = False
+
+    TransformerEncoderLayerBase.__init__ = without_fast_path
+
+
+def _has_fast_path():
+    return "load_to_BT" in inspect.getsource(TransformerEncoderLayerBase)

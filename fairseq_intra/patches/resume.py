@@ -1,0 +1,92 @@
+"""Fixes what keeps a training that was interrupted and repeated from equalling an uninterrupted one."""
+
+import functools
+import importlib
+import inspect
+import logging
+import sys
+
+from fairseq import checkpoint_utils
+from fairseq.tasks import FairseqTask
+from fairseq.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def apply():
+    """Puts the patches into fairseq's modules; repeated, it does nothing."""
+    if hasattr(checkpoint_utils.load_checkpoint, "__wrapped__"):
+        return
+    _remember_patience()
+    _end_where_the_last_update_was_made()
+    if "seed + epoch" in inspect.getsource(FairseqTask.get_batch_iterator):
+        _cut_the_same_batches_in_every_epoch()
+
+
+def _remember_patience():
+    """fairseq counts validations without improvement (--patience) in memory: a resumed training would begin anew."""
+    save, load = Trainer.save_checkpoint, checkpoint_utils.load_checkpoint
+
+    @functools.wraps(save)
+    def save_checkpoint(self, filename, extra_state):
+        extra_state["patience"] = dict(vars(_early_stop()))
+        return save(self, filename, extra_state)
+
+    @functools.wraps(load)
+    def load_checkpoint(cfg, trainer, **passthrough_args):
+        extra_state, *more = load(cfg, trainer, **passthrough_args)
+        if extra_state and not (cfg.reset_optimizer or cfg.reset_meters):
+            counted = extra_state.get("patience", {})
+            vars(_early_stop()).update(counted)
+            if 0 < cfg.patience <= counted.get("num_runs", 0):
+                logger.info("nothing left to train: %d validations without improvement", counted["num_runs"])
+                raise SystemExit(0)
+        return extra_state, *more
+
+    Trainer.save_checkpoint = save_checkpoint
+    checkpoint_utils.load_checkpoint = load_checkpoint
+
+
+def _early_stop():
+    """fairseq's function `should_stop_early`, whose attributes are the count; its file may be the program run."""
+    program = sys.modules["__main__"]
+    module = program if hasattr(program, "should_stop_early") else importlib.import_module("fairseq_cli.train")
+    return module.should_stop_early
+
+
+def _end_where_the_last_update_was_made():
+    """fairseq looks at --max-update after an update only: a finished training, repeated, would go on by one."""
+    load = checkpoint_utils.load_checkpoint
+
+    @functools.wraps(load)
+    def load_checkpoint(cfg, trainer, **passthrough_args):
+        loaded = load(cfg, trainer, **passthrough_args)
+        done, asked = trainer.get_num_updates(), trainer.cfg.optimization.max_update
+        if 0 < asked <= done:
+            logger.info("nothing left to train: the checkpoint had %d updates, --max-update is %d", done, asked)
+            raise SystemExit(0)
+        return loaded
+
+    checkpoint_utils.load_checkpoint = load_checkpoint
+
+
+def _cut_the_same_batches_in_every_epoch():
+    """fairseq's main branch cuts a training set into mini-batches once, by a seed of the epoch in which it starts.
+
+    A run that is resumed in its second epoch or a later one would go on with other mini-batches than it had: within
+    the epoch some sentences would come twice, and others not at all.
+    """
+    get_batch_iterator = FairseqTask.get_batch_iterator
+
+    @functools.wraps(get_batch_iterator)
+    def of_the_first_epoch(self, dataset, *args, seed=1, epoch=1, **kwargs):
+        again = kwargs.get("disable_iterator_cache") or kwargs.get("update_epoch_batch_itr")
+        again = again or getattr(self.cfg, "rebuild_batches", False) or not self.can_reuse_epoch_itr(dataset)
+        if again:
+            return get_batch_iterator(self, dataset, *args, seed=seed, epoch=epoch, **kwargs)
+        iterator = get_batch_iterator(self, dataset, *args, seed=seed + 1 - epoch, epoch=epoch, **kwargs)
+        # Their order, another one in every epoch, is drawn from this later on.
+        iterator.seed = seed
+        return iterator
+
+    FairseqTask.get_batch_iterator = of_the_first_epoch

@@ -1,0 +1,88 @@
+"""Checkpoints load without running code: by an allow-list of the data types that fairseq writes.
+
+torch >= 2.6 loads with weights_only=True unless told otherwise, and fairseq does not tell it.
+"""
+
+import argparse
+import builtins
+import collections
+import functools
+import importlib
+import pickle
+import re
+import typing
+
+import numpy as np
+import torch
+from fairseq import checkpoint_utils
+
+from ..errors import UsageError, reason
+from .compat import drop_fast_path_weights
+
+
+def apply():
+    """Puts the patches into torch and fairseq; repeated, it does nothing."""
+    if hasattr(checkpoint_utils.load_checkpoint_to_cpu, "__wrapped__"):
+        return
+    torch.serialization.add_safe_globals([argparse.Namespace, *_numpy_globals(), *_omegaconf_globals()])
+    _report_rejected_globals()
+
+
+def _numpy_globals():
+    """Arrays and scalars: BLEU counts of --eval-bleu, a best metric that is a numpy number."""
+    core = importlib.import_module("numpy._core" if hasattr(np, "_core") else "numpy.core")
+    allowed = [np.ndarray, np.dtype]
+    allowed += sorted({type(np.dtype(kind)) for kind in ("int64", "int32", "float64", "float32")}, key=str)
+    for name in ("_reconstruct", "scalar"):
+        function = getattr(core.multiarray, name)
+        # Checkpoints carry the name that the numpy which wrote them had: numpy 1 said numpy.core.
+        allowed += [(function, f"{package}.multiarray.{name}") for package in ("numpy._core", "numpy.core")]
+    return allowed
+
+
+def _omegaconf_globals():
+    """Configurations, and what the trainer broadcasts to the other workers when it resumes."""
+    from fairseq.distributed.utils import _TensorPlaceholder
+    from omegaconf import DictConfig, ListConfig, base, nodes
+
+    return [
+        DictConfig,
+        ListConfig,
+        base.ContainerMetadata,
+        base.Metadata,
+        nodes.AnyNode,
+        _TensorPlaceholder,
+        typing.Any,
+        collections.defaultdict,
+        builtins.dict,
+        builtins.list,
+        builtins.int,
+    ]
+
+
+def _report_rejected_globals():
+    """A checkpoint that holds anything else ends the command with a one-line error message that names it."""
+    load = checkpoint_utils.load_checkpoint_to_cpu
+
+    @functools.wraps(load)
+    def load_checkpoint_to_cpu(path, *args, **kwargs):
+        try:
+            state = load(path, *args, **kwargs)
+        except pickle.UnpicklingError as error:
+            raise UsageError(f"checkpoint {path} is rejected: {_why_rejected(error)}") from None
+        except Exception as error:  # torch raises whatever the bytes of a file that is no checkpoint lead to
+            raise UsageError(f"checkpoint {path} cannot be read: {type(error).__name__}: {reason(error)}") from None
+        drop_fast_path_weights(state)
+        return state
+
+    checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
+
+
+def _why_rejected(error):
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if found:
+        return (
+            f"it holds {found.group(1)}, which fairseq does not write and which may run code; "
+            "load it only if you trust whoever made it, and save its weights afresh"
+        )
+    return f"it is not a checkpoint that loads without running code ({reason(error)})"

@@ -1,0 +1,1 @@
+"""Trainings and their evaluations: scores, tables, logs and pictures."""

@@ -1,0 +1,80 @@
+"""BLEU against the share of parameters removed: what scripts/pruning-curve.sh measured, as table and picture."""
+
+import json
+import re
+from pathlib import Path
+
+from ..errors import UsageError
+from ..files import write_text
+from ..runs.evaluation import Evaluation
+from ..runs.figures import line_style, new_figure, save_figure
+
+WHOLE = "whole"
+
+
+def pruning_curve(folders: list[Path], prefix: Path) -> str:
+    """Draws the curves and returns them as a Markdown table; PREFIX.md, .json, .png and .svg are written.
+
+    Args:
+        folders: of one checkpoint each, whose name stands in the picture. They hold evaluations made by
+            scripts/evaluate.sh of the pruned checkpoints "ORDER-RATIO", and of "whole".
+
+    Raises:
+        UsageError: if a folder does not hold that, or scores have different signatures.
+    """
+    curves, signatures, sentences = {}, set(), set()
+    for folder in folders:
+        for order, ratio, evaluation in _evaluations(folder):
+            curves.setdefault((folder.name, order), {})[ratio] = evaluation.bleu["score"]
+            signatures.add(evaluation.bleu["signature"])
+            sentences.add(evaluation.sentences)
+    if len(signatures) > 1 or len(sentences) > 1:
+        raise UsageError(f"scores cannot be compared: {', '.join(sorted(signatures))}; sentences {sorted(sentences)}")
+    table = _table(curves, *signatures, *sentences)
+    found = [{"model": model, "order": order, "bleu": points} for (model, order), points in curves.items()]
+    write_text(prefix.with_name(f"{prefix.name}.json"), json.dumps(found, indent=1) + "\n")
+    write_text(prefix.with_name(f"{prefix.name}.md"), table + "\n")
+    _draw(curves, prefix)
+    return table
+
+
+def _evaluations(folder):
+    """(order, ratio, evaluation) of every point, in ascending order of ratios; the whole model is in both orders."""
+    found = []
+    for path in folder.glob("*.json"):
+        name = path.name.split(".test")[0]
+        match = re.fullmatch(r"(ascending|descending)-([\d.]+)", name)
+        if match:
+            found.append((match[1], float(match[2]), Evaluation.read(path)))
+        elif name == WHOLE:
+            found += [(order, 0.0, Evaluation.read(path)) for order in ("ascending", "descending")]
+    if not found:
+        raise UsageError(f"{folder} holds no evaluation of a pruned checkpoint (see scripts/pruning-curve.sh)")
+    return sorted(found, key=lambda point: point[:2])
+
+
+def _table(curves, signature, sentences):
+    ratios = sorted({ratio for points in curves.values() for ratio in points})
+    lines = ["| model | first removed | " + " | ".join(f"{100 * ratio:g} %" for ratio in ratios) + " |"]
+    lines.append("|---|---|" + "---:|" * len(ratios))
+    for (model, order), points in curves.items():
+        cells = [f"{points[ratio]:.2f}" if ratio in points else "" for ratio in ratios]
+        lines.append(f"| {model} | {_FIRST[order]} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", f"BLEU on {sentences} sentences, sacreBLEU signature `{signature}`."])
+
+
+def _draw(curves, prefix):
+    models = list(dict.fromkeys(model for model, _ in curves))
+    figure, panels = new_figure(columns=2)
+    for panel, order in zip(panels, _FIRST, strict=True):
+        for number, model in enumerate(models):
+            points = curves.get((model, order), {})
+            percents = [100 * ratio for ratio in points]
+            panel.plot(percents, list(points.values()), marker="o", markersize=3, label=model, **line_style(number))
+        panel.set(xlabel=f"% of parameters removed, {_FIRST[order]} first", ylabel="BLEU")
+        panel.set_ylim(bottom=0)
+    panels[0].legend()
+    save_figure(figure, prefix)
+
+
+_FIRST = {"ascending": "least sensitive", "descending": "most sensitive"}

@@ -1,0 +1,204 @@
+"""The sensitivity of a checkpoint's parameters on a dataset: computing it, and the files it is kept in."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from fairseq import utils
+from tqdm import tqdm
+
+from .. import checkpoint
+from ..errors import UsageError
+from ..files import read_record, replacing, write_record
+from .compute import sensitivity
+from .statistics import curves, ordered, summary
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `fairseq-intra sensitivity` found. Written as JSON; the scores lie beside it under the name given here."""
+
+    format: int
+    checkpoint: str
+    method: str
+    seed: int
+    num_updates: int
+    fingerprint: str  #: of the checkpoint's parameters, see `checkpoint.fingerprint`
+    criterion: str  #: whose loss in evaluation it is
+    label_smoothing: float
+    split: str
+    gradient_of: str
+    max_tokens: int
+    batches: int
+    batches_of_split: int
+    sentences: int
+    tokens: int
+    loss: float  #: nats a token
+    groups: dict  #: statistics of the scores, by group of parameters, see `sensitivity_summary.statistics`
+    curves: dict  #: of all scores, see `sensitivity_summary.curves`
+    tied: dict  #: the other names that a parameter has, by the name it is counted under
+    scores: str
+    scores_sha256: str
+    device: str
+    versions: dict
+
+    @classmethod
+    def read(cls, path: Path) -> "Report":
+        """Reads the JSON file that `measure` wrote.
+
+        Raises:
+            UsageError: if it is not there or not such a file.
+        """
+        return read_record(cls, path, FORMAT, "a JSON file that fairseq-intra sensitivity wrote")
+
+    def read_scores(self, path: Path) -> dict[str, np.ndarray]:
+        """The scores that lie beside the report at `path`, by parameter name.
+
+        Raises:
+            UsageError: if they are not there, or not those of the report.
+        """
+        file = path.with_name(self.scores)
+        try:
+            if _sha256(file) != self.scores_sha256:
+                raise UsageError(f"{file} does not hold the scores that {path} tells of; compute them again")
+            with np.load(file, allow_pickle=False) as scores:
+                return dict(scores)
+        except OSError as error:
+            raise UsageError(f"cannot read {file}: {error.strerror}") from None
+
+
+def measure(
+    path: Path,
+    data: Path,
+    output: Path,
+    *,
+    split: str = "valid",
+    max_tokens: int = 4096,
+    batches: int | None = None,
+    gradient_of: str = "batch",
+    cpu: bool = False,
+) -> Report:
+    """Computes the sensitivity of all parameters of a checkpoint, in float32, with the loss it was trained on.
+
+    That loss is its criterion's in evaluation: of plain training, intra-distillation and self-distillation alike the
+    label-smoothed cross-entropy.
+
+    Args:
+        path: the checkpoint.
+        data: dataset made by data-prep/, or a folder that fairseq-preprocess made.
+        output: JSON to write; the scores go beside it, as .npz.
+        split: the split whose loss it is.
+        max_tokens: size of a mini-batch.
+        batches: how many mini-batches, drawn at random but always the same; None for all.
+        gradient_of: "batch" or "split", see `sensitivity`.
+        cpu: not on the GPU, even if there is one.
+
+    Raises:
+        UsageError: if the checkpoint does not fit the data, or the split is not there.
+    """
+    built = checkpoint.build(path, data / "bin" if (data / "bin").is_dir() else data)
+    device = torch.device("cpu" if cpu or not torch.cuda.is_available() else "cuda")
+    samples = _samples(built, split, max_tokens)
+    found = sensitivity(
+        built.model.to(device),
+        _on(device, islice(samples, batches), min(len(samples), batches or len(samples))),
+        built.task.build_criterion(built.cfg.criterion).to(device),
+        gradient_of,
+    )
+    about = {
+        "checkpoint": path.name,
+        **built.training._asdict(),
+        "fingerprint": built.fingerprint,
+        "criterion": built.cfg.criterion._name,
+        "label_smoothing": built.cfg.criterion.get("label_smoothing", 0.0),
+        "split": split,
+        "gradient_of": gradient_of,
+        "max_tokens": max_tokens,
+        "batches_of_split": len(samples),
+        "tied": _tied(built.model),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+    }
+    # The statistics need the memory that the model has had.
+    del built, samples
+    return _written(found, about, output)
+
+
+def _samples(built, split, max_tokens):
+    """The mini-batches of a split, in an order drawn at random but always the same."""
+    task, folder = built.task, Path(built.task.cfg.data)
+    try:
+        task.load_dataset(split)
+    except FileNotFoundError:
+        found = ", ".join(sorted({path.name.split(".")[0] for path in folder.glob("*.idx")})) or "none"
+        raise UsageError(f"--split {split}: no such split in {folder}; there: {found}") from None
+    try:
+        epoch = task.get_batch_iterator(
+            task.dataset(split),
+            max_tokens=max_tokens,
+            max_positions=utils.resolve_max_positions(task.max_positions(), built.model.max_positions()),
+            ignore_invalid_inputs=True,
+            seed=1,
+        )
+    except AssertionError as error:
+        raise UsageError(f"--max-tokens {max_tokens} is too few for a sentence of {split}: {error}") from None
+    # Sorted by length as they are, the first ones would be the shortest sentences.
+    return epoch.next_epoch_itr(shuffle=True)
+
+
+def _on(device, samples, count):
+    """The mini-batches on the device; how far it is shows on a terminal."""
+    for sample in tqdm(samples, total=count, unit="batch", disable=None):
+        yield utils.move_to_cuda(sample) if device.type == "cuda" else sample
+
+
+def _tied(model):
+    """The other names of every parameter that has several, by the first."""
+    names = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return {first: others for first, *others in names.values() if others}
+
+
+def _written(found, about, output):
+    scores = {name: score.cpu().numpy() for name, score in found.scores.items()}
+    file = output.with_suffix(".npz")
+    with replacing(file) as partial, open(partial, "wb") as opened:
+        np.savez(opened, **scores)
+    report = Report(
+        format=FORMAT,
+        **about,
+        batches=found.batches,
+        sentences=found.sentences,
+        tokens=found.tokens,
+        loss=found.loss,
+        groups=summary(scores, found.loss),
+        curves=curves(ordered(scores, list(scores))),
+        scores=file.name,
+        scores_sha256=_sha256(file),
+        versions={name: version(name) for name in ("torch", "numpy", _fairseq())},
+    )
+    write_record(output, report)
+    return report
+
+
+def _fairseq():
+    """The name under which fairseq is installed."""
+    try:
+        version("ve-fairseq")
+    except PackageNotFoundError:
+        return "fairseq"
+    return "ve-fairseq"
+
+
+def _sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

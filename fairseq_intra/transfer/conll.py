@@ -1,0 +1,74 @@
+"""Reads text with a tag on every word, in the formats of CoNLL and WikiANN."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import UsageError
+from ..files import read_lines
+
+#: CoNLL-2003 begins every document with a sentence of this one word.
+DOCUMENT = "-DOCSTART-"
+_TAG = re.compile(r"O|[BI]-\S+")
+#: WikiANN's raw files have the language before every word: "en:Paris".
+_LANGUAGE = re.compile(r"[a-z][a-z-]*:(?=.)")
+
+
+class Sentence(NamedTuple):
+    """The words of a sentence and, as many, their tags in IOB2: O, B-TYPE, I-TYPE."""
+
+    words: list[str]
+    tags: list[str]
+
+
+class Tagged(NamedTuple):
+    """What a file holds."""
+
+    sentences: list[Sentence]
+    mended: int  #: entities that began with I-, as in IOB1
+
+
+def read_tagged(path: Path) -> Tagged:
+    """Reads a word and its tag a line, with a blank line between sentences.
+
+    The word is what stands before the first tab, the tag what stands behind the last (without tabs: spaces); what is
+    between is not looked at. An I- tag that continues nothing becomes B-, and is counted. A language that stands
+    before every word of the file is taken off.
+
+    Raises:
+        UsageError: if the file cannot be read or holds no sentence, or naming the first line that is not as above.
+    """
+    sentences, words, tags = [], [], []
+    mended = 0
+    for number, line in enumerate([*read_lines(path), ""], 1):
+        line = line.strip("\r\n \t\ufeff" if number == 1 else "\r\n \t")
+        if line:
+            word, tag = _word_and_tag(line, f"{path} line {number}")
+            if tag[0] == "I" and (tags[-1][2:] if tags else "") != tag[2:]:
+                tag, mended = f"B{tag[1:]}", mended + 1
+            words.append(word)
+            tags.append(tag)
+        elif words:
+            if words != [DOCUMENT]:
+                sentences.append(Sentence(words, tags))
+            words, tags = [], []
+    if not sentences:
+        raise UsageError(f"{path} holds no sentence: a word and its tag a line, a blank line between sentences")
+    return Tagged(_without_language(sentences), mended)
+
+
+def _word_and_tag(line, place):
+    columns = line.split("\t") if "\t" in line else line.split(" ")
+    word, tag = columns[0].strip(), columns[-1].strip()
+    if len(columns) < 2 or not word or not tag:
+        raise UsageError(f"{place}: a word and its tag expected, with a tab or space between, not '{line}'")
+    if not _TAG.fullmatch(tag):
+        raise UsageError(f"{place}: tag '{tag}' is not of IOB2: O, B-TYPE or I-TYPE")
+    return word, tag
+
+
+def _without_language(sentences):
+    found = _LANGUAGE.match(sentences[0].words[0])
+    if not found or not all(word.startswith(found[0]) and word != found[0] for s in sentences for word in s.words):
+        return sentences
+    return [Sentence([word[found.end() :] for word in words], tags) for words, tags in sentences]

@@ -1,0 +1,96 @@
+"""Makes tagged text ready for fairseq: sub-words, and for each the label of its word if it is the first of it.
+
+The folder has the layout of fairseq's sentence prediction: input0/ and label/, in each a dictionary (dict.txt) and
+the splits as indexed datasets. Sub-words and labels of a sentence are equally many; a sub-word that is not the first
+of its word, and the end of the sentence, have the label dictionary's padding.
+"""
+
+from pathlib import Path
+
+import torch
+from fairseq.data import Dictionary, indexed_dataset
+
+from ..errors import UsageError
+from ..fine_tuning.token_classification import INPUT, LABEL
+from .conll import Sentence, read_tagged
+
+
+def read_splits(files: dict[str, Path]) -> tuple[dict[str, list[Sentence]], Dictionary]:
+    """The sentences of every split, and the dictionary of the tags of "train".
+
+    Raises:
+        UsageError: if a file cannot be read, or has a tag that train has not.
+    """
+    splits, mended = {}, {}
+    for split, path in files.items():
+        splits[split], mended[path] = read_tagged(path)
+    for path, count in mended.items():
+        if count:
+            print(f"{path}: {count} entities begin with I-, read as B-")
+    labels = Dictionary()
+    for tag in sorted({tag for sentence in splits["train"] for tag in sentence.tags}):
+        labels.add_symbol(tag)
+    for split, sentences in splits.items():
+        for tag in {tag for sentence in sentences for tag in sentence.tags}:
+            if tag not in labels:
+                raise UsageError(f"{files[split]} has the tag {tag}, which {files['train']} has not")
+    return splits, labels
+
+
+def load_dictionary(path: Path) -> Dictionary:
+    """The dictionary of a pre-trained encoder, without its mask.
+
+    Raises:
+        UsageError: if there is no such file, or it is not a dictionary.
+    """
+    try:
+        return Dictionary.load(str(path))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a symbol and a number a line"
+        raise UsageError(f"cannot read the dictionary {path}: {reason}") from None
+
+
+def binarise(splits: dict[str, list[Sentence]], labels: Dictionary, units, dictionary: Dictionary, out: Path) -> dict:
+    """Writes the folder. Returns by split the numbers of sentences, words, sub-words, and of unknown sub-words.
+
+    Args:
+        splits: sentences by the name of their split.
+        labels: dictionary of their tags.
+        units: what cuts words (`subword_units`).
+        dictionary: of the encoder.
+        out: an empty folder.
+    """
+    counts = {}
+    for kind, made in ((INPUT, dictionary), (LABEL, labels)):
+        (out / kind).mkdir()
+        made.save(str(out / kind / "dict.txt"))
+    for split, sentences in splits.items():
+        rows = [encode(sentence, labels, units, dictionary) for sentence in sentences]
+        write_dataset(out / INPUT / split, (tokens for tokens, _ in rows), len(dictionary))
+        write_dataset(out / LABEL / split, (tags for _, tags in rows), len(labels))
+        counts[split] = {
+            "sentences": len(sentences),
+            "words": sum(len(sentence.words) for sentence in sentences),
+            "subwords": sum(len(tokens) - 1 for tokens, _ in rows),
+            "unknown": sum(tokens.eq(dictionary.unk()).sum().item() for tokens, _ in rows),
+        }
+    return counts
+
+
+def encode(
+    sentence: Sentence, labels: Dictionary, units, dictionary: Dictionary
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sub-words of a sentence with its end, and their labels: [T] each, int32, numbers of the dictionaries."""
+    tokens, tags = [], []
+    for pieces, tag in zip(units.cut(sentence.words), sentence.tags, strict=True):
+        tokens += map(dictionary.index, pieces)
+        tags += [labels.index(tag)] + [labels.pad()] * (len(pieces) - 1)
+    return torch.IntTensor([*tokens, dictionary.eos()]), torch.IntTensor([*tags, labels.pad()])
+
+
+def write_dataset(prefix: Path, rows, vocab_size: int) -> None:
+    """Writes rows of numbers as PREFIX.bin and PREFIX.idx."""
+    builder = indexed_dataset.make_builder(f"{prefix}.bin", "mmap", vocab_size)
+    for row in rows:
+        builder.add_item(row)
+    builder.finalize(f"{prefix}.idx")

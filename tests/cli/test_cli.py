@@ -1,0 +1,89 @@
+"""The command `fairseq-intra`."""
+
+import json
+import subprocess
+import sys
+
+import commands
+import corpus
+import pytest
+import torch
+from evaluated_runs import evaluated
+
+from fairseq_intra import checkpoint, cli
+from fairseq_intra.errors import UsageError
+
+
+def command(*arguments, cwd):
+    line = [sys.executable, "-m", "fairseq_intra.cli", *map(str, arguments)]
+    return subprocess.run(line, env=corpus.environment(), cwd=cwd, capture_output=True, encoding="utf-8")
+
+
+def test_as_a_command_it_answers_from_any_folder_and_a_mistake_is_one_line(tmp_path):
+    found, refused = commands.at_once(
+        lambda: command("user-dir", cwd=tmp_path),
+        lambda: command("average", "--inputs", "missing.pt", "--output", "mean.pt", cwd=tmp_path),
+    )
+    assert (found.returncode, found.stdout) == (0, f"{commands.PLUGIN}\n")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.endswith("fairseq_intra: error: no checkpoint missing.pt\n")
+    assert "Traceback" not in refused.stderr
+
+
+def test_average_by_name_and_by_number(trained, tmp_path, capsys):
+    numbered = checkpoint.last_checkpoints(trained.folder, 2)
+    cli.main(["average", "--inputs", *map(str, numbered), "--output", str(tmp_path / "named.pt")])
+    cli.main(["average", "--last", "2", "--folder", str(trained.folder), "--output", str(tmp_path / "last.pt")])
+    said = capsys.readouterr().out
+    assert said.count("checkpoint_1_15.pt, ") == said.count("checkpoint_2_20.pt\n") == 2
+    named, last, *inputs = (
+        checkpoint.load(path)["model"] for path in (tmp_path / "named.pt", tmp_path / "last.pt", *numbered)
+    )
+    for name, value in named.items():
+        assert torch.equal(value, last[name])
+        torch.testing.assert_close(value, (inputs[0][name] + inputs[1][name]) / 2, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("--output o.pt", "average takes either --inputs FILE... or --last N with --folder DIR"),
+        ("--inputs a.pt --last 2 --folder . --output o.pt", "average takes either"),
+        ("--last 2 --output o.pt", "average takes either"),
+        ("--inputs a.pt --folder . --output o.pt", "average takes either"),
+        ("--last 0 --folder . --output o.pt", "--last must be at least 1, not 0"),
+        ("--last 2 --folder {} --output o.pt", "holds 0 numbered checkpoints, not the 2"),
+        ("--inputs {}/a.pt --output o.pt", "no checkpoint .*a.pt"),
+        ("--inputs {}/text --output o.pt", "checkpoint .*text (is rejected|cannot be read): "),
+        ("--inputs {model} --output {}/none/o.pt", "--output .*/none/o.pt: its folder is not there"),
+    ],
+)
+def test_average_names_what_is_wrong(trained, tmp_path, arguments, named):
+    (tmp_path / "text").write_text("text")
+    with pytest.raises(UsageError, match=named):
+        cli.main(["average", *arguments.format(tmp_path, model=trained.checkpoint).split()])
+
+
+def test_score_says_and_records_its_settings(dataset, trained, tmp_path, capsys):
+    reference = corpus.lines(dataset / "raw" / "test.en")
+    lines = [f"D-{number}\t-1\t{line}\n" for number, line in enumerate(reference)]
+    (tmp_path / "generated").write_text("".join(lines), encoding="utf-8")
+    arguments = ["--generated", tmp_path / "generated", "--data", dataset, "--checkpoint", trained.checkpoint]
+    search = ["--beam", 4, "--lenpen", 0.6, "--flags=--unkpen 1"]
+    cli.main(["score", *map(str, [*arguments, *search, "--output", tmp_path / "perfect"])])
+    said = capsys.readouterr().out.split("\n")
+    assert said[0].startswith("BLEU 100.00  nrefs:1|") and said[1].startswith("chrF 100.00  nrefs:1|")
+    written = json.loads((tmp_path / "perfect.json").read_text())
+    assert written["decoding"] == {"beam": 4, "lenpen": 0.6, "flags": "--unkpen 1"}
+
+
+def test_table_prints_what_can_stand_in_a_readme(tmp_path, capsys):
+    runs = [evaluated(tmp_path / method, method) for method in ("plain", "intra")]
+    cli.main(["table", *map(str, runs)])
+    assert "| de-en | " in capsys.readouterr().out
+
+
+def test_a_command_is_needed(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([])
+    assert stop.value.code == 2 and "required: COMMAND" in capsys.readouterr().err

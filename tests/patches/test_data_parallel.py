@@ -1,0 +1,118 @@
+"""fairseq_intra/distribution.py, and that two workers do what one process does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import commands
+import corpus
+import data_parallel_worker as worker
+import pytest
+import tiny
+import torch
+from fairseq.distributed import utils as distributed_utils
+
+from fairseq_intra.errors import UsageError
+from fairseq_intra.patches import data_parallel as distribution
+
+WORKER = Path(worker.__file__)
+LAUNCHED = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29400", "WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What each worker of two, and one process alone, wrote: {(rank, world size): {case: ...}}."""
+    folder = tmp_path_factory.mktemp("workers")
+    tiny.save_dictionaries(folder)
+    places = [(0, 2), (1, 2), (0, 1)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, WORKER, *map(str, place), folder],
+            env=corpus.environment(OMP_NUM_THREADS="1"),
+            stderr=(folder / f"{place[0]}-{place[1]}.log").open("w"),
+        )
+        for place in places
+    ]
+    for place, process in zip(places, running, strict=True):
+        assert process.wait(timeout=300) == 0, (folder / f"{place[0]}-{place[1]}.log").read_text()[-3000:]
+    return {place: torch.load(folder / f"{place[0]}-{place[1]}.pt") for place in places}
+
+
+@pytest.mark.parametrize("case", worker.CASES, ids=str)
+def test_two_workers_have_the_gradients_of_one_process(found, case):
+    alone = found[0, 1][case]["gradients"]
+    assert any(gradient.abs().max() > 1e-3 for gradient in alone.values())
+    for rank in (0, 1):
+        gradients = found[rank, 2][case]["gradients"]
+        assert gradients.keys() == alone.keys()
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(gradient, alone[name], atol=1e-6, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_workers_drop_other_parts_of_the_same_mini_batch(found):
+    (first,), (second,) = (found[rank, 2]["same work"]["losses"] for rank in (0, 1))
+    assert first != second
+
+
+def test_gradients_that_are_not_synchronised_stop_the_training(found):
+    """As they are not where the model's parts are called, rather than the model."""
+    for rank in (0, 1):
+        reasons = " ".join(found[rank, 2]["through its parts"])
+        assert "gradients are inconsistent between workers" in reasons
+
+
+def launched(monkeypatch, environment, *flags):
+    """fairseq's settings of distributed training at the moment where it begins to train."""
+    for name in distribution.LAUNCHER:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    began = []
+    monkeypatch.setattr(distributed_utils, "distributed_init", lambda cfg: cfg.distributed_training.distributed_rank)
+    distributed_utils.call_main(tiny.configuration("data", *flags), began.append)
+    (cfg,) = began
+    return cfg.distributed_training
+
+
+def test_a_process_of_torchrun_is_one_of_its_workers(monkeypatch):
+    cfg = launched(monkeypatch, LAUNCHED)
+    assert (cfg.distributed_world_size, cfg.distributed_rank, cfg.device_id) == (4, 3, 0)
+    assert (cfg.distributed_init_method, cfg.distributed_backend) == ("env://", "gloo")
+
+
+@pytest.mark.parametrize("environment", [{}, LAUNCHED | {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}], ids=len)
+def test_one_process_trains_alone(monkeypatch, environment):
+    cfg = launched(monkeypatch, environment)
+    assert (cfg.distributed_world_size, cfg.distributed_init_method) == (1, None)
+
+
+def test_flags_win_over_the_launcher(monkeypatch):
+    given = "--distributed-init-method tcp://127.0.0.1:29401 --distributed-no-spawn --distributed-world-size 2"
+    cfg = launched(monkeypatch, LAUNCHED, *given.split(), "--distributed-rank", "1")
+    assert (cfg.distributed_world_size, cfg.distributed_rank) == (2, 1)
+    assert cfg.distributed_init_method == "tcp://127.0.0.1:29401"
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--distributed-init-method", "tcp://127.0.0.1:29401"], "each with --distributed-no-spawn"),
+        (["--ddp-backend", "fully_sharded"], "--ddp-backend fully_sharded needs fairscale"),
+    ],
+)
+def test_what_would_train_nothing_is_refused(monkeypatch, flags, named):
+    monkeypatch.setitem(sys.modules, "fairscale", None)
+    with pytest.raises(UsageError, match=named):
+        launched(monkeypatch, {}, *flags)
+
+
+def test_torchrun_trains_one_model_on_all_workers(dataset, tmp_path):
+    """Two processes take the updates that one takes with twice as many mini-batches in each."""
+    flags = [*commands.PUBLISHED, *commands.TINY, "--max-update", 3, "--dropout", 0, "--attention-dropout", 0]
+    together = commands.train_on_two_workers(dataset / "bin", *flags, "--save-dir", tmp_path / "two")
+    alone = commands.train(dataset, tmp_path / "one", *flags, "--update-freq", 2)
+    two, one = commands.updates(together), commands.updates(alone)
+    assert len(two) == len(one) == 3
+    for ours, expected in zip(two, one, strict=True):
+        for name in ("loss", "nll_loss", "alpha", "num_updates", "wpb"):
+            assert ours[name] == pytest.approx(expected[name], rel=1e-3), name

@@ -1,0 +1,97 @@
+import contextlib
+
+import pytest
+import tiny
+import torch
+
+from fairseq_intra.task import joined_results, micro_batches
+
+SENTENCES = tiny.SENTENCES + [([5, 6], [7, 8, 9, 10]), ([11, 4, 5], [6])]
+
+
+@pytest.fixture
+def task():
+    return tiny.translation_task()
+
+
+@pytest.mark.parametrize("parts,sizes", [(1, [5]), (2, [3, 2]), (3, [2, 2, 1]), (5, [1] * 5), (9, [1] * 5)])
+def test_parts_are_the_batch_in_its_order(task, parts, sizes):
+    sample = tiny.sample(task, SENTENCES)
+    found = micro_batches(sample, parts, task.target_dictionary.pad())
+    assert [part["nsentences"] for part in found] == [len(part["target"]) for part in found] == sizes
+    assert sum(part["ntokens"] for part in found) == sample["ntokens"]
+    for name in ("id", "target"):
+        assert torch.equal(torch.cat([part[name] for part in found]), sample[name])
+    for name, value in sample["net_input"].items():
+        assert torch.equal(torch.cat([part["net_input"][name] for part in found]), value)
+
+
+def test_results_are_added_up():
+    one = (torch.tensor(2.0), 3, {"loss": torch.tensor(2.0), "ntokens": 3, "alpha": 15.0})
+    two = (torch.tensor(1.0), 4, {"loss": torch.tensor(1.0), "ntokens": 4, "alpha": 20.0})
+    loss, sample_size, logged = joined_results([one, two])
+    assert (loss, sample_size) == (3, 7)
+    assert logged == {"loss": 3, "ntokens": 7, "alpha": 35}
+
+
+class Syncing(torch.nn.Module):
+    """A model as distributed training wraps it, that remembers which calls are to synchronise gradients."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module, self.synced, self.sync = module, [], True
+
+    def forward(self, **net_input):
+        self.synced.append(self.sync)
+        return self.module(**net_input)
+
+    def set_num_updates(self, num_updates):
+        self.module.set_num_updates(num_updates)
+
+    def get_targets(self, sample, net_output):
+        return self.module.get_targets(sample, net_output)
+
+    @contextlib.contextmanager
+    def no_sync(self):
+        self.sync = False
+        yield
+        self.sync = True
+
+
+@pytest.mark.parametrize("passes", ["batched", "recompute"])
+@pytest.mark.parametrize("ignore_grad", [False, True])
+def test_gradients_and_log_are_those_of_the_whole_batch(make_task, passes, ignore_grad):
+    found = []
+    for parts in (1, 2, 5):
+        task, criterion = make_task(split_batch=parts, passes=passes)
+        model = Syncing(tiny.model(task))
+        sample = tiny.sample(task, SENTENCES)
+        result = task.train_step(sample, model, criterion, tiny.Optimizer(), 3, ignore_grad)
+        calls = 1 if passes == "batched" else 3
+        assert model.synced == [False] * calls * (parts - 1) + [True] * calls
+        found.append((*result, tiny.gradients(model)))
+    for other in found[1:]:
+        torch.testing.assert_close(other[0].detach(), found[0][0].detach())
+        assert other[1] == found[0][1] and other[2].keys() == found[0][2].keys()
+        for name in other[2]:
+            torch.testing.assert_close(float(other[2][name]), float(found[0][2][name]), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(other[3], found[0][3], rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def make_task():
+    """(task, criterion) with some values of the task's configuration."""
+    from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterionConfig
+    from omegaconf import OmegaConf
+
+    from fairseq_intra.task import TranslationIntraDistillationConfig, TranslationIntraDistillationTask
+
+    def make(**values):
+        cfg = OmegaConf.structured(TranslationIntraDistillationConfig(max_update=10, **values))
+        task = TranslationIntraDistillationTask(cfg, tiny.dictionary(), tiny.dictionary())
+        plain = OmegaConf.structured(LabelSmoothedCrossEntropyCriterionConfig(label_smoothing=0.1))
+        OmegaConf.set_struct(plain, False)
+        plain._name, plain.sentence_avg = "label_smoothed_cross_entropy", False
+        return task, task.build_criterion(plain)
+
+    return make

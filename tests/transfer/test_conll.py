@@ -1,0 +1,48 @@
+"""Tagged text: what is read, what is mended, and what is refused by file and line."""
+
+import pytest
+
+from fairseq_intra.errors import UsageError
+from fairseq_intra.transfer.conll import read_tagged
+
+
+def write(tmp_path, text):
+    path = tmp_path / "train"
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_wikiann_with_its_languages(tmp_path):
+    text = "en:Kim\tB-PER\nen:Novak\tI-PER\nen::\tO\n\n\nen:http://x\tO\r\n"
+    sentences, mended = read_tagged(write(tmp_path, text))
+    assert sentences == [(["Kim", "Novak", ":"], ["B-PER", "I-PER", "O"]), (["http://x"], ["O"])]
+    assert mended == 0
+
+
+def test_conll_2003_with_four_columns_and_documents(tmp_path):
+    text = "-DOCSTART- -X- -X- O\n\nEU NNP I-NP B-ORG\nrejects VBZ I-VP O\n\nen:German JJ I-NP B-MISC"
+    sentences, _ = read_tagged(write(tmp_path, text))
+    assert sentences == [(["EU", "rejects"], ["B-ORG", "O"]), (["en:German"], ["B-MISC"])]
+
+
+def test_entities_of_iob1_become_those_of_iob2(tmp_path):
+    text = "a\tI-PER\nb\tI-PER\nc\tI-LOC\nd\tB-LOC\ne\tO\nf\tI-LOC\n"
+    (sentence,), mended = read_tagged(write(tmp_path, text))
+    assert sentence.tags == ["B-PER", "I-PER", "B-LOC", "B-LOC", "O", "B-LOC"]
+    assert mended == 3
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("a\tO\nword\n", r"train line 2: a word and its tag expected.*'word'"),
+        ("a\tO\n\tB-PER\n", "train line 2: a word and its tag expected"),
+        ("a\tO\nb\tPER\n", "train line 2: tag 'PER' is not of IOB2"),
+        ("a\tE-PER\n", "train line 1: tag 'E-PER' is not of IOB2"),
+        ("\n\n", "train holds no sentence"),
+        ("-DOCSTART- O\n", "train holds no sentence"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path, text, told):
+    with pytest.raises(UsageError, match=told):
+        read_tagged(write(tmp_path, text))

@@ -1,0 +1,194 @@
+"""Cross-lingual transfer: the script from files to table, what it refuses, and the table itself."""
+
+import json
+
+import commands
+import corpus
+import pytest
+import tagged
+import tiny
+from fairseq import options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+from fairseq_intra import cli
+from fairseq_intra.errors import UsageError
+from fairseq_intra.files import write_record
+from fairseq_intra.transfer.evaluate import TransferEvaluation
+from fairseq_intra.transfer.table import transfer_table
+from fairseq_intra.transfer.xnli import read_pairs
+
+COLUMNS = ("premise", "hypo", "label")
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """An archive such as xlmr.base: a masked language model of two updates, its dictionary and sub-words."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    encoder = folder / "encoder"
+    tagged.write_encoder(encoder)
+    units = tagged.sentencepiece.SentencePieceProcessor(model_file=str(encoder / "sentencepiece.bpe.model"))
+    pieces = [" ".join(units.encode(text, out_type=str)) for text, _ in corpus.sentences(20, 0)]
+    (folder / "text").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    text = ["--trainpref", folder / "text", "--validpref", folder / "text", "--srcdict", encoder / "dict.txt"]
+    commands.fairseq("preprocess", "--only-source", *text, "--destdir", folder / "bin", "--workers", 1)
+    how = "--task masked_lm --criterion masked_lm --sample-break-mode eos --tokens-per-sample 64 --max-update 2"
+    how += " --optimizer adam --lr 0.001 --batch-size 8"
+    commands.train(folder, folder / "run", *how.split(), *tagged.SMALL)
+    (folder / "run/checkpoint_last.pt").rename(encoder / "model.pt")
+    return encoder
+
+
+def zero_shot(task, pretrained, tmp_path):
+    out = tmp_path / "out"
+    command = ["scripts/zero-shot.sh", "--task", task, "--input", tmp_path / "in", "--pretrained", pretrained]
+    return [*command, "--out", out, "--epochs", 2, "--batch", 10, "--max-positions", 64, "--lr", 0.01, *tagged.SMALL]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["ner", "xnli"])
+def test_from_files_to_the_table(task, pretrained, tmp_path):
+    write = tagged.write_wikiann if task == "ner" else tagged.write_xnli
+    write(tmp_path / "in")
+    command = zero_shot(task, pretrained, tmp_path)
+    corpus.succeed(*command)
+    table = (tmp_path / "out/table.md").read_text(encoding="utf-8")
+    assert "| en (trained on) |" in table and "| de (zero-shot) |" in table
+    log = (tmp_path / "out/intra.seed1/train.log").read_text(encoding="utf-8")
+    assert "loaded checkpoint" in log.lower() and "intra-distillation: 3 passes, batched" in log
+    # Repeated, nothing is done again; with other text it is another run.
+    assert "training" not in corpus.succeed(*command)
+    assert "is a run with other arguments or data" in corpus.fail(*command, "--lr", 0.1)
+
+
+@pytest.mark.slow
+def test_killed_amid_a_training_it_goes_on_and_ends_as_if_it_had_not_been(pretrained, tmp_path):
+    tagged.write_wikiann(tmp_path / "in")
+    command = zero_shot("ner", pretrained, tmp_path)
+    corpus.kill_during("out/plain.seed1/checkpoints/checkpoint_last.pt", tmp_path, *command)
+    assert not list(tmp_path.glob("out/*/finished"))
+    corpus.succeed(*command)
+    undisturbed = [tmp_path / "undisturbed" if word == tmp_path / "out" else word for word in command]
+    corpus.succeed(*undisturbed)
+    tables = [(tmp_path / out / "table.md").read_text(encoding="utf-8") for out in ("out", "undisturbed")]
+    assert tables[0] == tables[1]
+    log = (tmp_path / "out/plain.seed1/train.log").read_text(encoding="utf-8")
+    assert "checkpoint_last.pt (epoch " in log
+
+
+@pytest.mark.parametrize("task", ["ner", "xnli"])
+def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
+    """In the process, and untrained: what prepare-transfer makes is what the tasks and evaluate-transfer take."""
+    write = tagged.write_wikiann if task == "ner" else tagged.write_xnli
+    write(tmp_path / "in")
+    tagged.write_encoder(tmp_path / "encoder")
+    given = ["--input", tmp_path / "in", "--encoder", tmp_path / "encoder", "--output", tmp_path / "data"]
+    cli.main(["prepare-transfer", "--task", task, *map(str, given)])
+    name = "token_classification" if task == "ner" else "sentence_prediction"
+    how = f"--task {name}_intra_distillation --criterion intra_distillation_{name}"
+    how += " --optimizer sgd --lr 1 --batch-size 4 --cpu"
+    how += "" if task == "ner" else " --num-classes 2 --init-token 0 --separator-token 2"
+    argv = [str(tmp_path / "data"), *how.split(), *tagged.SMALL, "--max-positions", "64", "--seed", "7"]
+    cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), argv))
+    trainer = tiny.trainer(cfg)
+    trainer.consolidate_optimizer()
+    trainer.save_checkpoint(str(tmp_path / "best.pt"), {})
+    cli.main(
+        ["evaluate-transfer", "--checkpoint", str(tmp_path / "best.pt"), "--data", str(tmp_path / "data"), "--cpu"]
+    )
+    found = [json.loads((tmp_path / f"best.{language}.json").read_text()) for language in ("de", "en")]
+    assert [(run["language"], run["source"], run["method"], run["seed"]) for run in found] == [
+        ("de", "en", "intra", 7),
+        ("en", "en", "intra", 7),
+    ]
+    if task == "ner":
+        # Every word with k is a name of its own.
+        assert found[1]["details"]["gold"] == sum(
+            "k" in word for text, _ in corpus.sentences(20, 12) for word in text.split()
+        )
+    else:
+        # Both languages have the same pairs.
+        assert found[0]["score"] == found[1]["score"]
+        assert found[0]["details"]["majority"] >= 50
+    assert all(run["sentences"] == 20 for run in found)
+
+
+def test_what_is_wrong_is_told_in_a_line(tmp_path):
+    archive = tmp_path / "xlmr"
+    archive.mkdir()
+    (tmp_path / "in").mkdir()
+    command = zero_shot("ner", archive, tmp_path)
+    assert "holds no model.pt" in corpus.fail(*command)
+    (archive / "model.pt").touch()
+    (archive / "dict.txt").touch()
+    assert "--methods must be of plain and intra, not 'r3f'" in corpus.fail(*command, "--methods", "r3f")
+    assert "holds no LANG/test" in corpus.fail(*command)
+    assert not (tmp_path / "out/data").exists()
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("premise\thypo\na\tb\n", "has no column label, only premise, hypo"),
+        ("premise\thypo\tlabel\na\tb\tneutral\na\tb\n", "line 3 has 2 columns, the first line 3"),
+        ("premise\thypo\tlabel\na\t\tneutral\n", "line 2: a text or its label is empty"),
+        ("premise\thypo\tlabel\n", "holds no pair"),
+        ("", "has no column premise, only nothing"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(tmp_path, text, told):
+    (tmp_path / "train.tsv").write_text(text)
+    with pytest.raises(UsageError, match=told):
+        read_pairs(tmp_path / "train.tsv", COLUMNS)
+
+
+def test_lines_of_the_training_file_that_do_not_fit_are_left_out_and_counted(tmp_path, caplog):
+    (tmp_path / "train.tsv").write_text("premise\thypo\tlabel\na\tb\tneutral\na\t\tneutral\na\tb\n")
+    assert read_pairs(tmp_path / "train.tsv", COLUMNS, leave_out=True) == [("a", "b", "neutral")]
+    assert caplog.messages == [f"{tmp_path}/train.tsv: 2 lines left out; line 3: a text or its label is empty"]
+
+
+def test_the_training_file_of_xnli_says_contradictory(tmp_path):
+    (tmp_path / "train.tsv").write_text("premise\thypo\tlabel\na b\tc\tcontradictory\n")
+    assert read_pairs(tmp_path / "train.tsv", COLUMNS) == [("a b", "c", "contradiction")]
+
+
+def evaluations(tmp_path, scores, **more):
+    """Files of evaluations, for scores by language, method and seed."""
+    paths = []
+    for (language, method, seed), score in scores.items():
+        values = {"score": score, "language": language, "method": method, "seed": seed, "format": 1, "metric": "f1"}
+        values |= {"details": {}, "source": "en", "num_updates": 1, "checkpoint": "", "sentences": 1, "versions": {}}
+        paths.append(tmp_path / f"{language}.{method}.{seed}.json")
+        write_record(paths[-1], TransferEvaluation(**values | {"labels_sha256": language} | more))
+    return paths
+
+
+SCORES = {
+    ("en", "plain", 1): 80.0, ("en", "intra", 1): 82.0, ("en", "plain", 2): 82.0, ("en", "intra", 2): 82.0,
+    ("de", "plain", 1): 50.0, ("de", "intra", 1): 60.0, ("de", "plain", 2): 50.0, ("de", "intra", 2): 56.0,
+    ("ar", "plain", 1): 10.0, ("ar", "intra", 1): 10.0, ("ar", "plain", 2): 12.0, ("ar", "intra", 2): 14.0,
+}  # fmt: skip
+
+
+def test_the_table_has_means_over_seeds_and_languages(tmp_path):
+    assert transfer_table(evaluations(tmp_path, SCORES)).split("\n")[2:7] == [
+        "| en (trained on) | 81.00 ± 1.41 | 82.00 ± 0.00 | +1.00 ± 1.41 |",
+        "| ar (zero-shot) | 11.00 ± 1.41 | 12.00 ± 2.83 | +1.00 ± 1.41 |",
+        "| de (zero-shot) | 50.00 ± 0.00 | 58.00 ± 2.83 | +8.00 ± 2.83 |",
+        "| average, zero-shot | 30.50 ± 0.71 | 35.00 ± 0.00 | +4.50 ± 0.71 |",
+        "| average, all | 47.33 ± 0.94 | 50.67 ± 0.00 | +3.33 ± 0.94 |",
+    ]
+
+
+def test_runs_that_cannot_be_compared_are_refused(tmp_path, capsys):
+    paths = evaluations(tmp_path, SCORES)
+    with pytest.raises(UsageError, match="ar lacks a run"):
+        transfer_table(paths[:-1])
+    with pytest.raises(UsageError, match="another plain run of en with seed 1"):
+        transfer_table([*paths, paths[0]])
+    (other,) = evaluations(tmp_path, {("de", "plain", 1): 1.0}, labels_sha256="other")
+    with pytest.raises(UsageError, match="runs of de were scored on different texts"):
+        transfer_table(paths)
+    assert other in paths
+    with pytest.raises(UsageError, match="is not data of fairseq-intra prepare-transfer"):
+        cli.main(["evaluate-transfer", "--checkpoint", str(paths[0]), "--data", str(tmp_path)])
