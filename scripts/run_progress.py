@@ -4,11 +4,8 @@ import statistics
 import sys
 import time
 from itertools import pairwise
-from pathlib import Path
 
-# The one module is asked for by its own name: its package imports fairseq, which takes seconds.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "fairseq_intra"))
-from training_log import parse_log  # noqa: E402
+from fairseq_intra.runs.training_log import parse_log
 
 REFRESH = 5  # seconds between two looks at the logs
 CLEAR_LINE = "\r\033[K"

@@ -2,12 +2,15 @@
 
 import gzip
 import io
+import os
 import tarfile
 from html import escape
 from pathlib import Path
 
 import corpus
 
+#: Talks of the campaign in its own XML, where there are some.
+REAL_XML = Path(os.environ.get("TED_XML", "none"))
 #: The sets that make up the test split, in its order.
 SETS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
 TALK = 10

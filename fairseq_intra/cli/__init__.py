@@ -1,10 +1,13 @@
 """The command `fairseq-intra`. Its modules declare the commands; what these need is imported when they run."""
 
-import argparse
 import logging
+import os
+import sys
 import warnings
 
 from .. import __version__
+from ..errors import UsageError
+from .command import Parser
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -14,13 +17,25 @@ def main(arguments: list[str] | None = None) -> None:
     for library in ("fairseq", "matplotlib", "PIL"):
         logging.getLogger(library).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
-    args.run(args)
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has gone (| head -1); Python would complain once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        from ..files import os_error_message
+
+        raise UsageError(os_error_message(error, getattr(args, "out", None))) from None
 
 
 def _parser():
     from . import runs, sensitivity, transfer
 
-    parser = argparse.ArgumentParser(prog="fairseq-intra", description="Commands beside the fairseq plugin.")
+    parser = Parser(prog="fairseq-intra", description="Commands beside the fairseq plugin.")
     parser.add_argument("--version", action="version", version=f"fairseq-intra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in (runs, sensitivity, transfer):

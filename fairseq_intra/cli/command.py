@@ -1,16 +1,42 @@
-"""What the commands of `fairseq-intra` share: how they are declared, and what their flags have in common."""
+"""What the commands of `fairseq-intra` share: how they are declared, and how their flags are read."""
+
+import argparse
+from collections.abc import Callable
 
 from ..errors import UsageError
 
 
-def add_command(commands, name, run, text):
-    """Declares a subcommand, which `run` carries out with the parsed arguments; returns its parser."""
-    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+class Parser(argparse.ArgumentParser):
+    """Reads flags; a mistake is a one-line error message, and no flag may be abbreviated."""
+
+    def __init__(self, **more):
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **more)
+
+    def error(self, message):
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def add_command(commands, name: str, run: Callable, text: str, example: str = "") -> Parser:
+    """Declares a command.
+
+    Args:
+        commands: the subparsers of `fairseq-intra`, or of one of its commands.
+        name: of the command.
+        run: called with the parsed arguments.
+        text: what the command does, for the help.
+        example: command lines that the help shows below the flags.
+    """
+    command = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=f"example:\n  {example}" if example else None,
+    )
     command.set_defaults(run=run)
     return command
 
 
-def need_counts(args, *names):
+def need_counts(args: argparse.Namespace, *names: str) -> None:
     """Raises UsageError if one of the flags was given and is below 1."""
     for name in names:
         value = getattr(args, name)
