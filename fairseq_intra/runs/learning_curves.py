@@ -1,25 +1,42 @@
-"""Pictures of trainings: what their logs say, over updates."""
+"""Learning curves: what the logs of trainings say, over updates and over time."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import UsageError
 from .figures import line_style, new_figure, save_figure
 from .training_log import TrainingLog, parse_log
 
-#: Title, the lines of the log that have it, and fairseq's name for it.
+
+
+class Panel(NamedTuple):
+    """One quantity of a log, over updates or over time."""
+
+    title: str
+    unit: str
+    lines: str  #: the lines of the log that have it: train or valid
+    name: str  #: what fairseq calls it
+    over: str = "num_updates"
+
+
+#: The training loss holds the weighted divergence, so that methods are compared by what they share, the nll.
 PANELS = (
-    ("training loss (bits a token)", "train", "loss"),
-    ("divergence (bits a token)", "train", "intra_distillation_loss"),
-    ("alpha", "train", "alpha"),
-    ("learning rate", "train", "lr"),
-    ("validation nll (bits a token)", "valid", "nll_loss"),
-    ("validation BLEU", "valid", "bleu"),
+    Panel("training nll", "bits per token", "train", "nll_loss"),
+    Panel("divergence", "bits per token", "train", "intra_distillation_loss"),
+    Panel("alpha", "weight", "train", "alpha"),
+    Panel("learning rate", "step size", "train", "lr"),
+    Panel("validation nll", "bits per token", "valid", "nll_loss"),
+    Panel("validation nll", "bits per token", "valid", "nll_loss", "time"),
+    Panel("validation BLEU", "BLEU", "valid", "bleu"),
+    Panel("validation BLEU", "BLEU", "valid", "bleu", "time"),
 )
+#: Label of the horizontal axis, and what its values are divided by.
+AXES = {"num_updates": ("updates", 1), "time": ("minutes", 60)}
 COLUMNS = 3
 
 
 def plot_runs(runs: list[Path], output: Path) -> list[Path]:
-    """Draws the curves of runs beside each other, a panel for each quantity that one of them logged.
+    """Draws the curves of runs, a panel for each quantity that one of them logged.
 
     Args:
         runs: folders that scripts/train.sh made, or logs of fairseq-train with --log-format simple.
@@ -29,20 +46,21 @@ def plot_runs(runs: list[Path], output: Path) -> list[Path]:
         The two files.
 
     Raises:
-        UsageError: on a log that is not there or holds no training, or if the pictures cannot be written.
+        UsageError: if a log is not there or holds no training, or the pictures cannot be written.
     """
     logs = [_read(run) for run in runs]
     names = [run.name if [other.name for other in runs].count(run.name) == 1 else str(run) for run in runs]
-    panels = [(title, kind, name) for title, kind, name in PANELS if any(_curve(log, kind, name)[0] for log in logs)]
+    panels = [panel for panel in PANELS if any(_curve(log, panel)[0] for log in logs)]
     columns = min(COLUMNS, len(panels))
     figure, axes = new_figure(columns, -(-len(panels) // columns))
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
-    for axis, (title, kind, name) in zip(axes, panels, strict=False):
-        axis.set_title(title)
-        axis.set_xlabel("updates")
+    for axis, panel in zip(axes, panels, strict=False):
+        axis.set_title(panel.title)
+        axis.set_xlabel(AXES[panel.over][0])
+        axis.set_ylabel(panel.unit)
         for number, log in enumerate(logs):
-            axis.plot(*_curve(log, kind, name), **line_style(number), label=names[number])
+            axis.plot(*_curve(log, panel), **line_style(number), label=names[number])
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     return save_figure(figure, output)
 
@@ -58,6 +76,7 @@ def _read(run: Path) -> TrainingLog:
     return log
 
 
-def _curve(log, kind, name):
-    found = [(entry["num_updates"], entry[name]) for entry in getattr(log, kind) if name in entry]
-    return [update for update, _ in found], [value for _, value in found]
+def _curve(log, panel):
+    entries = [entry for entry in getattr(log, panel.lines) if panel.name in entry]
+    unit = AXES[panel.over][1]
+    return [entry[panel.over] / unit for entry in entries], [entry[panel.name] for entry in entries]

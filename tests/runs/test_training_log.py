@@ -62,15 +62,16 @@ def test_all_that_was_logged_is_drawn(runs, tmp_path, capsys):
     cli.main(["plot", *map(str, runs), "--output", str(tmp_path / "picture")])
     assert f"written: {tmp_path}/picture.png, {tmp_path}/picture.svg" in capsys.readouterr().out
     drawn = (tmp_path / "picture.svg").read_text()
-    for title, _, _ in learning_curves.PANELS:
-        assert f">{title}<" in drawn
+    for panel in learning_curves.PANELS:
+        assert f">{panel.title}<" in drawn and f">{panel.unit}<" in drawn
+    assert drawn.count(">minutes<") == 2 and drawn.count(">updates<") == 6
     assert drawn.count(">intra<") == drawn.count(">plain.log<") == 1
 
 
 def test_what_no_run_logged_has_no_panel(runs, tmp_path):
     learning_curves.plot_runs(runs[1:], tmp_path / "picture")
     drawn = (tmp_path / "picture.svg").read_text()
-    assert ">validation BLEU<" in drawn and ">alpha<" not in drawn and ">divergence (bits a token)<" not in drawn
+    assert ">validation BLEU<" in drawn and ">alpha<" not in drawn and ">divergence<" not in drawn
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(runs, tmp_path):
