@@ -83,12 +83,20 @@ class AdaptiveAlphaTask:
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def alpha_at(self, num_updates: int) -> float:
-        """The criterion's alpha in the update that follows `num_updates` finished ones."""
-        if not self._adaptive:
+        """The criterion's alpha in the update that follows `num_updates` finished ones.
+
+        With a late start the schedule counts the updates from the switch on, of those that remain then.
+        """
+        switch = self.switch_update
+        if not self._adaptive or switch is None or num_updates < switch:
             return self.max_alpha
+        total = max(1, self._total_updates - switch)
         return adaptive_alpha(
-            num_updates, self._total_updates, self.max_alpha, self.cfg.temperature_p, self.cfg.temperature_q
+            num_updates - switch, total, self.max_alpha, self.cfg.temperature_p, self.cfg.temperature_q
         )
+
+    #: The number of plain updates before intra-distillation; see `late_start`.
+    switch_update: int | None = 0
 
     @property
     def _adaptive(self):

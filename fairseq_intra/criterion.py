@@ -56,7 +56,7 @@ class IntraDistillationCriterionConfig(TranslationFlags, LabelSmoothedCrossEntro
 class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     """Label-smoothed cross-entropy, mean over K stochastic passes, plus alpha times their divergence.
 
-    In evaluation it is its parent: one pass, the plain loss.
+    In evaluation, and while its method is plain, it is its parent: one pass, the plain loss.
 
     Raises:
         UsageError: if a flag has a value that is not allowed; in training, if the model cannot be trained in the
@@ -86,7 +86,7 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
 
     def forward(self, model, sample, reduce=True):
         """As fairseq's criterions: (loss, sample_size, logging_output), the loss summed over tokens, in nats."""
-        if not model.training:
+        if not model.training or self.method.is_plain:
             return super().forward(model, sample, reduce=reduce)
         if self._plan is None:
             self._plan = self._planned(model)

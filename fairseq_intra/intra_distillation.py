@@ -54,7 +54,8 @@ class Plan(NamedTuple):
 class IntraDistillation:
     """What a criterion of the method holds: K passes through its model, and the weight of their divergence.
 
-    `alpha` may be set between updates; the tasks of `adaptive_alpha` do.
+    The tasks of `adaptive_alpha` and `late_start` set between updates `alpha`, and `is_plain`, with which the
+    criterion does one pass with the plain loss.
 
     Raises:
         UsageError: if a flag has a value that is not allowed.
@@ -71,6 +72,7 @@ class IntraDistillation:
             raise UsageError(f"--passes must be one of {', '.join(PASSES)}, not {passes}")
         self.num_iter = num_iter
         self.alpha = alpha
+        self.is_plain = False
         self.divergence = str(div).lower()
         self.passes = str(passes)
         self.encoder_once = encoder_once

@@ -10,9 +10,9 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from omegaconf import DictConfig, OmegaConf
 
-from .adaptive_alpha import AdaptiveAlphaFlags, AdaptiveAlphaTask
 from .criterion import IntraDistillationCriterionConfig, TranslationFlags
 from .errors import UsageError
+from .late_start import LateStartFlags, LateStartTask
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ FLAGS = {f.name: f.default for f in fields(TranslationFlags) if not f.name.start
 
 
 @dataclass
-class TranslationIntraDistillationConfig(AdaptiveAlphaFlags, TranslationFlags, TranslationConfig):
+class TranslationIntraDistillationConfig(LateStartFlags, TranslationFlags, TranslationConfig):
     split_batch: int = field(
         default=1,
         metadata={
@@ -33,7 +33,7 @@ class TranslationIntraDistillationConfig(AdaptiveAlphaFlags, TranslationFlags, T
 
 
 @register_task("translation_intra_distillation", dataclass=TranslationIntraDistillationConfig)
-class TranslationIntraDistillationTask(AdaptiveAlphaTask, TranslationTask):
+class TranslationIntraDistillationTask(LateStartTask, TranslationTask):
     """fairseq's translation task with the intra-distillation criterion and the schedule of its alpha.
 
     With `--criterion label_smoothed_cross_entropy` it builds `intra_distillation` in its place, so that the

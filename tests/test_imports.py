@@ -14,6 +14,7 @@ LEVELS = [
     {"passes", "patches", "data"},
     {"checkpoint", "intra_distillation", "model_outputs"},
     {"adaptive_alpha", "criterion", "self_distillation"},
+    {"late_start"},
     {"task", "fine_tuning"},
     {"runs"},
     {"sensitivity", "transfer"},

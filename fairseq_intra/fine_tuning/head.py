@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from fairseq.dataclass import FairseqDataclass
 
-from ..adaptive_alpha import AdaptiveAlphaFlags, AdaptiveAlphaTask
 from ..intra_distillation import IntraDistillationFlags
+from ..late_start import LateStartFlags, LateStartTask
 
 
 def _field(flags, name, default):
@@ -21,10 +21,10 @@ class FineTuningFlags(IntraDistillationFlags):
 
 
 @dataclass
-class FineTuningTaskFlags(AdaptiveAlphaFlags, FairseqDataclass):
+class FineTuningTaskFlags(LateStartFlags, FairseqDataclass):
     """The flags of the schedule and of freezing, for a task of fine-tuning."""
 
-    temperature_p: float = _field(AdaptiveAlphaFlags, "temperature_p", 20 / 3)
+    temperature_p: float = _field(LateStartFlags, "temperature_p", 20 / 3)
     freeze_encoder: bool = field(
         default=False,
         metadata={
@@ -34,7 +34,7 @@ class FineTuningTaskFlags(AdaptiveAlphaFlags, FairseqDataclass):
     )
 
 
-class FineTuningTask(AdaptiveAlphaTask):
+class FineTuningTask(LateStartTask):
     """Mixin of a fairseq task, before it, whose `cfg` has `FineTuningTaskFlags`."""
 
     def build_model(self, cfg, *more):

@@ -53,7 +53,7 @@ class IntraDistillationSentencePredictionCriterion(SentencePredictionCriterion):
 
     def forward(self, model, sample, reduce=True):
         """As fairseq's criterions: (loss, sample_size, logging_output), the loss summed over texts, in nats."""
-        if not model.training:
+        if not model.training or self.method.is_plain:
             return super().forward(model, sample, reduce=reduce)
         head = self.classification_head_name
         if head not in getattr(model, "classification_heads", ()):

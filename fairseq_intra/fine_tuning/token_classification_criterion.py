@@ -93,7 +93,7 @@ class IntraDistillationTokenClassificationCriterion(TokenClassificationCriterion
 
     def forward(self, model, sample, reduce=True):
         """As fairseq's criterions: (loss, sample_size, logging_output), the loss summed over words, in nats."""
-        if not model.training:
+        if not model.training or self.method.is_plain:
             return super().forward(model, sample, reduce=reduce)
         if not self._is_planned:
             logger.info("intra-distillation: %s", self.method.description(model))

@@ -3,7 +3,7 @@
 
 def apply() -> None:
     """Applies every patch; repeated, it does nothing."""
-    from . import atomic_save, compat, data_parallel, input_checks, resume, safe_loading
+    from . import atomic_save, compat, data_parallel, input_checks, resume, safe_loading, task_state
 
-    for patch in (safe_loading, compat, data_parallel, input_checks, resume, atomic_save):
+    for patch in (safe_loading, compat, data_parallel, input_checks, resume, task_state, atomic_save):
         patch.apply()

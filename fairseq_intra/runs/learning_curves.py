@@ -8,7 +8,6 @@ from .figures import line_style, new_figure, save_figure
 from .training_log import TrainingLog, parse_log
 
 
-
 class Panel(NamedTuple):
     """One quantity of a log, over updates or over time."""
 

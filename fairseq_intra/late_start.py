@@ -1,0 +1,108 @@
+"""Plain training first, intra-distillation late: K passes begin when they are worth their price.
+
+Intra-distillation is a regulariser: its gain comes where plain training has flattened, and until then K passes only
+cost K times the time. A task with these flags trains with one pass and the plain loss until the switch.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+from omegaconf import II
+
+from .adaptive_alpha import AdaptiveAlphaFlags, AdaptiveAlphaTask
+from .errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class LateStartFlags(AdaptiveAlphaFlags):
+    """The flags of the switch and of the schedule, for a task."""
+
+    plain_updates: int = field(
+        default=0,
+        metadata={"help": "updates of plain training, one pass, before intra-distillation begins; 0 means none"},
+    )
+    plain_patience: int = field(
+        default=0,
+        metadata={
+            "help": "plain training until --best-checkpoint-metric has not improved for this many validations; "
+            "0 means none"
+        },
+    )
+    best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
+    maximize_best_checkpoint_metric: bool = II("checkpoint.maximize_best_checkpoint_metric")
+
+
+class LateStartTask(AdaptiveAlphaTask):
+    """Mixin of a fairseq task, before it, whose `cfg` has `LateStartFlags`.
+
+    What it decided is in the task's state, which checkpoints hold: a resumed run switches where the uninterrupted one
+    does. All workers see the same validation results, so that they switch at the same update.
+    """
+
+    def build_criterion(self, cfg, **more):
+        """As the parent's.
+
+        Raises:
+            UsageError: beside the parent's, if the flags of the switch contradict each other.
+        """
+        for name in ("plain_updates", "plain_patience"):
+            if self.cfg[name] < 0:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least 0, not {self.cfg[name]}")
+        if self.cfg.plain_updates and self.cfg.plain_patience:
+            raise UsageError("--plain-updates and --plain-patience exclude each other; give one of them")
+        self.state.add_factory("late_start", self._initial_state)
+        return super().build_criterion(cfg, **more)
+
+    def _initial_state(self):
+        return {"switch_update": None, "best": None, "validations_without_improvement": 0, "validated_at": -1}
+
+    @property
+    def switch_update(self) -> int | None:
+        """The number of plain updates before the first one of intra-distillation; None while it is not known."""
+        if self.cfg.plain_patience:
+            return self.state.late_start["switch_update"]
+        return self.cfg.plain_updates
+
+    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
+        is_plain = self.switch_update is None or update_num < self.switch_update
+        if criterion.method.is_plain and not is_plain and update_num:
+            logger.info("intra-distillation begins after %d updates of plain training", self.switch_update)
+        criterion.method.is_plain = is_plain
+        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+
+    def post_validate(self, model, stats, agg):
+        """Counts validations without improvement; fairseq calls it after every validation (fairseq_cli/train.py)."""
+        if hasattr(super(), "post_validate"):
+            super().post_validate(model, stats, agg)
+        state, update = self.state.late_start, int(stats["num_updates"])
+        # Only the first of several validation sets counts, as for fairseq's best checkpoint.
+        if not self.cfg.plain_patience or state["switch_update"] is not None or update <= state["validated_at"]:
+            return
+        metric = self.cfg.best_checkpoint_metric
+        if metric not in stats:
+            raise UsageError(f"--plain-patience looks at --best-checkpoint-metric {metric}, which was not logged")
+        state["validated_at"] = update
+        self._count(float(stats[metric]), update)
+
+    def _count(self, value, update):
+        state = self.state.late_start
+        sign = -1 if self.cfg.maximize_best_checkpoint_metric else 1
+        if state["best"] is None or sign * value < sign * state["best"]:
+            state["best"], state["validations_without_improvement"] = value, 0
+            return
+        state["validations_without_improvement"] += 1
+        if state["validations_without_improvement"] == self.cfg.plain_patience:
+            state["switch_update"] = update
+
+    def warn_if_still_plain(self, num_updates: int) -> None:
+        """Says at the end of a training that intra-distillation never began."""
+        if (self.cfg.plain_updates or self.cfg.plain_patience) and (
+            self.switch_update is None or num_updates <= self.switch_update
+        ):
+            logger.warning(
+                "the training ended after %d updates, all of them plain: intra-distillation had not begun "
+                "(--plain-updates, --plain-patience)",
+                num_updates,
+            )

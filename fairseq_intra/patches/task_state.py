@@ -1,0 +1,48 @@
+"""fairseq saves a task's state with every checkpoint of a training; here it is loaded when the training resumes."""
+
+import functools
+import sys
+
+from fairseq import checkpoint_utils
+from fairseq.trainer import Trainer
+
+
+def apply():
+    """Puts the patches into fairseq's modules; repeated, it does nothing."""
+    if hasattr(checkpoint_utils.load_checkpoint, "loads_task_state"):
+        return
+    save, load = Trainer.save_checkpoint, checkpoint_utils.load_checkpoint
+
+    @functools.wraps(save)
+    def save_checkpoint(self, filename, extra_state):
+        extra_state["task_state"] = self.task.state_dict()
+        return save(self, filename, extra_state)
+
+    @functools.wraps(load)
+    def load_checkpoint(cfg, trainer, **passthrough_args):
+        extra_state, *more = load(cfg, trainer, **passthrough_args)
+        if extra_state and not cfg.reset_optimizer:
+            trainer.task.load_state_dict(extra_state.get("task_state", {}))
+        return extra_state, *more
+
+    load_checkpoint.loads_task_state = True
+    Trainer.save_checkpoint = save_checkpoint
+    checkpoint_utils.load_checkpoint = load_checkpoint
+    for name in ("__main__", "fairseq_cli.train"):
+        _warn_at_the_end(sys.modules.get(name))
+
+
+def _warn_at_the_end(program):
+    """A training that ends while its task is still plain says so."""
+    validate_and_save = getattr(program, "validate_and_save", None)
+    if validate_and_save is None:
+        return
+
+    @functools.wraps(validate_and_save)
+    def validate_save_and_warn(cfg, trainer, task, *args, **kwargs):
+        valid_losses, should_stop = validate_and_save(cfg, trainer, task, *args, **kwargs)
+        if should_stop and hasattr(task, "warn_if_still_plain"):
+            task.warn_if_still_plain(trainer.get_num_updates())
+        return valid_losses, should_stop
+
+    program.validate_and_save = validate_save_and_warn

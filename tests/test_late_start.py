@@ -1,0 +1,175 @@
+"""Plain training first, intra-distillation late: the switch, what follows it, and a run resumed across it."""
+
+import subprocess
+import sys
+
+import commands
+import corpus
+import killed_training
+import made
+import pytest
+import tiny
+import torch
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+
+from fairseq_intra import checkpoint
+from fairseq_intra.errors import UsageError
+
+
+@pytest.fixture
+def configuration(tmp_path):
+    """(task, criterion) with these settings of the task."""
+    tiny.save_dictionaries(tmp_path)
+
+    def make(max_update=100, **task):
+        sections = {
+            "_name": "translation_intra_distillation",
+            "data": str(tmp_path),
+            "source_lang": "de",
+            "target_lang": "en",
+        }
+        criterion = {"_name": "intra_distillation", "label_smoothing": 0.1}
+        return made.of_configuration(sections | task, criterion, max_update)
+
+    return make
+
+
+def step(task, criterion, update):
+    """(loss, logging output, gradients, number of forwards' rows) of one training step."""
+    model, rows = tiny.model(task, dropout=0.3), []
+    model.register_forward_pre_hook(lambda _, args, call: rows.append(len(call["src_tokens"])), with_kwargs=True)
+    with tiny.seeded(update):
+        loss, _, log = task.train_step(tiny.sample(task), model, criterion, tiny.Optimizer(), update)
+    return loss, log, tiny.gradients(model), sum(rows)
+
+
+def plain_step(task, update):
+    """The same of fairseq's own criterion."""
+    criterion = LabelSmoothedCrossEntropyCriterion(task, False, 0.1)
+    model = tiny.model(task, dropout=0.3)
+    with tiny.seeded(update):
+        loss, _, log = criterion(model, tiny.sample(task))
+    loss.backward()
+    return loss, tiny.gradients(model)
+
+
+def test_the_first_updates_are_plain_training_bit_for_bit(configuration):
+    task, criterion = configuration(plain_updates=3)
+    for update in range(5):
+        loss, log, gradients, rows = step(task, criterion, update)
+        expected, expected_gradients = plain_step(task, update)
+        if update < 3:
+            assert loss == expected and rows == len(tiny.SENTENCES) and "alpha" not in log
+            assert all(torch.equal(gradients[name], g) for name, g in expected_gradients.items())
+        else:
+            assert rows == 3 * len(tiny.SENTENCES) and log["intra_distillation_loss"] > 0
+
+
+def test_without_the_flags_all_updates_have_k_passes(configuration):
+    task, criterion = configuration()
+    assert step(task, criterion, 0)[3] == 3 * len(tiny.SENTENCES)
+
+
+def validate(task, *values, metric="loss", start=0):
+    for number, value in enumerate(values, start + 1):
+        task.post_validate(None, {metric: value, "num_updates": 10 * number}, None)
+
+
+@pytest.mark.parametrize(
+    "values,maximize,switch",
+    [
+        ([5, 4, 4.5, 4.2], False, 40),
+        ([5, 4, 4.5, 3.9, 4], False, None),
+        ([5, 5, 5], False, 30),
+        ([20, 21, 20, 20.5], True, 40),
+    ],
+)
+def test_plain_until_validation_has_not_improved(configuration, values, maximize, switch):
+    task, criterion = configuration(plain_patience=2, maximize_best_checkpoint_metric=maximize)
+    validate(task, *values)
+    assert task.switch_update == switch
+    rows = step(task, criterion, 50)[3]
+    assert rows == (1 if switch is None else 3) * len(tiny.SENTENCES)
+
+
+def test_what_was_decided_is_in_the_state_that_checkpoints_hold(configuration):
+    before, whole = configuration(plain_patience=2)[0], configuration(plain_patience=2)[0]
+    values = [5, 4, 4.5, 4.2, 3]
+    validate(whole, *values)
+    validate(before, *values[:3])
+    resumed, criterion = configuration(plain_patience=2)
+    resumed.load_state_dict(before.state_dict())
+    validate(resumed, *values[3:], start=3)
+    assert resumed.state_dict() == whole.state_dict() and resumed.switch_update == 40
+    assert step(resumed, criterion, 60)[3] == 3 * len(tiny.SENTENCES)
+
+
+def test_only_the_first_validation_set_counts(configuration):
+    task, _ = configuration(plain_patience=2)
+    for update in (10, 20, 30):
+        for value in (100 - update, 7):
+            task.post_validate(None, {"loss": value, "num_updates": update}, None)
+    assert task.switch_update is None
+
+
+def test_adaptive_alpha_counts_from_the_switch(configuration):
+    task, criterion = configuration(max_update=1100, plain_updates=100, adaptive_alpha=1)
+    alphas = {100: 0, 200: 1, 300: 5, 900: 5}
+    for update, alpha in alphas.items():
+        step(task, criterion, update)
+        assert criterion.method.alpha == pytest.approx(alpha)
+
+
+@pytest.mark.parametrize(
+    "settings,message",
+    [
+        ({"plain_updates": -1}, "--plain-updates must be at least 0, not -1"),
+        ({"plain_patience": -2}, "--plain-patience must be at least 0, not -2"),
+        ({"plain_updates": 1, "plain_patience": 1}, "exclude each other"),
+    ],
+)
+def test_settings_that_make_no_sense_are_rejected(configuration, settings, message):
+    with pytest.raises(UsageError, match=message):
+        configuration(**settings)
+
+
+def test_a_run_that_ends_while_plain_says_so(configuration, caplog):
+    configuration(plain_updates=10)[0].warn_if_still_plain(10)
+    assert "all of them plain" in caplog.text
+    caplog.clear()
+    for settings, updates in (({"plain_updates": 10}, 11), ({}, 5)):
+        configuration(**settings)[0].warn_if_still_plain(updates)
+    assert not caplog.text
+
+
+def train(dataset, folder, moments, flags):
+    command = [sys.executable, killed_training.__file__, *moments, "--", dataset / "bin"]
+    command += ["--user-dir", commands.PLUGIN, "--cpu", "--save-dir", folder, "--num-workers", 0, *flags]
+    done = subprocess.run(
+        [str(word) for word in command],
+        env=corpus.environment(OMP_NUM_THREADS="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout
+
+
+def test_a_run_resumed_across_the_switch_is_the_uninterrupted_one(dataset, tmp_path):
+    """At a learning rate of 1e-9 validation does not improve: after the second time intra-distillation begins."""
+    flags = [*commands.PUBLISHED, *commands.TINY, "--lr", 1e-9, "--save-interval-updates", 2, "--max-update", 9]
+    flags += ["--plain-patience", 1, "--max-updates-train", 9]
+    calls = [
+        lambda: train(dataset, tmp_path / "whole", ["end"], flags),
+        lambda: train(dataset, tmp_path / "killed", ["update:4", "update:2", "update:4", "end"], flags),
+    ]
+    whole, killed = commands.at_once(*calls)
+    assert "intra-distillation begins after 4 updates of plain training" in whole
+    lines = {line["num_updates"]: line for line in commands.updates(whole)}
+    assert ["alpha" in lines[update] for update in (4, 5)] == [False, True]
+    for line in commands.updates(killed):
+        assert line == lines[line["num_updates"]]
+    found, expected = (checkpoint.load(tmp_path / name / "checkpoint_last.pt") for name in ("killed", "whole"))
+    assert all(torch.equal(found["model"][name], value) for name, value in expected["model"].items())
