@@ -89,21 +89,21 @@ def _no_sync(model):
     return contextlib.nullcontext()
 
 
-def micro_batches(sample, parts, padding_idx):
+def micro_batches(sample, number, padding_idx):
     """The micro-batches of a mini-batch: some of its sentences each, in their order.
 
     The criterion's loss is a sum over tokens, so that the micro-batches' gradients add up to those of the whole.
 
     Args:
         sample: what fairseq's loader of language pairs gives.
-        parts: their number; fewer where there are fewer sentences. 1 gives the sample itself.
+        number: how many; fewer where there are fewer sentences. 1 gives the sample itself.
         padding_idx: index of the padding, which ntokens does not count.
     """
-    if parts == 1:
+    if number == 1:
         # The plain step: counting tokens would make it wait for the GPU.
         return [sample]
     sentences = torch.arange(len(sample["target"]))
-    return [_micro_batch(sample, part, padding_idx) for part in sentences.tensor_split(parts) if len(part)]
+    return [_micro_batch(sample, rows, padding_idx) for rows in sentences.tensor_split(number) if len(rows)]
 
 
 def joined_results(results):
@@ -113,11 +113,11 @@ def joined_results(results):
     return sum(losses), sum(sample_sizes), logged
 
 
-def _micro_batch(sample, part, padding_idx):
-    rows = slice(part[0].item(), part[-1].item() + 1)
+def _micro_batch(sample, rows, padding_idx):
+    rows = slice(rows[0].item(), rows[-1].item() + 1)
     kept = {name: sample[name][rows] for name in ("id", "target")}
     net_input = {
         name: value[rows] if torch.is_tensor(value) else value for name, value in sample["net_input"].items()
     }
     ntokens = kept["target"].ne(padding_idx).sum().item()
-    return {**kept, "net_input": net_input, "nsentences": len(part), "ntokens": ntokens}
+    return {**kept, "net_input": net_input, "nsentences": len(kept["target"]), "ntokens": ntokens}

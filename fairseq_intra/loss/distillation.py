@@ -11,8 +11,8 @@ Vinyals and Dean, 2015, section 2)::
 
     dloss/dz = (1 - w) (p - c 1_t - s)  +  w T (r - q)
 
-Forward and backward go over the positions in chunks. The teacher's logits are made chunk by chunk from its features
-where it offers them, so that neither they nor its probabilities ever exist at once.
+Forward and backward go over the positions in chunks. The teacher's logits are projected chunk by chunk from its
+features where it offers them, so that neither they nor its probabilities ever exist as a whole.
 """
 
 from typing import NamedTuple
@@ -32,15 +32,15 @@ class DistillationLoss(NamedTuple):
 
 
 class Teacher(NamedTuple):
-    """What the teacher says at the N positions: logits, or features and the layer that makes logits of them."""
+    """The teacher's outputs at the N positions: logits, or features and the layer that projects them."""
 
-    rows: torch.Tensor  #: [1, N, V], or [1, N, C]
+    outputs: torch.Tensor  #: [1, N, V], or [1, N, C]
     weight: torch.Tensor | None = None  #: [V, C]
     bias: torch.Tensor | None = None  #: [V]
 
     def logits(self, chunk):
-        rows = self.rows[:, chunk]
-        return rows if self.weight is None else project(rows, self.weight, self.bias)
+        outputs = self.outputs[:, chunk]
+        return outputs if self.weight is None else project(outputs, self.weight, self.bias)
 
 
 def distillation_loss(
@@ -63,7 +63,7 @@ def distillation_loss(
         temperature: T, above 0.
         label_smoothing: as fairseq's.
         overwrite_logits: backward writes the gradient over the logits. Nothing else may need them then; a second
-            backward is refused by autograd.
+            backward is rejected by autograd.
     """
     settings = _Settings(weight, temperature, *closed_form.smoothing_weights(label_smoothing, logits.size(-1)))
     return DistillationLoss(*_Distillation.apply(logits, target, *teacher, settings, overwrite_logits))

@@ -1,6 +1,6 @@
 """What each parameter contributes to the loss: its sensitivity (Xu, Koehn and Murray, EMNLP 2022, section 2).
 
-The sensitivity of the number theta_i in a parameter, on a mini-batch b whose mean loss a token is L_b::
+The sensitivity of the number theta_i in a parameter, on a mini-batch b whose mean loss per token is L_b::
 
     I_b(theta_i) = |theta_i * dL_b/dtheta_i|
 
@@ -8,7 +8,7 @@ is to first order what L_b changes by if theta_i is set to zero. Of B mini-batch
 
 - of batches, the paper's: I = (1/B) sum_b I_b. It is the same in whatever order the batches come, and if every batch
   is repeated; but it grows as batches get smaller, since what cancels within a batch does not cancel between two.
-- of the split: I = |theta_i * dL/dtheta_i|, L the mean loss a token of all batches together. It does not depend on
+- of the split: I = |theta_i * dL/dtheta_i|, L the mean loss per token of all batches together. It does not depend on
   how they are cut. Where all batches hold as many tokens, it is at most the other one, and equal to it for a
   parameter on whose gradient's sign all batches agree.
 """
@@ -27,7 +27,7 @@ class Sensitivity(NamedTuple):
     """Of one model on some mini-batches."""
 
     scores: dict[str, torch.Tensor]  #: I by parameter name, of its shape and dtype
-    loss: float  #: nats a token: mean of the batches' ("batch"), or of all tokens ("split")
+    loss: float  #: nats per token: mean of the batches' ("batch"), or of all tokens ("split")
     batches: int
     sentences: int
     tokens: int

@@ -49,10 +49,10 @@ def prune(
         raise UsageError(f"{scores} has the scores of another model ({report.checkpoint}) than {path}")
     found = report.read_scores(scores)
     names = [name for name in found if norms_and_biases or not _is_norm_or_bias(name)]
-    doomed, count = _first(np.concatenate([found[name].ravel() for name in names]), order, ratio, seed)
+    pruning_mask, count = _first(np.concatenate([found[name].ravel() for name in names]), order, ratio, seed)
     start = 0
     for name in names:
-        mask = torch.from_numpy(doomed[start : start + found[name].size].reshape(found[name].shape))
+        mask = torch.from_numpy(pruning_mask[start : start + found[name].size].reshape(found[name].shape))
         start += found[name].size
         for alias in (name, *report.tied.get(name, ())):
             # fairseq leaves some names of a tied parameter out of its checkpoints.
@@ -60,7 +60,7 @@ def prune(
                 state["model"][alias].masked_fill_(mask, 0)
     state["pruned"] = {"order": order, "ratio": ratio, "parameters": count}
     checkpoint.save(state, output)
-    return count, len(doomed)
+    return count, len(pruning_mask)
 
 
 def _first(scores, order, ratio, seed):

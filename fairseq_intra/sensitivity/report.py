@@ -39,7 +39,7 @@ class Report:
     batches_of_split: int
     sentences: int
     tokens: int
-    loss: float  #: nats a token
+    loss: float  #: nats per token
     groups: dict  #: statistics of the scores, by group of parameters, see `sensitivity_summary.statistics`
     curves: dict  #: of all scores, see `sensitivity_summary.curves`
     tied: dict  #: the other names that a parameter has, by the name it is counted under
