@@ -4,27 +4,38 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
+import tempfile
+import types
+import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NewType
 
 from .errors import UsageError
 
 #: The file in a folder that holds its lock.
 LOCK = ".lock"
+#: The type of a record's field that names a file in the record's own folder.
+FileName = NewType("FileName", str)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a name to write a file or folder under; it gets its own name, in one step, if the block ends well.
 
-    A file or folder that has the name is replaced. If the block fails, what it has written is removed.
+    A file or folder that has the name is replaced. If the block fails, what it has written is removed. Every process
+    writes under a name of its own; what killed processes of this machine have left is removed.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    host = os.uname().nodename
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}.*.partial"):
+        if not _is_running(left.name.split(".")[-2]):
+            remove(left)
+    partial = path.with_name(f".{path.name}.{host}.{os.getpid()}.partial")
     remove(partial)
     try:
         yield partial
@@ -33,6 +44,10 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         remove(partial)
+
+
+def _is_running(pid):
+    return pid.isdigit() and Path("/proc", pid).exists()
 
 
 def remove(path: Path) -> None:
@@ -73,17 +88,53 @@ def write_record(path: Path, record: Any) -> None:
     write_json(path, dataclasses.asdict(record))
 
 
-def read_record(cls, path: Path, form: int, what: str):
+def read_record(cls, path: Path, form: int | tuple[int, ...], what: str):
     """An instance of a dataclass that `write_record` wrote; its field `format` tells versions of the file apart.
+
+    Fields with a default may be missing, as in files of an earlier format.
+
+    Args:
+        cls: the dataclass; every field must have the type of its annotation.
+        path: the JSON file.
+        form: the format, or those that can be read.
+        what: the kind of file, for the error message.
 
     Raises:
         UsageError: if there is no such file, or it is not `what`.
     """
     content = read_json(path)
-    names = {field.name for field in dataclasses.fields(cls)}
-    if not isinstance(content, dict) or set(content) != names or content["format"] != form:
-        raise UsageError(f"{path} is not {what} (format {form})")
+    forms = form if isinstance(form, tuple) else (form,)
+    types_of = typing.get_type_hints(cls)
+    needed = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
+    names = set(content) if isinstance(content, dict) else set()
+    if not names or content.get("format") not in forms or not needed <= names <= set(types_of):
+        raise UsageError(f"{path} is not {what} (format {' or '.join(map(str, forms))})")
+    for name, value in content.items():
+        if not has_type(value, types_of[name]):
+            raise UsageError(f"{path} is not {what}: its '{name}' is {json.dumps(value)[:60]}")
     return cls(**content)
+
+
+def has_type(value: Any, annotation: Any) -> bool:
+    """Whether a value that was read from JSON is of a type; numbers of a float may be written without a point."""
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Any:
+        return True
+    if annotation is FileName:
+        return isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and "\0" not in value
+    if origin in (types.UnionType, typing.Union):
+        return any(has_type(value, part) for part in parts)
+    if origin is list:
+        return isinstance(value, list) and all(has_type(item, *parts) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(has_type(item, parts[1]) for item in value.values())
+    if typing.is_typeddict(annotation):
+        hints = typing.get_type_hints(annotation)
+        known = isinstance(value, dict) and annotation.__required_keys__ <= set(value) <= set(hints)
+        return known and all(has_type(item, hints[name]) for name, item in value.items())
+    if annotation is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, annotation) and (annotation is bool or not isinstance(value, bool))
 
 
 def read_lines(path: Path) -> list[str]:
@@ -99,6 +150,17 @@ def read_lines(path: Path) -> list[str]:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8 text") from None
+
+
+def join_existing(parts: list[str], separator: str = os.pathsep) -> list[str]:
+    """The paths of a list that was cut at every separator: parts that together name a file or folder are one path."""
+    joined = []
+    while parts:
+        ends = range(len(parts), 1, -1)
+        end = next((end for end in ends if os.path.exists(separator.join(parts[:end]))), 1)
+        joined.append(separator.join(parts[:end]))
+        parts = parts[end:]
+    return joined
 
 
 def sha256(path: Path) -> str:
@@ -132,6 +194,16 @@ def make_folder(flag: str, folder: Path) -> None:
         raise UsageError(f"{flag} {folder} cannot be made a folder: {error.strerror}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"{flag} {folder} cannot be written to")
+
+
+def need_writable(folder: Path) -> None:
+    """Makes a file in a folder and removes it.
+
+    Raises:
+        OSError: if that is not possible; permissions alone do not tell of a read-only disk.
+    """
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 @contextlib.contextmanager

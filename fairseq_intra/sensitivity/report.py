@@ -1,6 +1,5 @@
 """The sensitivity of a checkpoint's parameters on a dataset: computing it, and the files it is kept in."""
 
-import hashlib
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -13,11 +12,14 @@ from tqdm import tqdm
 
 from .. import checkpoint
 from ..errors import UsageError
-from ..files import read_record, replacing, write_record
+from ..files import FileName, read_record, replacing, sha256, write_record
 from .compute import sensitivity
-from .statistics import curves, ordered, summary
+from .statistics import ALL, Curves, Statistics, curves, ordered, summary
 
 FORMAT = 1
+WHAT = "a JSON file that fairseq-intra sensitivity wrote"
+#: Points of the cumulative curve: 0, 1, ... 100.
+PERCENTS = 101
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,13 @@ class Report:
     sentences: int
     tokens: int
     loss: float  #: nats per token
-    groups: dict  #: statistics of the scores, by group of parameters, see `sensitivity_summary.statistics`
-    curves: dict  #: of all scores, see `sensitivity_summary.curves`
-    tied: dict  #: the other names that a parameter has, by the name it is counted under
-    scores: str
+    groups: dict[str, Statistics]  #: of the scores, by group of parameters
+    curves: Curves  #: of all scores
+    tied: dict[str, list[str]]  #: the other names that a parameter has, by the name it is counted under
+    scores: FileName
     scores_sha256: str
     device: str
-    versions: dict
+    versions: dict[str, str]
 
     @classmethod
     def read(cls, path: Path) -> "Report":
@@ -55,7 +57,10 @@ class Report:
         Raises:
             UsageError: if it is not there or not such a file.
         """
-        return read_record(cls, path, FORMAT, "a JSON file that fairseq-intra sensitivity wrote")
+        report = read_record(cls, path, FORMAT, WHAT)
+        if ALL not in report.groups or len(report.curves["cumulative"]) != PERCENTS:
+            raise UsageError(f"{path} is not {WHAT}: its statistics are not complete")
+        return report
 
     def read_scores(self, path: Path) -> dict[str, np.ndarray]:
         """The scores that lie beside the report at `path`, by parameter name.
@@ -65,7 +70,7 @@ class Report:
         """
         file = path.with_name(self.scores)
         try:
-            if _sha256(file) != self.scores_sha256:
+            if sha256(file) != self.scores_sha256:
                 raise UsageError(f"{file} does not hold the scores that {path} tells of; compute them again")
             with np.load(file, allow_pickle=False) as scores:
                 return dict(scores)
@@ -180,7 +185,7 @@ def _written(found, about, output):
         groups=summary(scores, found.loss),
         curves=curves(ordered(scores, list(scores))),
         scores=file.name,
-        scores_sha256=_sha256(file),
+        scores_sha256=sha256(file),
         versions={name: version(name) for name in ("torch", "numpy", _fairseq())},
     )
     write_record(output, report)
@@ -194,11 +199,3 @@ def _fairseq():
     except PackageNotFoundError:
         return "fairseq"
     return "ve-fairseq"
-
-
-def _sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable
+from typing import TypedDict
 
 import numpy as np
 
@@ -20,6 +21,29 @@ DECADE = 0.1
 _BLOCK = 1 << 20
 
 
+class Statistics(TypedDict):
+    """Of a group's scores; see `statistics`."""
+
+    parameters: int
+    mean: float
+    std: float
+    mean_over_loss: float
+    std_over_loss: float
+    gini: float
+    share_of_lowest_50_percent: float
+    share_of_highest_20_percent: float
+    quantiles: dict[str, float]
+
+
+class Curves(TypedDict):
+    """Of all scores; see `curves`."""
+
+    cumulative: list[float]
+    log10_from: float
+    shares: list[float]
+    zero: float
+
+
 def part(name: str) -> str:
     """What the parameter of this name belongs to: a key of PARTS, or "other"."""
     return next((known for known, pattern in PARTS.items() if re.search(pattern, name)), "other")
@@ -35,7 +59,7 @@ def groups(names: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def summary(scores: dict[str, np.ndarray], loss: float) -> dict[str, dict]:
+def summary(scores: dict[str, np.ndarray], loss: float) -> dict[str, Statistics]:
     """The statistics of every group. Needs the memory of the scores once more.
 
     Args:
@@ -52,7 +76,7 @@ def ordered(scores, names) -> np.ndarray:
     return values
 
 
-def statistics(values: np.ndarray, loss: float) -> dict:
+def statistics(values: np.ndarray, loss: float) -> Statistics:
     """Of ascending scores: mean and standard deviation, as they are and divided by the loss; how unequal they are.
 
     The Gini coefficient is 0 where all contribute alike, and nearly 1 where one does all.
@@ -94,7 +118,7 @@ def cumulative(values: np.ndarray, shares: Iterable[float]) -> list[float]:
     return [held / total for held in sums] if total else list(shares)
 
 
-def curves(values: np.ndarray) -> dict:
+def curves(values: np.ndarray) -> Curves:
     """What a picture of ascending scores needs: cumulative shares, and the density over decades.
 
     Returns:
