@@ -3,7 +3,18 @@
 
 def apply() -> None:
     """Applies every patch; repeated, it does nothing."""
-    from . import atomic_save, compat, data_parallel, input_checks, resume, safe_loading, task_state
+    from . import (
+        atomic_save,
+        compat,
+        data_parallel,
+        dictionary_checksum,
+        input_checks,
+        path_lists,
+        resume,
+        safe_loading,
+        task_state,
+    )
 
-    for patch in (safe_loading, compat, data_parallel, input_checks, resume, task_state, atomic_save):
+    first = (safe_loading, compat, path_lists, data_parallel, input_checks)
+    for patch in (*first, resume, task_state, atomic_save, dictionary_checksum):
         patch.apply()

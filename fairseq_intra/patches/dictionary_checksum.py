@@ -1,0 +1,133 @@
+"""A checkpoint keeps a checksum of its dictionaries, and is not loaded with others of the same size.
+
+fairseq checks sizes alone: with another dictionary the model would translate into other words, without an error.
+"""
+
+import functools
+import hashlib
+import inspect
+import logging
+
+from fairseq import checkpoint_utils
+from fairseq.trainer import Trainer
+
+from ..errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+#: Where a checkpoint's extra_state has them.
+KEY = "dictionary_checksums"
+UNKNOWN = "holds no checksum of its dictionaries: whether they are those of the data cannot be checked"
+
+
+def apply():
+    """Puts the patches into fairseq's modules; repeated, it does nothing."""
+    if hasattr(Trainer.save_checkpoint, "dictionary_checksums"):
+        return
+    _store()
+    _check_in_training()
+    _check_elsewhere()
+
+
+def checksums(task) -> dict[str, dict]:
+    """The checksums of a task's dictionaries by side, "source" and "target"; without those that it lacks."""
+    found = {side: _dictionary(task, side) for side in ("source", "target")}
+    return {side: {"symbols": len(symbols), "sha256": _digest(symbols)} for side, symbols in found.items() if symbols}
+
+
+def check(path, stored: dict | None, symbols: dict[str, list[str]]) -> bool:
+    """Compares the checksums that a checkpoint holds with the symbols of dictionaries.
+
+    Symbols that a task has appended are allowed, and a dictionary that is shorter is left to the model, which does
+    not fit it.
+
+    Args:
+        path: of the checkpoint, for the error message.
+        stored: its checksums, None where it holds none.
+        symbols: the dictionaries' symbols in order, by side.
+
+    Returns:
+        Whether there was anything to compare.
+
+    Raises:
+        UsageError: if they differ.
+    """
+    for side, known in (stored or {}).items():
+        ours = symbols.get(side) or []
+        if len(ours) >= known["symbols"] and _digest(ours[: known["symbols"]]) != known["sha256"]:
+            raise UsageError(
+                f"checkpoint {path} was trained with another {side} dictionary than that of the data, which has as "
+                f"many symbols ({known['symbols']}); give the dataset that it was trained on"
+            )
+    return bool(stored)
+
+
+def stored_in(state: dict) -> dict | None:
+    """The checksums that a checkpoint's content holds."""
+    return (state.get("extra_state") or {}).get(KEY)
+
+
+def _dictionary(task, side):
+    try:
+        return getattr(getattr(task, f"{side}_dictionary"), "symbols", None)
+    except Exception:  # tasks without one, or with one for each language, raise what they like
+        return None
+
+
+def _digest(symbols):
+    return hashlib.sha256("\n".join(symbols).encode()).hexdigest()
+
+
+def _symbols(task):
+    return {side: _dictionary(task, side) for side in ("source", "target")}
+
+
+def _store():
+    save = Trainer.save_checkpoint
+
+    @functools.wraps(save)
+    def save_checkpoint(self, filename, extra_state):
+        extra_state[KEY] = checksums(self.task)
+        return save(self, filename, extra_state)
+
+    save_checkpoint.dictionary_checksums = True
+    Trainer.save_checkpoint = save_checkpoint
+
+
+def _check_in_training():
+    load = Trainer.load_checkpoint
+
+    @functools.wraps(load)
+    def load_checkpoint(self, filename, *args, **kwargs):
+        extra_state = load(self, filename, *args, **kwargs)
+        if extra_state is not None:
+            check(filename, extra_state.get(KEY), _symbols(self.task))
+        return extra_state
+
+    Trainer.load_checkpoint = load_checkpoint
+
+
+def _check_elsewhere():
+    """fairseq-generate and others keep nothing of a checkpoint but its model: its content is noted as it is read."""
+    read, load = checkpoint_utils.load_checkpoint_to_cpu, checkpoint_utils.load_model_ensemble_and_task
+    contents, parameters = [], inspect.signature(load)
+
+    @functools.wraps(read)
+    def load_checkpoint_to_cpu(path, *args, **kwargs):
+        state = read(path, *args, **kwargs)
+        contents.append((path, stored_in(state)))
+        return state
+
+    @functools.wraps(load)
+    def load_model_ensemble_and_task(filenames, *args, **kwargs):
+        state = parameters.bind(filenames, *args, **kwargs).arguments.get("state")
+        contents[:] = [(filenames[0], stored_in(state))] if state is not None else []
+        loaded = load(filenames, *args, **kwargs)
+        for path, stored in contents:
+            if not check(path, stored, _symbols(loaded[-1])):
+                logger.warning("checkpoint %s %s", path, UNKNOWN)
+        contents.clear()
+        return loaded
+
+    checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
+    checkpoint_utils.load_model_ensemble_and_task = load_model_ensemble_and_task
