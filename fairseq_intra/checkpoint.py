@@ -11,6 +11,7 @@ from fairseq import checkpoint_utils
 from fairseq.tasks import FairseqTask
 from omegaconf import DictConfig
 
+from .console import say
 from .errors import UsageError, reason
 from .files import replacing
 
@@ -99,23 +100,46 @@ def save(state: dict, output: Path) -> None:
 def last_checkpoints(folder: Path, count: int) -> list[Path]:
     """The last `count` numbered checkpoints of a run, oldest first.
 
-    Those of epochs (checkpoint7.pt), or where there are none those of updates (checkpoint_2_500.pt).
+    Those of epochs (checkpoint7.pt), or where there are too few those of updates (checkpoint_2_500.pt). Where an
+    update ends an epoch, fairseq writes none of these: there checkpoint_last.pt is the newest.
 
     Raises:
         UsageError: if the folder holds fewer.
     """
-    found = []
-    for pattern in (r"checkpoint(\d+)\.pt", r"checkpoint_\d+_(\d+)\.pt"):
-        matches = [(re.fullmatch(pattern, path.name), path) for path in folder.glob("checkpoint*.pt")]
-        found = sorted((int(match.group(1)), path) for match, path in matches if match)
-        if found:
-            break
-    if len(found) < count:
-        raise UsageError(
-            f"{folder} holds {len(found)} numbered checkpoints, not the {count} to average; "
-            "train with --keep-last-epochs (and without --no-epoch-checkpoints)"
-        )
-    return [path for _, path in found[-count:]]
+    epochs = _numbered(folder, r"checkpoint(\d+)\.pt")
+    if len(epochs) >= count:
+        return epochs[-count:]
+    updates = _with_the_last(folder, _numbered(folder, r"checkpoint_\d+_(\d+)\.pt"))
+    if len(updates) >= count:
+        return updates[-count:]
+    keep = "--keep-last-epochs" if epochs else "--keep-interval-updates"
+    more = "" if epochs or updates else "--save-interval-updates U and "
+    raise UsageError(
+        f"{folder} holds {max(len(epochs), len(updates))} numbered checkpoints, not the {count} to average; "
+        f"train with {more}{keep} {count}"
+    )
+
+
+def _numbered(folder, pattern):
+    """The checkpoints whose names match, in the order of their number."""
+    matches = [(re.fullmatch(pattern, path.name), path) for path in folder.glob("checkpoint*.pt")]
+    return [path for _, path in sorted((int(match.group(1)), path) for match, path in matches if match)]
+
+
+def _with_the_last(folder, numbered):
+    """The checkpoints of updates and, if it is one of them under another name, checkpoint_last.pt."""
+    last = folder / "checkpoint_last.pt"
+    if not numbered or not last.is_file():
+        return numbered
+    newest = int(numbered[-1].stem.split("_")[-1])
+    state = load(last)
+    update, interval = training(state).num_updates, state["cfg"].checkpoint.save_interval_updates
+    if update <= newest:
+        return numbered
+    if interval and update % interval == 0:
+        return [*numbered, last]
+    say(f"{last} (update {update}) is left out: --save-interval-updates is {interval}")
+    return numbered
 
 
 def average(inputs: list[Path], output: Path) -> None:

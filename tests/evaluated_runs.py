@@ -1,15 +1,27 @@
 """Folders of evaluated runs, as `fairseq-intra evaluate` leaves them, without a training."""
 
 import dataclasses
+import hashlib
 import json
 
 import corpus
 import sacrebleu
 
-from fairseq_intra.runs.evaluation import Evaluation
+from fairseq_intra.runs.evaluation import FORMAT, Evaluation
+from fairseq_intra.runs.scoring import sentence_statistics
 
 REFERENCE = [target for _, target in corpus.sentences(40, seed=7)]
 SIGNATURE = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
+TRAINING = {
+    "batch_tokens": 4096,
+    "batch_sentences": None,
+    "max_update": 100,
+    "max_epoch": 0,
+    "patience": -1,
+    "stop_time_hours": 0.0,
+    "seconds": 60.0,
+}
+DECODING = {"beam": 5, "lenpen": 1.0, "max_tokens": 8000, "max_len_a": 1.0, "max_len_b": 200, "flags": {}}
 
 
 def spoilt(share):
@@ -21,19 +33,52 @@ def evaluated(folder, method="plain", source="de", share=2, name="checkpoint_bes
     """The folder of an evaluated run."""
     folder.mkdir(parents=True, exist_ok=True)
     hypotheses = spoilt(share)
-    content = dict.fromkeys((field.name for field in dataclasses.fields(Evaluation)), 0) | {
-        "format": 2,
+    texts = {"hyp": hypotheses, "ref": REFERENCE}
+    content = {
+        "format": FORMAT,
         "dataset": f"{source}-en",
         "source": source,
         "target": "en",
         "split": "test",
         "method": method,
+        "seed": 0,
+        "num_updates": 100,
+        "checkpoint": "checkpoint_best.pt",
         "bleu": {"score": sacrebleu.corpus_bleu(hypotheses, [REFERENCE]).score, "signature": SIGNATURE},
+        "chrf": None,
+        "ter": None,
+        "decoding": DECODING,
+        "sentences": len(REFERENCE),
         "hypotheses": f"{name}.hyp",
+        "hypotheses_sha256": digest(hypotheses),
         "reference": f"{name}.ref",
-        "reference_sha256": "aa",
+        "reference_sha256": digest(REFERENCE),
+        "versions": {"sacrebleu": "2.6.0"},
+        "corpus": f"{source}-en",
+        "lowercase": False,
+        "tokenize": "13a",
+        "engine": "fairseq",
+        "kind": "best",
+        "dictionary": "checked",
+        "training": TRAINING,
+        "at_length_limit": 0,
+        "truncated": 0,
+        "statistics": [" ".join(map(str, row)) for row in sentence_statistics(hypotheses, REFERENCE, "13a")],
     }
+    assert set(content) == {field.name for field in dataclasses.fields(Evaluation)}
     (folder / f"{name}.json").write_text(json.dumps(content | more))
-    for ending, text in (("hyp", hypotheses), ("ref", REFERENCE)):
+    for ending, text in texts.items():
         (folder / f"{name}.{ending}").write_text("".join(f"{line}\n" for line in text))
     return folder
+
+
+def digest(lines):
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+def of_format_2(path):
+    """Makes a record one as it was written before format 3."""
+    record = json.loads(path.read_text())
+    later = [field.name for field in dataclasses.fields(Evaluation) if field.default is None]
+    old = {name: value for name, value in record.items() if name not in later} | {"format": 2}
+    path.write_text(json.dumps(old | {"decoding": {"beam": 5, "lenpen": 1.0, "flags": ""}}))

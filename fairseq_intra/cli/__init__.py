@@ -12,9 +12,13 @@ from .command import Parser
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command. Raises UsageError, which prints one line and exits with 1, on a user's mistake."""
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    args, passed = parser.parse_known_args(arguments)
+    if passed and not getattr(args, "takes_passed", False):
+        parser.error(f"unrecognized arguments: {' '.join(passed)}")
+    args.passed = passed
     # What libraries log of their own workings is not what was asked for; fairseq lets all of it through.
-    for library in ("fairseq", "matplotlib", "PIL"):
+    for library in ("fairseq", "matplotlib", "PIL", "sacrebleu"):
         logging.getLogger(library).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
     try:
@@ -33,11 +37,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser():
-    from . import runs, sensitivity, transfer
+    from . import evaluate, runs, sensitivity, transfer
 
     parser = Parser(prog="fairseq-intra", description="Commands beside the fairseq plugin.")
     parser.add_argument("--version", action="version", version=f"fairseq-intra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (runs, sensitivity, transfer):
+    for group in (evaluate, runs, sensitivity, transfer):
         group.add_commands(commands)
     return parser

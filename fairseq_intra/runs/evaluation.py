@@ -1,21 +1,35 @@
 """What one evaluated checkpoint leaves behind: hypotheses, reference and scores, and how they were made."""
 
+import contextlib
+import fcntl
 import hashlib
-import json
+import os
 import re
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+from typing import TypedDict
 
-from sacrebleu.metrics import BLEU, CHRF, TER
-
-from ..checkpoint import load, training
 from ..errors import UsageError
-from ..files import read_lines, read_record, write_record, write_text
-from .wmt_sets import is_wmt_set, reference_file
+from ..files import FileName, read_lines, read_record, write_record, write_text
+from .scoring import Score, ScoreWithConfidence, bleu_of, sentence_statistics
 
-FORMAT = 2
-METRICS = {"bleu": BLEU, "chrf": CHRF, "ter": TER}
+FORMAT = 3
+#: What earlier formats lack is None, and a table calls it unchecked.
+READABLE = (2, FORMAT)
+#: By how much a score may differ from the one computed again: releases of sacreBLEU round differently.
+TOLERANCE = 0.005
+
+
+class Training(TypedDict):
+    """How the evaluated model was trained: batch, and the rules by which it ended."""
+
+    batch_tokens: int | None  #: of one update, over all GPUs and --update-freq
+    batch_sentences: int | None
+    max_update: int
+    max_epoch: int
+    patience: int
+    stop_time_hours: float
+    seconds: float | None  #: of training
 
 
 @dataclass(frozen=True)
@@ -31,119 +45,92 @@ class Evaluation:
     seed: int
     num_updates: int
     checkpoint: str
-    bleu: dict  #: score and sacreBLEU's signature
-    chrf: dict | None  #: the same, None where not asked for
-    ter: dict | None
-    decoding: dict  #: the flags that decided the search
+    bleu: Score | ScoreWithConfidence
+    chrf: Score | ScoreWithConfidence | None  #: None where not asked for
+    ter: Score | ScoreWithConfidence | None
+    decoding: dict  #: the settings of the search as they took effect; "flags": those that are not fairseq's defaults
     sentences: int
-    hypotheses: str
-    reference: str
+    hypotheses: FileName
+    reference: FileName
     reference_sha256: str
-    versions: dict
+    versions: dict[str, str]
+    hypotheses_sha256: str | None = None
+    corpus: str | None = None  #: SHA-256 over the checksums of all files of the dataset
+    lowercase: bool | None = None
+    tokenize: str | None = None  #: sacreBLEU's tokenizer for BLEU
+    engine: str | None = None  #: what decoded
+    kind: str | None = None  #: of checkpoint: best, last, numbered, "average of N", "ensemble of N" or other
+    dictionary: str | None = None  #: "checked" against the checkpoint's checksum, or "unchecked"
+    training: Training | None = None
+    at_length_limit: int | None = None  #: hypotheses that were ended by the limit of their length
+    truncated: int | None = None  #: sources that were cut to the model's --max-source-positions
+    statistics: list[str] | None = None  #: see `scoring.sentence_statistics`, a sentence a line
 
     @classmethod
     def read(cls, path: Path) -> "Evaluation":
-        """Reads the JSON file that :func:`evaluate` wrote.
+        """Reads the JSON file that `write` wrote.
 
         Raises:
             UsageError: if it is not there or not such a file.
         """
-        return read_record(cls, path, FORMAT, "an evaluation that scripts/evaluate.sh wrote")
+        return read_record(cls, path, READABLE, "an evaluation that scripts/evaluate.sh wrote")
+
+    def write(self, path: Path, hypotheses: list[str], reference: list[str]) -> None:
+        """Writes the JSON file, and before it the two texts. Of two commands at once, one writes all of its files."""
+        with _folder_to_itself(path.parent):
+            write_text(path.with_name(self.hypotheses), join(hypotheses))
+            write_text(path.with_name(self.reference), join(reference))
+            write_record(path, self)
+
+    @property
+    def tokenizer(self) -> str:
+        """sacreBLEU's tokenizer, which an earlier format has in the signature alone."""
+        found = re.search(r"(?:^|\|)tok:([^|]+)", self.bleu["signature"])
+        return self.tokenize or (found[1] if found else "13a")
+
+    def sentence_statistics(self, path: Path) -> list[list[int]]:
+        """BLEU's statistics by sentence: of the texts that lie beside `path`, or where these are not, of the record.
+
+        Raises:
+            UsageError: if the texts are not those that were scored, or the score is not theirs.
+        """
+        texts = [path.with_name(name) for name in (self.hypotheses, self.reference)]
+        if self.statistics is None or all(text.is_file() for text in texts):
+            lines = [read_lines(text) for text in texts]
+            self._check_texts(texts, lines)
+            found = sentence_statistics(*lines, self.tokenizer)
+        else:
+            found = self._recorded_statistics(path)
+        score = bleu_of(found)
+        if not abs(score - self.bleu["score"]) < TOLERANCE:
+            raise UsageError(f"{path} says BLEU {self.bleu['score']:.2f}, but its text has {score:.2f}")
+        return found
+
+    def _check_texts(self, texts, lines):
+        for text, content, known in zip(texts, lines, (self.hypotheses_sha256, self.reference_sha256), strict=True):
+            if known is not None and hashlib.sha256(join(content).encode()).hexdigest() != known:
+                raise UsageError(f"{text} was changed since it was scored; evaluate the checkpoint again")
+        if len({len(content) for content in lines}) > 1:
+            raise UsageError(f"{texts[0]} has {len(lines[0])} lines, not {len(lines[1])}")
+
+    def _recorded_statistics(self, path):
+        rows = [line.split() for line in self.statistics or []]
+        if len(rows) != self.sentences or not all(len(row) == 10 and all(map(str.isdigit, row)) for row in rows):
+            raise UsageError(f"{path} holds no counts of {self.sentences} sentences")
+        return [[int(count) for count in row] for row in rows]
 
 
-def evaluate(
-    generated: Path,
-    data: Path,
-    split: str,
-    checkpoint: Path,
-    decoding: dict,
-    output: Path,
-    metrics: tuple[str, ...] = ("bleu", "chrf"),
-) -> Evaluation:
-    """Scores the output of fairseq-generate against the raw reference of a prepared dataset, or of a WMT set.
-
-    Args:
-        generated: fairseq-generate's or -interactive's output; its D lines hold the detokenised hypotheses.
-        data: folder made by data-prep/ (manifest.json, raw/).
-        split: the split generated from, or the WMT set by sacreBLEU's name.
-        checkpoint: the model's file, read for how it was trained.
-        decoding: search settings, to be recorded.
-        output: OUTPUT.json, OUTPUT.hyp and OUTPUT.ref are written, the JSON last.
-        metrics: names out of METRICS; bleu must be one.
-
-    Raises:
-        UsageError: if a file is missing or damaged, or the number of hypotheses is not that of references.
-    """
-    if "bleu" not in metrics or not set(metrics) <= set(METRICS):
-        raise UsageError(f"metrics must be bleu, and with it any of chrf and ter, not '{' '.join(metrics)}'")
-    manifest = read_manifest(data)
-    pair = f"{manifest['source']}-{manifest['target']}"
-    in_data = data / "raw" / f"{split}.{manifest['target']}"
-    reference_path = reference_file(split, pair) if is_wmt_set(split) else in_data
-    reference = read_lines(reference_path)
-    hypotheses = read_hypotheses(generated)
-    if len(hypotheses) != len(reference):
-        raise UsageError(
-            f"{generated} holds {len(hypotheses)} hypotheses, {reference_path} {len(reference)} references"
-        )
-    method, seed, num_updates = training(load(checkpoint))
-    text = _join(reference)
-    scores = {
-        name: _score(metric(), hypotheses, reference) if name in metrics else None for name, metric in METRICS.items()
-    }
-    result = Evaluation(
-        format=FORMAT,
-        dataset=data.absolute().name,
-        source=manifest["source"],
-        target=manifest["target"],
-        split=split,
-        method=method,
-        seed=seed,
-        num_updates=num_updates,
-        checkpoint=checkpoint.name,
-        **scores,
-        decoding=decoding,
-        sentences=len(hypotheses),
-        hypotheses=f"{output.name}.hyp",
-        reference=f"{output.name}.ref",
-        reference_sha256=hashlib.sha256(text.encode()).hexdigest(),
-        versions={name: version(name) for name in ("sacrebleu", "torch")},
-    )
-    write_text(output.with_name(result.hypotheses), _join(hypotheses))
-    write_text(output.with_name(result.reference), text)
-    write_record(output.with_name(f"{output.name}.json"), result)
-    return result
-
-
-def read_manifest(data: Path) -> dict:
-    """What the manifest.json of a dataset that data-prep/ finished says of its text."""
-    path = data / "manifest.json"
-    if not path.is_file():
-        raise UsageError(f"{data} is not a prepared dataset: no manifest.json (see data-prep/)")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        lowercase = manifest.get("settings", {}).get("lowercase", False)
-        return {"source": manifest["source"], "target": manifest["target"], "lowercase": lowercase}
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{path} is damaged; make the dataset again with data-prep/") from None
-
-
-def read_hypotheses(generated: Path) -> list[str]:
-    """The detokenised hypotheses (D lines) of fairseq-generate, of every sentence the best, in the split's order."""
-    hypotheses = {}
-    for line in read_lines(generated):
-        found = re.fullmatch(r"D-(\d+)\t[^\t]+\t(.*)", line, re.DOTALL)
-        if found:
-            hypotheses.setdefault(int(found[1]), found[2])
-    if sorted(hypotheses) != list(range(len(hypotheses))):
-        raise UsageError(f"{generated} lacks hypotheses: was the generation cut short?")
-    return [hypotheses[number] for number in range(len(hypotheses))]
-
-
-def _score(metric, hypotheses, reference):
-    score = metric.corpus_score(hypotheses, [reference]).score
-    return {"score": score, "signature": str(metric.get_signature())}
-
-
-def _join(lines):
+def join(lines: list[str]) -> str:
+    """The content of a text file of these lines."""
     return "".join(f"{line}\n" for line in lines)
+
+
+@contextlib.contextmanager
+def _folder_to_itself(folder):
+    """Waits until no other evaluation writes into the folder."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)

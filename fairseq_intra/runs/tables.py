@@ -2,16 +2,14 @@
 
 import statistics
 from pathlib import Path
-
-from sacrebleu.metrics import BLEU
-from sacrebleu.significance import PairedTest
+from typing import NamedTuple
 
 from ..errors import UsageError
-from ..files import read_lines
+from .comparison import Comparison, average_cells, markdown, score_cells
 from .evaluation import Evaluation
+from .run_settings import Difference, differences, require_same, unchecked
+from .scoring import RESAMPLES, p_value
 
-RESAMPLES = 1000
-METHODS = ("plain", "intra")
 #: BLEU on IWSLT'14 as reported: Xu, Koehn and Murray 2022, and for German an independent reproduction of 2023
 #: (University of Washington).
 PAPER = {"de-en": (33.07, 36.10)}
@@ -19,141 +17,174 @@ PAPER_AVERAGE_GAIN, PAPER_PAIRS = 3.54, 8
 REPRODUCTION = {"de-en": (32.90, 35.11)}
 
 
-def results_table(paths: list[Path], beside_paper: bool = False) -> str:
+class Entry(NamedTuple):
+    """An evaluation, its file, and the statistics of its sentences."""
+
+    run: Evaluation
+    path: Path
+    statistics: list[list[int]]
+
+
+class Row(NamedTuple):
+    """A language pair: [(plain, intra)] by seed."""
+
+    name: str
+    pairs: list[tuple[Entry, Entry]]
+
+    def entries(self) -> list[Entry]:
+        """All of both methods."""
+        return [entry for pair in self.pairs for entry in pair]
+
+    def scores(self) -> list[list[float]]:
+        """BLEU of plain and of intra-distillation, by seed."""
+        return [[entry.run.bleu["score"] for entry in method] for method in zip(*self.pairs, strict=True)]
+
+
+def results_table(
+    paths: list[Path], beside_paper: bool = False, equal_time: bool = False, show_differences: bool = False
+) -> str:
     """A Markdown table of BLEU over language pairs: means over seeds, standard deviations, and a p-value.
 
     Args:
-        paths: evaluations (JSON files of scripts/evaluate.sh), or folders that hold one each; for every
-            language pair one of plain training and one of intra-distillation, of each seed.
+        paths: evaluations (JSON files of scripts/evaluate.sh), or folders that hold them; for every language pair
+            one of plain training and one of intra-distillation, of each seed.
         beside_paper: adds a column of what is reported for IWSLT'14.
+        equal_time: limits of updates may differ, and the seconds of training are shown.
+        show_differences: other settings of training and decoding may differ, and are shown.
 
     Raises:
-        UsageError: on signatures that differ, references that differ within a pair, a run that has no
-            counterpart, or two runs for one place.
+        UsageError: on scores that cannot be compared, settings that differ, texts that are not those scored, a run
+            that has no counterpart, or two runs for one place.
     """
-    pairs = {}
-    for path in map(_evaluation_file, paths):
-        run = Evaluation.read(path)
-        _take(pairs.setdefault(_pair(run), {}), run, path)
-    entries = [entry for runs in pairs.values() for entry in runs.values()]
-    _check_signatures(entries)
-    rows = [_row(pair, _seeds(pair, runs)) for pair, runs in sorted(pairs.items())]
-    return _markdown(rows, entries[0][0].bleu["signature"], beside_paper)
+    files = [file for path in paths for file in _evaluation_files(path)]
+    runs = [(Evaluation.read(file), file) for file in files]
+    require_same(runs)
+    found = differences(runs, equal_time)
+    if found and not show_differences:
+        raise UsageError(found[0].message)
+    kinds = len({run.kind for run, _ in runs}) > 1
+    groups: dict[str, Comparison[Entry]] = {}
+    for run, path in runs:
+        name = _row_name(run, kinds)
+        entry = Entry(run, path, run.sentence_statistics(path))
+        groups.setdefault(name, Comparison(name)).add(run.method, run.seed, entry, path)
+    rows = [Row(name, group.pairs()) for name, group in sorted(groups.items())]
+    for row in rows:
+        _require_same_text(row)
+    return _table(rows, found, beside_paper, equal_time)
 
 
-def _evaluation_file(path):
+def _evaluation_files(path):
     if not path.is_dir():
-        return path
+        return [path]
     # scripts/train.sh keeps a run's checkpoints, and with them their evaluations, in a folder of the run's.
     found = sorted([*path.glob("*.json"), *path.glob("checkpoints/*.json")])
     found = [file for file in found if file.with_suffix(".hyp").exists()]
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        raise UsageError(f"{path} should hold one evaluation, but holds {names}; name the JSON file instead")
-    return found[0]
+    if not found:
+        raise UsageError(f"{path} holds no evaluation; name the JSON file instead")
+    return found
 
 
-def _pair(run):
-    """The name of a run's row: a dataset called NAME.SRC-TGT gives its own, so that two corpora have two rows."""
+def _row_name(run, kinds):
+    """A dataset called NAME.SRC-TGT gives its own name, so that two corpora have two rows."""
     pair = f"{run.source}-{run.target}"
     if run.dataset.endswith(f".{pair}"):
         pair = run.dataset
-    return pair if run.split == "test" else f"{pair} ({run.split})"
+    details = [run.split] * (run.split != "test") + [run.kind or "unknown"] * kinds
+    return f"{pair} ({', '.join(details)})" if details else pair
 
 
-def _take(runs, run, path):
-    if run.method not in METHODS:
-        raise UsageError(f"{path} is a {run.method} run; the table sets plain beside intra")
-    place = (run.method, run.seed)
-    if place in runs:
-        raise UsageError(
-            f"{path} and {runs[place][1]} are both {run.method} runs of {_pair(run)} with seed {run.seed}"
-        )
-    runs[place] = (run, path)
+def _require_same_text(row):
+    first, *others = row.entries()
+    for entry in others:
+        if entry.run.reference_sha256 != first.run.reference_sha256:
+            raise UsageError(f"{first.path} and {entry.path} were scored on different references")
+        if None not in (entry.run.corpus, first.run.corpus) and entry.run.corpus != first.run.corpus:
+            raise UsageError(f"{first.path} and {entry.path} are of two corpora, both called {row.name}")
 
 
-def _check_signatures(entries):
-    first, first_path = entries[0]
-    for run, path in entries[1:]:
-        if run.bleu["signature"] != first.bleu["signature"]:
-            raise UsageError(
-                f"scores cannot be compared: {first_path} has signature {first.bleu['signature']}, "
-                f"{path} has {run.bleu['signature']}"
-            )
+def _table(rows, found: list[Difference], beside_paper, equal_time):
+    more = ["seconds"] * equal_time + ["differs in"] * bool(found) + ["paper"] * beside_paper
+    columns = ["pair", "plain", "intra-distillation", "difference", "p-value", *more]
+    lines = []
+    for row in rows:
+        cells = [row.name, *_scores(row), f"{_p_value(row):.3f}"]
+        cells += [_seconds(row)] * equal_time + [_differences(row, found)] * bool(found)
+        lines.append(cells + [_reported(PAPER, row.name)] * beside_paper)
+    if len({(entry.run.split, entry.run.kind) for row in rows for entry in row.entries()}) == 1:
+        means = zip(*([statistics.mean(scores) for scores in row.scores()] for row in rows), strict=True)
+        last = ["average", *average_cells(*means), "", *[""] * (equal_time + bool(found))]
+        lines.append(last + [f"{PAPER_AVERAGE_GAIN:+} ({PAPER_PAIRS} pairs)"] * beside_paper)
+    return markdown(columns, lines, list(_notes(rows, beside_paper)))
 
 
-def _seeds(pair, runs):
-    """[(plain, intra)] of a pair, by seed, each a run and its path."""
-    both = []
-    for seed in sorted({seed for _, seed in runs}):
-        for method in METHODS:
-            if (method, seed) not in runs:
-                raise UsageError(f"{pair} has no {method} run of seed {seed} to compare with")
-        (plain, plain_path), (intra, intra_path) = entries = [runs[method, seed] for method in METHODS]
-        if plain.reference_sha256 != intra.reference_sha256:
-            raise UsageError(f"{plain_path} and {intra_path} were scored on different references")
-        both.append(entries)
-    return both
+def _scores(row):
+    cells = score_cells(*row.scores())
+    if len(row.pairs) > 1:
+        return cells
+    for number, entry in enumerate(row.pairs[0]):
+        interval = entry.run.bleu.get("confidence")
+        if interval:
+            low, high = (interval["mean"] + sign * interval["half_width"] for sign in (-1, 1))
+            cells[number] += f" ({low:.2f} to {high:.2f})"
+    return cells
 
 
-def _row(pair, seeds):
-    """(pair, scores of plain, scores of intra-distillation, p-value), the scores by seed."""
-    plain, intra = ([run.bleu["score"] for run, _ in entries] for entries in zip(*seeds, strict=True))
+def _p_value(row):
     # Of an even number the larger of the two in the middle: on the side of caution.
-    return pair, plain, intra, statistics.median_high(_p_value(*entries) for entries in seeds)
+    return statistics.median_high(p_value(plain.statistics, intra.statistics) for plain, intra in row.pairs)
 
 
-def _p_value(plain_entry, intra_entry):
-    (plain, plain_path), (intra, intra_path) = plain_entry, intra_entry
-    reference = read_lines(plain_path.with_name(plain.reference))
-    systems = [
-        ("plain", read_lines(plain_path.with_name(plain.hypotheses))),
-        ("intra", read_lines(intra_path.with_name(intra.hypotheses))),
-    ]
-    for (name, hypotheses), run in zip(systems, (plain, intra), strict=True):
-        if len(hypotheses) != len(reference):
-            raise UsageError(f"{run.hypotheses} of {name} has {len(hypotheses)} lines, not {len(reference)}")
-    test = PairedTest(systems, {"BLEU": BLEU(references=[reference])}, None, "bs", RESAMPLES)
-    _, scores = test()
-    return scores["BLEU"][1].p_value
+def _seconds(row):
+    sides = []
+    for entries in zip(*row.pairs, strict=True):
+        known = [(entry.run.training or {}).get("seconds") for entry in entries]
+        sides.append("?" if None in known else f"{statistics.mean(known):.0f}")
+    return " / ".join(sides)
 
 
-def _markdown(rows, signature, beside_paper):
-    columns = ["pair", "plain", "intra-distillation", "difference", "p-value", *["paper"] * beside_paper]
-    lines = [line(columns), "|---|" + "---:|" * (len(columns) - 1)]
-    for pair, plain, intra, p in rows:
-        gains = [b - a for a, b in zip(plain, intra, strict=True)]
-        cells = [pair, mean_and_spread(plain), mean_and_spread(intra), mean_and_spread(gains, "+"), f"{p:.3f}"]
-        lines.append(line(cells + [_reported(PAPER, pair)] * beside_paper))
-    plain, intra = (statistics.mean(statistics.mean(row[column]) for row in rows) for column in (1, 2))
-    cells = ["average", f"{plain:.2f}", f"{intra:.2f}", f"{intra - plain:+.2f}", ""]
-    lines.append(line(cells + [f"{PAPER_AVERAGE_GAIN:+} ({PAPER_PAIRS} pairs)"] * beside_paper))
-    lines += ["", *_notes(rows, signature, beside_paper)]
-    return "\n".join(lines)
+def _differences(row, found):
+    parts = []
+    for difference in found:
+        values = list(dict.fromkeys(difference.value(entry.run) for entry in row.entries()))
+        parts.append(f"{difference.name} {' / '.join(values)}")
+    return "; ".join(parts)
 
 
-def line(cells: list[str]) -> str:
-    """A row of a Markdown table."""
-    return "|" + "".join(f" {cell} |" if cell else " |" for cell in cells)
-
-
-def _notes(rows, signature, beside_paper):
-    seeds = {len(plain) for _, plain, _, _ in rows}
-    p_value = f"p-value: paired bootstrap, {RESAMPLES} resamples"
+def _notes(rows, beside_paper):
+    entries = [entry for row in rows for entry in row.entries()]
+    first = entries[0].run
+    seeds = {len(row.pairs) for row in rows}
+    test = f"p-value: paired bootstrap, {RESAMPLES} resamples"
     if max(seeds) > 1:
-        p_value += ", the median of those of the seeds"
+        test += ", the median of those of the seeds"
         counts = " or ".join(map(str, sorted(seeds)))
         yield f"Means and standard deviations over {counts} seeds; a difference is between runs of one seed."
-    yield f"BLEU, sacreBLEU signature `{signature}`; {p_value}."
+    case = "" if first.lowercase is None else f", {'lowercased text' if first.lowercase else 'text as it is written'}"
+    yield f"BLEU, sacreBLEU signature `{first.bleu['signature']}`{case}; {test}."
+    if any("confidence" in entry.run.bleu for entry in entries) and min(seeds) == 1:
+        yield "In brackets: 95 % confidence intervals, by bootstrap."
+    yield f"Decoding: {decoding_text(first)}."
+    limited = sum(entry.run.at_length_limit or 0 for entry in entries)
+    if limited:
+        yield f"{limited} hypotheses of all runs are as long as their limit."
+    lacking = [unchecked(entry.run) for entry in entries]
+    if any(lacking):
+        what = ", ".join(dict.fromkeys(name for names in lacking for name in names))
+        yield f"Unchecked, as {sum(map(bool, lacking))} of {len(lacking)} records do not hold it: {what}."
     if beside_paper:
         reproduced = ", ".join(f"{pair} {_reported(REPRODUCTION, pair)}" for pair in REPRODUCTION)
         yield f"Paper: Xu, Koehn and Murray 2022. An independent reproduction (2023) has {reproduced}."
 
 
-def mean_and_spread(scores: list[float], sign: str = "") -> str:
-    """The mean, and where there are several the standard deviation, in two decimals."""
-    spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
-    return f"{statistics.mean(scores):{sign}.2f}{spread}"
+def decoding_text(run: Evaluation) -> str:
+    """The settings of the search in words, for the lines below a table or picture."""
+    flags = run.decoding.get("flags") or {}
+    named = {name: value for name, value in run.decoding.items() if name != "flags"}
+    # An earlier format has the flags as they were typed.
+    typed, named = (flags, named) if isinstance(flags, str) else ("", named | flags)
+    words = [f"{name.replace('_', '-')} {value}" for name, value in named.items()] + [typed] * bool(typed)
+    return ", ".join(words) or "unknown"
 
 
 def _reported(figures, pair):

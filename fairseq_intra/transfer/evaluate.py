@@ -29,7 +29,7 @@ class TransferEvaluation:
     format: int
     metric: str  #: "f1" (entities) or "accuracy" (texts)
     score: float  #: in percent
-    details: dict  #: of f1 precision, recall and counts; of accuracy the share of the most frequent label
+    details: dict[str, float]  #: of f1 precision, recall and counts; of accuracy the share of the most frequent label
     source: str  #: the language trained on
     language: str
     method: str
@@ -38,7 +38,7 @@ class TransferEvaluation:
     checkpoint: str
     sentences: int
     labels_sha256: str
-    versions: dict
+    versions: dict[str, str]
 
 
 def evaluate_all(path: Path, data: Path, max_tokens: int, cpu: bool):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import read_record
-from ..runs.tables import METHODS, line, mean_and_spread
+from ..runs.comparison import METHODS, Comparison, markdown, score_cells
 from .evaluate import FORMAT, TransferEvaluation
 
 NAMES = {"f1": "Entity-level F1 by seqeval, in percent", "accuracy": "Accuracy, in percent"}
@@ -20,41 +20,37 @@ def transfer_table(paths: list[Path]) -> str:
     Raises:
         UsageError: on runs that cannot be compared, that are twice there, or that lack a counterpart.
     """
-    runs = _read(paths)
-    first = next(iter(runs.values()))
-    seeds = sorted({seed for *_, seed in runs})
-    languages = sorted({language for language, *_ in runs}, key=lambda name: (name != first.source, name))
-    for language in languages:
-        _check(language, [runs.get((language, method, seed)) for method in METHODS for seed in seeds])
+    languages = _read(paths)
+    seeds = sorted({seed for comparison in languages.values() for seed in comparison.seeds})
+    pairs = {name: comparison.pairs(seeds) for name, comparison in languages.items()}
+    first = next(iter(pairs.values()))[0][0]
+    order = sorted(pairs, key=lambda name: (name != first.source, name))
+    for name in order:
+        if len({run.labels_sha256 for pair in pairs[name] for run in pair}) > 1:
+            raise UsageError(f"the runs of {name} were scored on different texts")
     columns = ["language", "plain", "intra-distillation", "difference"]
     if first.metric == "accuracy":
         columns.append("most frequent label")
-    rows = [_row(name, group, runs, seeds) for name, group in _groups(languages, first.source)]
+    rows = [_row(name, [pairs[language] for language in group]) for name, group in _groups(order, first.source)]
     note = NAMES[first.metric]
     if len(seeds) > 1:
         note += f"; means and standard deviations over {len(seeds)} seeds, a difference is between runs of one seed"
-    return "\n".join([line(columns), "|---|" + "---:|" * (len(columns) - 1), *rows, "", f"{note}."])
+    return markdown(columns, rows, [f"{note}."])
 
 
 def _read(paths):
-    """The evaluations by language, method and seed."""
-    runs = {}
+    """The runs by language."""
+    languages: dict[str, Comparison[TransferEvaluation]] = {}
+    kinds = set()
     for path in paths:
         run = read_record(TransferEvaluation, path, FORMAT, "an evaluation of fairseq-intra evaluate-transfer")
-        place = (run.language, run.method, run.seed)
-        if place in runs:
-            raise UsageError(f"{path}: there is another {run.method} run of {run.language} with seed {run.seed}")
-        runs[place] = run
-    if len({(run.metric, run.source) for run in runs.values()}) > 1:
+        if run.metric not in NAMES:
+            raise UsageError(f"{path} has the metric {run.metric}, not one of {', '.join(NAMES)}")
+        languages.setdefault(run.language, Comparison(run.language)).add(run.method, run.seed, run, path)
+        kinds.add((run.metric, run.source))
+    if len(kinds) > 1:
         raise UsageError("the runs are not all of one metric and one language trained on")
-    return runs
-
-
-def _check(language, runs):
-    if None in runs:
-        raise UsageError(f"{language} lacks a run: every seed needs one of plain and one of intra")
-    if len({run.labels_sha256 for run in runs}) > 1:
-        raise UsageError(f"the runs of {language} were scored on different texts")
+    return languages
 
 
 def _groups(languages, source):
@@ -68,14 +64,11 @@ def _groups(languages, source):
         yield "average, all", languages
 
 
-def _row(name, group, runs, seeds):
-    plain, intra = (
-        [statistics.mean(runs[language, method, seed].score for language in group) for seed in seeds]
-        for method in METHODS
-    )
-    gains = [b - a for a, b in zip(plain, intra, strict=True)]
-    cells = [name, mean_and_spread(plain), mean_and_spread(intra), mean_and_spread(gains, "+")]
-    details = [runs[language, METHODS[0], seeds[0]].details for language in group]
-    if "majority" in details[0]:
-        cells.append(f"{statistics.mean(found['majority'] for found in details):.2f}")
-    return line(cells)
+def _row(name, languages):
+    """The row of some languages, of which each is [(plain, intra)] by seed."""
+    scores = [
+        [statistics.mean(run.score for run in runs) for runs in zip(*by_seed, strict=True)]
+        for by_seed in ([[pair[method] for pair in pairs] for pairs in languages] for method in range(len(METHODS)))
+    ]
+    shares = [pairs[0][0].details.get("majority") for pairs in languages]
+    return [name, *score_cells(*scores), *([] if None in shares else [f"{statistics.mean(shares):.2f}"])]

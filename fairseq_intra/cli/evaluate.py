@@ -1,0 +1,161 @@
+"""`fairseq-intra evaluate`: translate with a trained model and score the translations."""
+
+import contextlib
+import signal
+import sys
+from pathlib import Path
+
+from ..errors import UsageError
+from .command import add_command, need_counts
+
+EXAMPLE = "fairseq-intra evaluate --checkpoint RUN/checkpoints/checkpoint_best.pt --data DATA --average 5"
+METRICS = ("bleu", "chrf", "ter")
+TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char")
+TEXT = """translate a split with a trained model and score it with sacreBLEU against the raw reference
+
+prints the scores with their signatures; beside the checkpoint, or in --output, it leaves NAME.SPLIT.json (scores and
+how they were made), .hyp (hypotheses, in the order of the split) and .ref (the reference); for a WMT set SPLIT is its
+name, with _ in place of /; all other flags go to fairseq-generate; SACREBLEU is the folder of sacreBLEU's cache
+(default: ~/.sacrebleu)"""
+
+
+def add_commands(commands):
+    """Adds it to the subparsers of `fairseq-intra`."""
+    command = add_command(commands, "evaluate", _evaluate, TEXT, EXAMPLE)
+    command.set_defaults(takes_passed=True)
+    command.add_argument(
+        "--checkpoint", required=True, metavar="FILE", help="the model; A.pt:B.pt is an ensemble of several"
+    )
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset made by data-prep/")
+    command.add_argument("--split", choices=("valid", "test"), help="default: test")
+    command.add_argument(
+        "--wmt-set",
+        metavar="NAME",
+        help="instead a test set of WMT by sacreBLEU's name, such as wmt14/full; downloaded to sacreBLEU's cache",
+    )
+    command.add_argument(
+        "--metrics", default="bleu chrf", metavar="LIST", help="of bleu chrf ter, as one word (default: %(default)s)"
+    )
+    command.add_argument(
+        "--average",
+        type=int,
+        metavar="N",
+        help="the mean of the last N numbered checkpoints beside FILE instead",
+    )
+    command.add_argument("--beam", type=int, default=5, help="beam size (default: %(default)s)")
+    command.add_argument("--lenpen", type=float, default=1.0, help="length penalty (default: 1)")
+    command.add_argument("--max-tokens", type=int, default=8000, help="source tokens a batch (default: %(default)s)")
+    command.add_argument("--output", type=Path, metavar="DIR", help="folder of the results (default: that of FILE)")
+    command.add_argument(
+        "--tokenize", choices=TOKENIZERS, help="for BLEU (default: sacreBLEU's for the target language)"
+    )
+    command.add_argument("--confidence", action="store_true", help="95 %% confidence intervals, by 1000 resamples")
+    command.add_argument(
+        "--truncate-source", action="store_true", help="cut sources beyond the model's --max-source-positions"
+    )
+
+
+def _evaluate(args):
+    with _ending_on_signals():
+        request = _request(args)
+        from ..runs.evaluate import evaluate
+
+        _report(evaluate(request), request)
+
+
+def _request(args):
+    paths = _checkpoints(args.checkpoint)
+    metrics = tuple(args.metrics.split())
+    if "bleu" not in metrics or not set(metrics) <= set(METRICS):
+        raise UsageError(f"--metrics must be bleu, and with it any of chrf and ter, not '{args.metrics}'")
+    if args.wmt_set and args.split:
+        raise UsageError("--split and --wmt-set exclude each other")
+    if not 0 <= args.lenpen < float("inf"):
+        raise UsageError(f"--lenpen must be a number of at least 0, not '{args.lenpen:g}'")
+    need_counts(args, "beam", "max_tokens", "average")
+    if not (args.data / "manifest.json").is_file():
+        raise UsageError(f"--data {args.data} is not a prepared dataset: no manifest.json (see data-prep/)")
+    folder = paths[0].parent if args.output is None else args.output
+    _need_writable(folder, args.output is not None)
+    if args.average:
+        paths = [_average(paths, args.average, folder)]
+    split = args.wmt_set or args.split or "test"
+    from ..runs.evaluate import Request
+
+    return Request(
+        checkpoints=paths,
+        data=args.data,
+        split=split,
+        wmt=args.wmt_set is not None,
+        metrics=metrics,
+        output=folder / f"{'+'.join(path.stem for path in paths)}.{split.replace('/', '_')}",
+        **{name: getattr(args, name) for name in ("beam", "lenpen", "max_tokens", "tokenize", "confidence")},
+        truncate_source=args.truncate_source,
+        passed=args.passed,
+    )
+
+
+def _checkpoints(value):
+    from ..files import join_existing
+
+    paths = [Path(path) for path in join_existing(value.split(":"))]
+    for path in paths:
+        if not path.is_file():
+            raise UsageError(f"--checkpoint {path}: no such file")
+    return paths
+
+
+def _need_writable(folder, make):
+    from ..files import make_folder, need_writable
+
+    if make:
+        make_folder("--output", folder)
+    try:
+        need_writable(folder)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written to ({error.strerror}); give another by --output") from None
+
+
+def _average(paths, count, folder):
+    from ..checkpoint import average, last_checkpoints
+    from ..console import say
+
+    if len(paths) > 1:
+        raise UsageError("--average takes the folder of one checkpoint, not an ensemble")
+    output = folder / f"average{count}.pt"
+    inputs = last_checkpoints(paths[0].parent, count)
+    average(inputs, output)
+    say(f"{output}: mean of {', '.join(map(str, inputs))}")
+    return output
+
+
+def _report(found, request):
+    from ..console import say
+
+    for name, score in (("BLEU", found.bleu), ("chrF", found.chrf), ("TER", found.ter)):
+        if score:
+            interval = score.get("confidence")
+            spread = f" ± {interval['half_width']:.2f} (95 %)" if interval else ""
+            print(f"{name} {score['score']:.2f}{spread}  {score['signature']}")
+    if found.at_length_limit:
+        limit = f"--max-len-a {found.decoding['max_len_a']:g} --max-len-b {found.decoding['max_len_b']:g}"
+        say(f"{found.at_length_limit} of {found.sentences} hypotheses are as long as their limit ({limit})")
+    if found.truncated:
+        say(f"{found.truncated} of {found.sentences} sources were cut to the model's --max-source-positions")
+    print(f"written: {request.output}.json, {request.output}.hyp")
+
+
+@contextlib.contextmanager
+def _ending_on_signals():
+    """SIGTERM and SIGHUP end the command as Ctrl-C does: fairseq-generate with it, and nothing stays half-written."""
+
+    def end(number, _frame):
+        print(f"fairseq_intra: ended by {signal.Signals(number).name}; the same command starts over", file=sys.stderr)
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

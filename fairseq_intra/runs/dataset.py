@@ -1,0 +1,80 @@
+"""A prepared dataset as an evaluation needs it: its manifest, and that its files are those of the manifest."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+from ..errors import UsageError
+from ..files import FileName, has_type, read_json, sha256
+
+
+class File(TypedDict):
+    """What a manifest says of a file."""
+
+    sha256: str
+    bytes: int
+
+
+class Dataset(NamedTuple):
+    """A folder that data-prep/ finished."""
+
+    folder: Path
+    source: str  #: language
+    target: str
+    lowercase: bool
+    files: dict[str, File]  #: by path in the folder
+
+    @property
+    def pair(self) -> str:
+        """SOURCE-TARGET."""
+        return f"{self.source}-{self.target}"
+
+    @property
+    def corpus(self) -> str:
+        """SHA-256 over the checksums of all files: two datasets with it are the same."""
+        lines = [f"{self.files[name]['sha256']} {name}\n" for name in sorted(self.files)]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def check(self, *names: str) -> None:
+        """Compares files with the manifest, by size and SHA-256.
+
+        Raises:
+            UsageError: if one is missing, or was changed.
+        """
+        for name in names:
+            path, entry = self.folder / name, self.files.get(name)
+            if entry is None:
+                raise UsageError(f"the manifest of {self.folder} has no {name}: no such split")
+            if not path.is_file():
+                raise UsageError(f"{path} is missing; make the dataset again")
+            if path.stat().st_size != entry["bytes"] or sha256(path) != entry["sha256"]:
+                raise UsageError(f"{path} was changed since the dataset was made; make it again")
+
+    def check_split(self, split: str) -> None:
+        """Compares all that a split is decoded from and scored on with the manifest."""
+        sides = (self.source, self.target)
+        binarised = [f"bin/{split}.{self.pair}.{side}.{end}" for side in sides for end in ("idx", "bin")]
+        self.check(*(f"raw/{split}.{side}" for side in sides), *self.dictionaries(), *binarised)
+
+    def dictionaries(self) -> list[str]:
+        """Paths in the folder, the source's first."""
+        return [f"bin/dict.{side}.txt" for side in (self.source, self.target)]
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Reads the manifest.json of a dataset.
+
+    Raises:
+        UsageError: if there is none, or it is not one.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise UsageError(f"{folder} is not a prepared dataset: no manifest.json (see data-prep/)")
+    manifest = read_json(path)
+    expected: dict[str, Any] = {"source": FileName, "target": FileName, "settings": dict, "files": dict[str, File]}
+    names = {} if not isinstance(manifest, dict) else manifest
+    for name, kind in expected.items():
+        if not has_type(names.get(name), kind):
+            raise UsageError(f"{path} is not a dataset's manifest: its '{name}' is missing or of another kind")
+    lowercase = bool(manifest["settings"].get("lowercase", False))
+    return Dataset(folder, manifest["source"], manifest["target"], lowercase, manifest["files"])

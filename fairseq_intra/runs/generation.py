@@ -1,0 +1,187 @@
+"""fairseq-generate in a process of its own: its flags, its environment, how far it is, and its output."""
+
+import contextlib
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from fairseq import options
+from tqdm import tqdm
+
+from ..errors import UsageError
+from ..files import read_lines
+
+#: Settings that decide what is translated and scored: with another value the record would not be true.
+OWNED = {
+    "path": "give the model by --checkpoint",
+    "data": "give the dataset by --data",
+    "gen_subset": "give the split by --split",
+    "source_lang": "the languages are those of the dataset",
+    "target_lang": "the languages are those of the dataset",
+    "post_process": "subwords are joined as the dataset's SentencePiece model cuts them",
+    "prefix_size": "it would copy words of the reference",
+    "score_reference": "it would score the reference itself",
+    "constraints": "it would copy words of the reference",
+    "truncate_source": "give --truncate-source by itself",
+    "max_source_positions": "the limit is the model's; give --truncate-source for longer sources",
+    "max_target_positions": "the limit is the model's",
+    "skip_invalid_size_inputs_valid_test": "every sentence is scored; give --truncate-source for longer sources",
+    "num_shards": "every sentence is scored",
+    "shard_id": "every sentence is scored",
+    "distributed_world_size": "every sentence is scored",
+    "distributed_rank": "every sentence is scored",
+    "results_path": "give the folder of the results by --output",
+    "user_dir": "it is this package",
+    "quiet": "the output is read",
+    "log_file": "the output is read",
+    "no_progress_bar": "the output is read",
+    "bpe": "the text is joined by the dataset's SentencePiece model",
+    "tokenizer": "the text is detokenised by the dataset's SentencePiece model",
+}
+#: Settings that stand in the record under their own names.
+NAMED = ("beam", "lenpen", "max_tokens", "max_len_a", "max_len_b")
+#: What a launcher tells its workers: fairseq-generate would wait for the others.
+LAUNCHER = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "SLURM_STEP_NODELIST")
+LAUNCHER += ("SLURM_JOB_NODELIST",)
+#: What makes torch fast on a CPU. glibc returns large blocks to the system at once and gets them back as pages to be
+#: zeroed; threads that spin long while they wait cost most of the speed where another program wants the same cores.
+CPU_TUNING = {
+    "MALLOC_TRIM_THRESHOLD_": "4000000000",
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "GOMP_SPINCOUNT": "10000",
+}
+
+
+def settings_of(arguments: list[str], passed: list[str]) -> dict:
+    """The settings of a search as they take effect, by fairseq's own parser.
+
+    Args:
+        arguments: the flags of fairseq-generate that the evaluation sets.
+        passed: those that the user adds.
+
+    Returns:
+        The values of NAMED, and under "flags" all that `passed` changes.
+
+    Raises:
+        UsageError: on a flag that fairseq-generate does not know, or one that would make the record untrue.
+    """
+    ours, all_of_them = _parsed(arguments), _parsed([*arguments, *passed])
+    changed = {name: value for name, value in all_of_them.items() if name not in ours or ours[name] != value}
+    for name in OWNED:
+        if name in changed:
+            also = " (--remove-bpe)" if name == "post_process" else ""
+            raise UsageError(f"--{name.replace('_', '-')}{also} cannot be passed to evaluate: {OWNED[name]}")
+    flags = {name: _plain(value) for name, value in changed.items() if name not in (*NAMED, "no_seed_provided")}
+    named = {name: all_of_them[name] for name in NAMED}
+    return named | {name: float(named[name]) for name in ("lenpen", "max_len_a")} | {"flags": flags}
+
+
+def _parsed(arguments):
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            parser = options.get_generation_parser()
+            return vars(options.parse_args_and_arch(parser, arguments))
+    except UsageError:
+        raise
+    except SystemExit:
+        lines = said.getvalue().strip().splitlines() or ["its help was asked for: run fairseq-generate --help"]
+        raise UsageError(f"fairseq-generate: {re.sub('^.*error: ', '', lines[-1])}") from None
+
+
+def _plain(value):
+    return value if isinstance(value, int | float | str | None) else str(value)
+
+
+def generate(arguments: list[str], output: Path, sentences: int, cpu: bool) -> None:
+    """Runs fairseq-generate, its output to a file; on a terminal a line tells how far it is.
+
+    Args:
+        arguments: of fairseq-generate.
+        output: file to write; beside it, errors go to NAME.log.
+        sentences: how many there are.
+        cpu: whether it runs on the CPU.
+
+    Raises:
+        UsageError: if it fails.
+    """
+    log = output.with_suffix(".log")
+    with (
+        output.open("wb") as out,
+        log.open("wb") as errors,
+        tqdm(total=sentences, unit="sentence", disable=None) as bar,
+    ):
+        with running([*_command(), *arguments], errors, environment(cpu)) as process:
+            for line in process.stdout:
+                out.write(line)
+                bar.update(line.startswith(b"S-"))
+    if process.returncode < 0:
+        name = signal.Signals(-process.returncode).name
+        raise UsageError(
+            f"fairseq-generate was ended by the signal {name}{' (out of memory?)' * (name == 'SIGKILL')}"
+        )
+    if process.returncode:
+        raise UsageError(f"fairseq-generate failed: {_reason(log) or _reason(output)}")
+
+
+@contextlib.contextmanager
+def running(command: list[str], errors, env: dict[str, str]) -> Iterator[subprocess.Popen]:
+    """A process whose standard output is read; it is killed if the block fails, and waited for."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=env)
+    try:
+        yield process
+        process.wait()
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        process.stdout.close()
+        process.wait()
+
+
+def _command():
+    """Python 3.11 can be told not to import modules of the current folder; before, a console script does not."""
+    if sys.version_info >= (3, 11):
+        return [sys.executable, "-m", "fairseq_cli.generate"]
+    return [str(Path(sys.executable).with_name("fairseq-generate"))]
+
+
+def environment(cpu: bool) -> dict[str, str]:
+    """The environment of fairseq-generate: not that of a launcher's worker."""
+    kept = {name: value for name, value in os.environ.items() if name not in LAUNCHER}
+    return (
+        kept
+        | {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+        | (CPU_TUNING if cpu else {})
+    )
+
+
+def _reason(log):
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    last = next((line for line in reversed(lines) if not line.startswith(" ")), "")
+    return last.removeprefix("fairseq_intra: error: ")
+
+
+def read_hypotheses(generated: Path) -> tuple[list[str], list[int]]:
+    """(hypotheses, lengths): the best of every sentence, detokenised (D lines), in the split's order.
+
+    Lengths are in subwords (H lines), without the end of sentence.
+
+    Raises:
+        UsageError: if a sentence has none.
+    """
+    found: dict[str, dict[int, str]] = {"H": {}, "D": {}}
+    for line in read_lines(generated):
+        match = re.fullmatch(r"([HD])-(\d+)\t[^\t]+\t(.*)", line, re.DOTALL)
+        if match:
+            found[match[1]].setdefault(int(match[2]), match[3])
+    hypotheses, subwords = found["D"], found["H"]
+    if sorted(hypotheses) != list(range(len(hypotheses))):
+        raise UsageError(f"{generated} lacks hypotheses: was the generation cut short?")
+    numbers = range(len(hypotheses))
+    return [hypotheses[number] for number in numbers], [len(subwords.get(number, "").split()) for number in numbers]

@@ -1,0 +1,119 @@
+"""sacreBLEU's scores with their signatures, the tokenizer of a target language, and tests on sentence statistics."""
+
+import re
+from collections.abc import Sequence
+from typing import TypedDict
+
+from sacrebleu.metrics import BLEU, CHRF, TER
+from sacrebleu.significance import PairedTest
+
+from ..errors import UsageError
+
+METRICS = ("bleu", "chrf", "ter")
+RESAMPLES = 1000
+TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char")
+#: What sacreBLEU takes for a target language, by primary subtag of ISO 639-1 or 639-3; 13a for all others.
+OF_LANGUAGE = {"zh": "zh", "zho": "zh", "cmn": "zh", "yue": "zh", "ja": "ja-mecab", "jpn": "ja-mecab"} | {
+    "ko": "ko-mecab",
+    "kor": "ko-mecab",
+}
+#: The extra of sacreBLEU that a tokenizer needs.
+EXTRAS = {"ja-mecab": "ja", "ko-mecab": "ko"}
+
+
+class Confidence(TypedDict):
+    """A 95 % confidence interval by bootstrap resampling: mean ± half_width."""
+
+    mean: float
+    half_width: float
+    resamples: int
+
+
+class Score(TypedDict):
+    """A score in the metric's own unit, 0 to 100, and sacreBLEU's signature."""
+
+    score: float
+    signature: str
+
+
+class ScoreWithConfidence(Score):
+    """A score for which `--confidence` was asked."""
+
+    confidence: Confidence
+
+
+def tokenizer_of(language: str) -> str:
+    """sacreBLEU's tokenizer for a target language such as zh, zh-CN or zho_Hans."""
+    return OF_LANGUAGE.get(re.split("[-_]", language.lower())[0], "13a")
+
+
+def bleu(tokenize: str) -> BLEU:
+    """BLEU with a tokenizer.
+
+    Raises:
+        UsageError: if the tokenizer's package is not installed.
+    """
+    try:
+        return BLEU(tokenize=tokenize)
+    except (ImportError, RuntimeError) as error:
+        extra = EXTRAS.get(tokenize)
+        if extra is None:
+            raise UsageError(f"sacreBLEU has no tokenizer '{tokenize}': {str(error).splitlines()[0]}") from None
+        raise UsageError(
+            f"sacreBLEU's tokenizer {tokenize} needs packages that are not installed: "
+            f"pip install 'sacrebleu[{extra}]', or choose another by --tokenize"
+        ) from None
+
+
+def score_all(
+    hypotheses: list[str], reference: list[str], metrics: Sequence[str], tokenize: str, confidence: bool
+) -> dict[str, Score | ScoreWithConfidence | None]:
+    """The score of each of METRICS, None where it is not asked for."""
+    makers = {"bleu": lambda: bleu(tokenize), "chrf": CHRF, "ter": TER}
+    return {
+        name: _score(make(), hypotheses, reference, confidence) if name in metrics else None
+        for name, make in makers.items()
+    }
+
+
+def _score(metric, hypotheses, reference, confidence):
+    found = metric.corpus_score(hypotheses, [reference])
+    # Taken first: with resampling, sacreBLEU adds its settings, and the score would look like another one.
+    score: dict = {"score": found.score, "signature": str(metric.get_signature())}
+    if confidence:
+        resampled = metric.corpus_score(hypotheses, [reference], n_bootstrap=RESAMPLES)
+        score["confidence"] = {
+            "mean": float(resampled._mean),
+            "half_width": float(resampled._ci),
+            "resamples": RESAMPLES,
+        }
+    return score
+
+
+def sentence_statistics(hypotheses: list[str], reference: list[str], tokenize: str) -> list[list[int]]:
+    """What BLEU counts, by sentence: lengths of hypothesis and reference, 4 counts of matching n-grams, 4 of all."""
+    rows = bleu(tokenize)._extract_corpus_statistics(hypotheses, [reference])
+    return [[int(count) for count in row] for row in rows]
+
+
+class _FromStatistics(BLEU):
+    """BLEU in which statistics by sentence stand in the hypotheses' place."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_refs = 1
+
+    def _extract_corpus_statistics(self, hypotheses, references):
+        return hypotheses
+
+
+def bleu_of(statistics: list[list[int]]) -> float:
+    """BLEU of `sentence_statistics`."""
+    return _FromStatistics()._aggregate_and_compute(statistics).score
+
+
+def p_value(plain: list[list[int]], intra: list[list[int]]) -> float:
+    """sacreBLEU's paired bootstrap test on the `sentence_statistics` of two systems."""
+    systems = [("plain", plain), ("intra", intra)]
+    _, scores = PairedTest(systems, {"BLEU": _FromStatistics()}, None, "bs", RESAMPLES)()
+    return scores["BLEU"][1].p_value
