@@ -1,6 +1,11 @@
 """fairseq_intra/checkpoint.py: what a checkpoint tells of its training, and means of several."""
 
+import subprocess
+import sys
+
+import corpus
 import pytest
+import small_dataset
 import torch
 
 from fairseq_intra import checkpoint
@@ -45,13 +50,54 @@ def test_what_is_no_model_is_refused(trained, tmp_path):
     ],
 )
 def test_the_last_checkpoints_are_found_by_number(tmp_path, names, last_two):
-    for name in (*names, "checkpoint_best.pt", "checkpoint_last.pt", "checkpoint3.pt.tmp", "average5.pt"):
+    for name in (*names, "checkpoint_best.pt", "checkpoint3.pt.tmp", "average5.pt"):
         (tmp_path / name).touch()
     assert [path.name for path in checkpoint.last_checkpoints(tmp_path, 2)] == list(last_two)
-    with pytest.raises(
-        UsageError, match=r"numbered checkpoints, not the 4 to average; train with --keep-last-epochs"
-    ):
+    keep = "--keep-last-epochs 4" if "checkpoint2.pt" in names else "--keep-interval-updates 4"
+    with pytest.raises(UsageError, match=f"holds . numbered checkpoints, not the 4 to average; train with {keep}$"):
         checkpoint.last_checkpoints(tmp_path, 4)
+
+
+def test_without_numbered_checkpoints_the_hint_holds_for_every_preset(tmp_path):
+    """Those of tiny and wmt have no checkpoints of epochs."""
+    hint = "train with --save-interval-updates U and --keep-interval-updates 2"
+    with pytest.raises(UsageError, match=f"holds 0 numbered checkpoints, not the 2 to average; {hint}$"):
+        checkpoint.last_checkpoints(tmp_path, 2)
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    return checkpoint.load(small_dataset.write_checkpoint(tmp_path_factory.mktemp("untrained") / "model.pt"))
+
+
+@pytest.mark.parametrize(("last", "newest"), [(30, "checkpoint_last.pt"), (33, "checkpoint_1_20.pt")])
+def test_the_newest_at_the_end_of_an_epoch_is_averaged_too(untrained, tmp_path, capsys, last, newest):
+    """fairseq writes no checkpoint_E_U.pt of an update that ends an epoch."""
+    untrained["cfg"].checkpoint.save_interval_updates = 10
+    for name, updates in {"checkpoint_1_10": 10, "checkpoint_1_20": 20, "checkpoint_last": last}.items():
+        torch.save(untrained | {"optimizer_history": [{"num_updates": updates}]}, tmp_path / f"{name}.pt")
+    assert checkpoint.last_checkpoints(tmp_path, 2)[-1].name == newest
+    left_out = "checkpoint_last.pt (update 33) is left out: --save-interval-updates is 10"
+    assert (left_out in capsys.readouterr().err) == (last == 33)
+
+
+def test_two_averages_at_once_do_not_disturb_each_other(untrained, tmp_path):
+    inputs = [write_state(tmp_path / f"checkpoint{number}.pt", untrained) for number in (1, 2)]
+    averages = [
+        subprocess.Popen([*AVERAGE, tmp_path / "mean.pt", "--inputs", *inputs], env=corpus.environment())
+        for _ in range(2)
+    ]
+    assert [average.wait() for average in averages] == [0, 0]
+    assert checkpoint.load(tmp_path / "mean.pt")["averaged_checkpoints"] == [path.name for path in inputs]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+AVERAGE = [sys.executable, "-m", "fairseq_intra.cli", "average", "--output"]
+
+
+def write_state(path, state):
+    torch.save(state, path)
+    return path
 
 
 def test_the_mean_of_a_run_s_checkpoints(trained, tmp_path):

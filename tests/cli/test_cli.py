@@ -1,6 +1,5 @@
 """The command `fairseq-intra`."""
 
-import json
 import subprocess
 import sys
 
@@ -62,19 +61,6 @@ def test_average_names_what_is_wrong(trained, tmp_path, arguments, named):
     (tmp_path / "text").write_text("text")
     with pytest.raises(UsageError, match=named):
         cli.main(["average", *arguments.format(tmp_path, model=trained.checkpoint).split()])
-
-
-def test_score_says_and_records_its_settings(dataset, trained, tmp_path, capsys):
-    reference = corpus.lines(dataset / "raw" / "test.en")
-    lines = [f"D-{number}\t-1\t{line}\n" for number, line in enumerate(reference)]
-    (tmp_path / "generated").write_text("".join(lines), encoding="utf-8")
-    arguments = ["--generated", tmp_path / "generated", "--data", dataset, "--checkpoint", trained.checkpoint]
-    search = ["--beam", 4, "--lenpen", 0.6, "--flags=--unkpen 1"]
-    cli.main(["score", *map(str, [*arguments, *search, "--output", tmp_path / "perfect"])])
-    said = capsys.readouterr().out.split("\n")
-    assert said[0].startswith("BLEU 100.00  nrefs:1|") and said[1].startswith("chrF 100.00  nrefs:1|")
-    written = json.loads((tmp_path / "perfect.json").read_text())
-    assert written["decoding"] == {"beam": 4, "lenpen": 0.6, "flags": "--unkpen 1"}
 
 
 def test_table_prints_what_can_stand_in_a_readme(tmp_path, capsys):

@@ -1,12 +1,13 @@
-"""fairseq_intra/table.py, on evaluations made by hand."""
+"""The results table, on evaluations made by hand."""
 
+import json
 import re
 import statistics
 import subprocess
 import sys
 
 import pytest
-from evaluated_runs import SIGNATURE, evaluated
+from evaluated_runs import DECODING, SIGNATURE, TRAINING, digest, evaluated, of_format_2
 
 from fairseq_intra.errors import UsageError
 from fairseq_intra.runs import tables as table
@@ -60,7 +61,13 @@ def test_the_p_value_is_sacrebleu_s(pair):
 
 
 def test_the_signature_stands_below(pair):
-    assert f"BLEU, sacreBLEU signature `{SIGNATURE}`" in table.results_table(pair).split("\n")[-1]
+    assert f"BLEU, sacreBLEU signature `{SIGNATURE}`, text as it is written;" in table.results_table(pair)
+
+
+def test_decoding_and_lowercasing_stand_below(pair):
+    lowercase = [evaluated(run, run.name, lowercase=True) for run in pair]
+    said = table.results_table(lowercase)
+    assert "lowercased text" in said and "Decoding: beam 5, lenpen 1.0, max-tokens 8000, max-len-a 1.0" in said
 
 
 def test_a_json_file_is_taken_by_its_name_and_other_splits_are_rows_of_their_own(pair):
@@ -93,9 +100,7 @@ def test_seeds_make_means_and_standard_deviations(pair, tmp_path):
 
 
 def test_two_corpora_with_one_pair_have_two_rows(pair, tmp_path):
-    bible = [
-        evaluated(tmp_path / f"b.{m}", m, dataset="bible.de-en", reference_sha256="bb") for m in ("plain", "intra")
-    ]
+    bible = [evaluated(tmp_path / f"b.{m}", m, dataset="bible.de-en", corpus="bible") for m in ("plain", "intra")]
     rows = table.results_table([*pair, *bible]).split("\n")
     assert rows[2].startswith("| bible.de-en |") and rows[3].startswith("| de-en |")
 
@@ -114,7 +119,55 @@ def other_signature(pair):
 
 
 def other_reference(pair):
-    evaluated(pair[1], "intra", reference_sha256="bb")
+    path = evaluated(pair[1], "intra") / "checkpoint_best.test.ref"
+    path.write_text("other " + path.read_text())
+    record = path.with_suffix(".json")
+    content = json.loads(record.read_text()) | {"reference_sha256": digest(path.read_text().splitlines())}
+    record.write_text(json.dumps(content))
+
+
+def edited_reference(pair):
+    (pair[1] / "checkpoint_best.test.ref").write_text("one\n" * 40)
+
+
+def edited_hypotheses(pair):
+    (pair[1] / "checkpoint_best.test.hyp").write_text("one\n" * 40)
+
+
+def edited_score(pair):
+    evaluated(pair[1], "intra", bleu={"score": 42.0, "signature": SIGNATURE})
+
+
+def other_corpus(pair):
+    evaluated(pair[1], "intra", corpus="other")
+
+
+def other_engine(pair):
+    evaluated(pair[1], "intra", engine="ctranslate2")
+
+
+def other_case(pair):
+    evaluated(pair[1], "intra", lowercase=True)
+
+
+def other_beam(pair):
+    evaluated(pair[1], "intra", decoding=DECODING | {"beam": 4})
+
+
+def other_flags(pair):
+    evaluated(pair[1], "intra", decoding=DECODING | {"flags": {"unkpen": 1.0}})
+
+
+def other_patience(pair):
+    evaluated(pair[1], "intra", training=TRAINING | {"patience": 5})
+
+
+def other_batch(pair):
+    evaluated(pair[1], "intra", training=TRAINING | {"batch_tokens": 2048})
+
+
+def more_updates(pair):
+    evaluated(pair[1], "intra", training=TRAINING | {"max_update": 200})
 
 
 def no_counterpart(pair):
@@ -145,10 +198,6 @@ def none_in_folder(pair):
     (pair[0] / "checkpoint_best.test.json").unlink()
 
 
-def two_in_folder(pair):
-    evaluated(pair[0], name="average3.test")
-
-
 def no_folder(pair):
     pair[0] = pair[0].parent / "nowhere"
 
@@ -156,28 +205,40 @@ def no_folder(pair):
 def no_hypotheses(pair):
     (pair[0] / "checkpoint_best.test.hyp").unlink()
     pair[0] = pair[0] / "checkpoint_best.test.json"
+    of_format_2(pair[0])
 
 
 def too_few(pair):
     (pair[1] / "checkpoint_best.test.hyp").write_text("one\n")
+    of_format_2(pair[1] / "checkpoint_best.test.json")
 
 
 @pytest.mark.parametrize(
     ("spoil", "named"),
     [
         (other_signature, r"cannot be compared: .*plain.* has signature nrefs.*, .*intra.* has tok:char"),
-        (other_reference, r"plain.* and .*intra.* were scored on different references"),
+        (other_reference, r"(plain.* and .*intra.* were scored on different references|its text has)"),
+        (edited_reference, r"checkpoint_best.test.ref was changed since it was scored"),
+        (edited_hypotheses, r"checkpoint_best.test.hyp was changed since it was scored"),
+        (edited_score, r"says BLEU 42.00, but its text has "),
+        (other_corpus, r"plain.* and .*intra.* are of two corpora, both called de-en"),
+        (other_engine, r"engine is fairseq of .*plain.*, ctranslate2 of .*intra"),
+        (other_case, r"lowercase is False of .*plain.*, True of .*intra"),
+        (other_beam, r"runs differ in beam: 5 of .*plain.*, 4 of .*intra.*; .*--show-differences"),
+        (other_flags, r'runs differ in flags: "none" of .*plain.*, {"unkpen": 1.0} of .*intra'),
+        (other_patience, r"runs differ in patience: -1 of .*plain.*, 5 of .*intra"),
+        (other_batch, r"runs differ in batch tokens: 4096 of .*plain.*, 2048 of .*intra"),
+        (more_updates, r"runs differ in max update: 100 of .*plain.*, 200 of .*--show-differences or --equal-time"),
         (no_counterpart, r"de-en has no plain run of seed 0 to compare with"),
         (no_intra, r"de-en has no intra run of seed 0 to compare with"),
         (twice, r"again.* and .*plain.* are both plain runs of de-en with seed 0"),
         (one_more_seed, r"de-en has no intra run of seed 2 to compare with"),
         (other_method, r"intra.* is a self-distillation run; the table sets plain beside intra"),
         (no_json, r"plain.*checkpoint_best\.test\.json is not JSON"),
-        (none_in_folder, r"plain should hold one evaluation, but holds none"),
-        (two_in_folder, r"but holds average3.test.json, checkpoint_best.test.json; name the JSON file instead"),
+        (none_in_folder, r"plain holds no evaluation; name the JSON file instead"),
         (no_folder, r"cannot read .*nowhere: No such file"),
         (no_hypotheses, r"cannot read .*checkpoint_best.test.hyp: No such file"),
-        (too_few, r"checkpoint_best.test.hyp of intra has 1 lines, not 40"),
+        (too_few, r"intra/checkpoint_best.test.hyp has 1 lines, not 40"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(pair, spoil, named):
@@ -185,3 +246,97 @@ def test_what_cannot_be_compared_is_refused(pair, spoil, named):
     with pytest.raises(UsageError, match=named) as refusal:
         table.results_table(pair)
     assert "\n" not in str(refusal.value)
+
+
+def test_best_and_average_beside_one_run_are_rows_of_their_own(pair):
+    for run in pair:
+        evaluated(run, run.name, name="average3.test", kind="average of 3")
+    rows = table.results_table(pair).split("\n")
+    assert rows[2].startswith("| de-en (average of 3) |") and rows[3].startswith("| de-en (best) |")
+    # A mean of scores of different kinds says nothing.
+    assert not any("average |" in row for row in rows)
+
+
+def test_differences_are_shown_where_they_are_asked_for(pair):
+    other_patience(pair)
+    rows = table.results_table(pair, show_differences=True).split("\n")
+    assert rows[0].endswith("| p-value | differs in |") and rows[2].endswith("| patience -1 / 5 |")
+    assert {row.count("|") for row in rows[:4]} == {7}
+
+
+def test_equal_time_lifts_the_limit_of_updates_and_shows_seconds(pair):
+    evaluated(pair[1], "intra", training=TRAINING | {"max_update": 50, "seconds": 62.4})
+    rows = table.results_table(pair, equal_time=True).split("\n")
+    assert rows[0].endswith("| p-value | seconds |") and rows[2].endswith("| 60 / 62 |")
+    other_patience(pair)
+    with pytest.raises(UsageError, match="runs differ in patience"):
+        table.results_table(pair, equal_time=True)
+
+
+def test_an_earlier_record_is_marked_unchecked(pair):
+    before = table.results_table(pair).split("\n")
+    of_format_2(pair[0] / "checkpoint_best.test.json")
+    of_format_2(pair[1] / "checkpoint_best.test.json")
+    after = table.results_table(pair).split("\n")
+    assert before[:4] == after[:4] and not any("Unchecked" in line for line in before)
+    assert after[-1].startswith("Unchecked, as 2 of 2 records do not hold it: corpus, hypotheses, lowercasing, kind")
+
+
+def test_a_table_is_made_without_the_texts(pair):
+    """Where they may not be copied: the records hold what BLEU and the bootstrap count."""
+    with_texts = table.results_table([run / "checkpoint_best.test.json" for run in pair])
+    for run in pair:
+        for ending in ("hyp", "ref"):
+            (run / f"checkpoint_best.test.{ending}").unlink()
+    assert table.results_table([run / "checkpoint_best.test.json" for run in pair]) == with_texts
+
+
+def test_a_score_edited_in_a_record_without_texts_is_noticed(pair):
+    edited_score(pair)
+    (pair[1] / "checkpoint_best.test.ref").unlink()
+    with pytest.raises(UsageError, match="says BLEU 42.00, but its text has"):
+        table.results_table(pair)
+
+
+def test_confidence_intervals_stand_in_brackets(pair):
+    path = pair[0] / "checkpoint_best.test.json"
+    record = json.loads(path.read_text())
+    record["bleu"]["confidence"] = {"mean": 50.0, "half_width": 4.5, "resamples": 1000}
+    path.write_text(json.dumps(record))
+    said = table.results_table(pair)
+    assert f"| {record['bleu']['score']:.2f} (45.50 to 54.50) |" in said and "95 % confidence intervals" in said
+
+
+def test_sacrebleu_s_log_is_not_part_of_a_table(pair):
+    command = [sys.executable, "-m", "fairseq_intra.cli", "table", *pair]
+    done = subprocess.run(command, capture_output=True, check=True, encoding="utf-8")
+    assert done.stderr == "" and done.stdout.startswith("| pair |")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bleu": {}},
+        {"bleu": {"score": "42", "signature": SIGNATURE}},
+        {"seed": "x"},
+        {"hypotheses": "../other.hyp"},
+        {"reference": "/etc/passwd"},
+        {"training": {"patience": 1}},
+        {"statistics": [1]},
+        {"format": None},
+    ],
+    ids=str,
+)
+def test_a_record_of_the_wrong_shape_is_one_line(pair, wrong):
+    path = pair[0] / "checkpoint_best.test.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    with pytest.raises(UsageError, match=r"plain/checkpoint_best.test.json is not an evaluation") as refusal:
+        table.results_table(pair)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "3", '"text"'])
+def test_json_that_is_no_record_is_one_line(pair, content):
+    (pair[0] / "checkpoint_best.test.json").write_text(content)
+    with pytest.raises(UsageError, match=r"plain/checkpoint_best.test.json is not an evaluation"):
+        table.results_table(pair)

@@ -149,7 +149,7 @@ def test_refuses_in_one_line(glue, tmp_path, flags, message):
 def test_table_refuses_what_cannot_be_compared(made):
     with pytest.raises(UsageError, match="CoLA has no intra run of seed 1"):
         task_table([made[0] / "CoLA.plain.seed1"])
-    with pytest.raises(UsageError, match="is a second plain run of CoLA"):
+    with pytest.raises(UsageError, match="are both plain runs of CoLA with seed 1"):
         task_table([made[0] / "CoLA.plain.seed1"] * 2)
     with pytest.raises(UsageError, match="is no run of scripts/finetune.sh"):
         task_table([made[0]])

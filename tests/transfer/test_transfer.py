@@ -182,9 +182,9 @@ def test_the_table_has_means_over_seeds_and_languages(tmp_path):
 
 def test_runs_that_cannot_be_compared_are_refused(tmp_path, capsys):
     paths = evaluations(tmp_path, SCORES)
-    with pytest.raises(UsageError, match="ar lacks a run"):
+    with pytest.raises(UsageError, match="ar has no intra run of seed 2 to compare with"):
         transfer_table(paths[:-1])
-    with pytest.raises(UsageError, match="another plain run of en with seed 1"):
+    with pytest.raises(UsageError, match="are both plain runs of en with seed 1"):
         transfer_table([*paths, paths[0]])
     (other,) = evaluations(tmp_path, {("de", "plain", 1): 1.0}, labels_sha256="other")
     with pytest.raises(UsageError, match="runs of de were scored on different texts"):

@@ -1,0 +1,336 @@
+"""`fairseq-intra evaluate` in the process, on a model that was never trained; fairseq-generate is a stub."""
+
+import json
+import os
+import re
+import shutil
+import signal
+
+import commands
+import corpus
+import pytest
+import sacrebleu
+import small_dataset
+import torch
+
+from fairseq_intra import cli
+from fairseq_intra.errors import UsageError
+from fairseq_intra.runs import evaluation, generation
+from fairseq_intra.runs.evaluation import Evaluation
+from fairseq_intra.runs.scoring import tokenizer_of
+
+PAIRS = corpus.sentences(8, 3)
+SOURCE, TARGET = ([pair[side] for pair in PAIRS] for side in (0, 1))
+CHINESE = ["今天天气很好。", "我们去公园散步吧。"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Not to be changed."""
+    return small_dataset.write_checkpoint(tmp_path_factory.mktemp("model") / "checkpoint_best.pt")
+
+
+@pytest.fixture
+def data(tmp_path):
+    return small_dataset.write_dataset(tmp_path / "data", SOURCE, TARGET)
+
+
+@pytest.fixture
+def stub(tmp_path, monkeypatch):
+    made = small_dataset.StubGenerate(tmp_path / "stub")
+    monkeypatch.setattr(generation, "_command", lambda: made.command)
+    made.translates([TARGET[0], *("wrong " + line for line in TARGET[1:])])
+    return made
+
+
+@pytest.fixture
+def evaluate(checkpoint, data, tmp_path, stub):
+    """The command, its results in a folder of their own; returns the record."""
+
+    def run(*flags, model=checkpoint, dataset=data, split="test", name=None):
+        given = ["--checkpoint", model, "--data", dataset, "--output", tmp_path / "out", *flags]
+        cli.main(["evaluate", *map(str, given)])
+        return Evaluation.read(tmp_path / "out" / f"{name or checkpoint.stem}.{split}.json")
+
+    return run
+
+
+def test_scores_come_with_all_that_decided_them(evaluate, stub, tmp_path, capsys):
+    record = evaluate("--unkpen", "1", "--unkpen", "2", "--beam", 3)
+    hypotheses = corpus.lines(tmp_path / "out/checkpoint_best.test.hyp")
+    assert hypotheses[0] == TARGET[0] and hypotheses[1] == "wrong " + TARGET[1]
+    assert record.bleu["score"] == pytest.approx(sacrebleu.corpus_bleu(hypotheses, [TARGET]).score)
+    assert record.bleu["signature"] == f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}"
+    # As they took effect: of a flag given twice, the last one.
+    assert record.decoding == {
+        "beam": 3,
+        "lenpen": 1.0,
+        "max_tokens": 8000,
+        "max_len_a": 1.0,
+        "max_len_b": 200,
+        "flags": {"unkpen": 2.0},
+    }
+    assert (record.kind, record.dictionary, record.lowercase, record.method) == ("best", "checked", False, "intra")
+    assert record.training["max_update"] == 0 and record.training["patience"] == -1
+    said = capsys.readouterr().out.split("\n")
+    assert said[0].startswith(f"BLEU {record.bleu['score']:.2f}  nrefs:1|") and said[1].startswith("chrF ")
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_launcher_s_environment_and_the_current_folder_stay_outside(evaluate, stub, monkeypatch):
+    for name, value in commands.TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    evaluate()
+    environment = dict(word.split("=", 1) for word in stub.call if re.match(r"\w+=", word))
+    assert not set(commands.TORCHRUN) & set(environment) and environment["PYTHONSAFEPATH"] == "1"
+    if not torch.cuda.is_available():
+        assert environment["GOMP_SPINCOUNT"] == "10000"
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--path other.pt", "--prefix-size 2", "--gen-subset valid", "--score-reference", "--remove-bpe"]
+    + ["--max-source-positions 2", "--skip-invalid-size-inputs-valid-test", "--num-shards 2", "--source-lang en"],
+)
+def test_a_flag_that_would_falsify_the_record_is_rejected(evaluate, flag, tmp_path):
+    with pytest.raises(UsageError, match=r"--[\w-]+( \(--remove-bpe\))? cannot be passed to evaluate: ") as error:
+        evaluate(*flag.split())
+    assert "\n" not in str(error.value) and not list((tmp_path / "out").iterdir())
+
+
+def test_a_flag_that_fairseq_does_not_know_is_named(evaluate):
+    with pytest.raises(UsageError, match="fairseq-generate: unrecognized arguments: --unkpne 2"):
+        evaluate("--unkpne", "2")
+
+
+@pytest.mark.parametrize("name", ["raw/test.en", "raw/test.de", "bin/test.de-en.de.bin", "bin/dict.en.txt"])
+def test_a_dataset_that_was_changed_is_not_scored(evaluate, data, name):
+    """The reference replaced by a hypothesis would give BLEU 100."""
+    path = data / name
+    path.write_bytes(path.read_bytes()[::-1])
+    with pytest.raises(UsageError, match=f"{name} was changed since the dataset was made"):
+        evaluate()
+
+
+def test_another_dictionary_of_the_same_size_is_rejected(evaluate, tmp_path):
+    other = small_dataset.write_dataset(tmp_path / "other", SOURCE, TARGET)
+    path = other / "bin/dict.en.txt"
+    path.write_text("".join(reversed(path.read_text().splitlines(True))))
+    small_dataset.write_manifest(other)
+    with pytest.raises(UsageError, match="was trained with another target dictionary than that of the data"):
+        evaluate(dataset=other)
+
+
+def test_a_checkpoint_without_a_checksum_is_said_not_to_be_checked(evaluate, checkpoint, tmp_path, capsys):
+    state = torch.load(checkpoint, weights_only=False)
+    del state["extra_state"]["dictionary_checksums"]
+    torch.save(state, tmp_path / "old.pt")
+    assert evaluate(model=tmp_path / "old.pt", name="old").dictionary == "unchecked"
+    assert "holds no checksum of its dictionaries" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("language", "tokenizer"), [("zh", "zh"), ("zh-CN", "zh"), ("zho_Hans", "zh"), ("de", "13a")]
+)
+def test_the_tokenizer_is_sacrebleu_s_for_the_target_language(language, tokenizer):
+    assert tokenizer_of(language) == tokenizer
+
+
+@pytest.mark.parametrize(("language", "extra"), [("ja", "ja"), ("ko_KR", "ko"), ("jpn", "ja")])
+def test_a_tokenizer_that_is_not_installed_is_named_with_its_extra(evaluate, tmp_path, language, extra):
+    other = small_dataset.write_dataset(tmp_path / "other", SOURCE, TARGET, language=language)
+    with pytest.raises(UsageError, match=rf"pip install 'sacrebleu\[{extra}\]', or choose another by --tokenize"):
+        evaluate(dataset=other)
+    assert evaluate("--tokenize", "char", dataset=other).bleu["signature"].split("|")[3] == "tok:char"
+
+
+def test_chinese_is_scored_with_sacrebleu_s_chinese_tokenizer(evaluate, stub, tmp_path):
+    other = small_dataset.write_dataset(tmp_path / "other", SOURCE[:2], CHINESE, language="zh-CN")
+    stub.translates([CHINESE[0], CHINESE[1].replace("公园", "海边")])
+    record = evaluate(dataset=other)
+    expected = sacrebleu.corpus_bleu(
+        corpus.lines(tmp_path / "out/checkpoint_best.test.hyp"), [CHINESE], tokenize="zh"
+    )
+    assert record.bleu["score"] == pytest.approx(expected.score) and 30 < record.bleu["score"] < 100
+    assert "|tok:zh|" in record.bleu["signature"]
+
+
+def test_hypotheses_at_the_limit_of_their_length_are_counted(evaluate, stub, capsys):
+    stub.translates(["a b c d e f g h i j", "a b c", *TARGET[2:]])
+    assert evaluate("--max-len-b", 10).at_length_limit == 1
+    assert "1 of 8 hypotheses are as long as their limit (--max-len-a 0 --max-len-b 10)" in capsys.readouterr().err
+    assert evaluate().at_length_limit == 0
+
+
+def test_longer_sources_are_cut_where_that_is_asked_for(evaluate, stub, tmp_path, capsys):
+    """The model takes 1,024 subwords; the reference is too long as well."""
+    source, target = ["x " * 1100, *SOURCE[1:]], ["y " * 1500, *TARGET[1:]]
+    other = small_dataset.write_dataset(tmp_path / "other", source, target)
+    with pytest.raises(
+        UsageError, match=r"test.de: 1 sources are longer than the 1024 .* line 1; give --truncate-sou"
+    ):
+        evaluate(dataset=other)
+    assert evaluate("--truncate-source", dataset=other).truncated == 1
+    assert "--truncate-source" in stub.call and "1 of 8 sources were cut" in capsys.readouterr().err
+    # fairseq-generate leaves out a pair whose reference is too long, so it is given the source alone.
+    assert stub.call[0] != str(other / "bin")
+
+
+def test_confidence_intervals_stand_beside_the_same_score_and_signature(evaluate, capsys):
+    plain, interval = evaluate(), evaluate("--confidence")
+    assert interval.bleu["score"] == plain.bleu["score"] and interval.bleu["signature"] == plain.bleu["signature"]
+    found = interval.bleu["confidence"]
+    assert found["resamples"] == 1000 and found["half_width"] > 0 and "confidence" not in plain.bleu
+    assert f"± {found['half_width']:.2f} (95 %)" in capsys.readouterr().out
+
+
+def test_translations_are_kept_when_scoring_fails(evaluate, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluation.Evaluation, "write", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(UsageError, match="no space left on the disk"):
+        evaluate()
+    kept = tmp_path / "out/checkpoint_best.test.unscored.hyp"
+    assert corpus.lines(kept)[0] == TARGET[0] and f"the translations are kept in {kept}" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_before_the_work(checkpoint, data, stub, monkeypatch):
+    def read_only(**_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    named = rf"{checkpoint.parent} cannot be written to \(Read-only file system\); give another by --output"
+    with pytest.raises(UsageError, match=named):
+        cli.main(["evaluate", "--checkpoint", str(checkpoint), "--data", str(data)])
+    assert not (stub.folder / "calls").exists()
+
+
+def test_what_stopped_fairseq_generate_is_reported_and_nothing_is_left(evaluate, stub, tmp_path):
+    stub.fails("out of luck")
+    with pytest.raises(UsageError, match="fairseq-generate failed: out of luck"):
+        evaluate()
+    stub.command[1:] = ["-c", f"import os; os.kill(os.getpid(), {signal.SIGKILL})"]
+    with pytest.raises(UsageError, match=r"fairseq-generate was ended by the signal SIGKILL .out of memory"):
+        evaluate()
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_stop_signal_ends_fairseq_generate_too(evaluate, stub, capsys):
+    stub.command[1:] = ["-c", f"import os, time; os.kill({os.getpid()}, {signal.SIGTERM}); time.sleep(600)"]
+    with pytest.raises(SystemExit, match="143"):
+        evaluate()
+    assert capsys.readouterr().err.endswith("ended by SIGTERM; the same command starts over\n")
+
+
+def test_progress_is_shown_on_a_terminal(tmp_path, stub):
+    """fairseq-generate's output is counted as it comes."""
+    shown = []
+
+    class Terminal:
+        def write(self, text):
+            shown.append(text)
+
+        def flush(self):
+            pass
+
+        def isatty(self):
+            return True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stderr", Terminal())
+        generation.generate([], tmp_path / "generated", 8, cpu=True)
+    assert "8/8" in "".join(shown) and "sentence/s" in "".join(shown)
+
+
+def test_colons_in_paths_and_ensembles(evaluate, checkpoint, stub, tmp_path):
+    folder = tmp_path / "run:1"
+    folder.mkdir()
+    for name in ("a.pt", "b.pt"):
+        shutil.copy(checkpoint, folder / name)
+    one = evaluate(model=folder / "a.pt", name="a")
+    assert (one.checkpoint, one.kind) == ("a.pt", "other")
+    both = evaluate(model=f"{folder}/a.pt:{folder}/b.pt", name="a+b")
+    assert (both.checkpoint, both.kind, both.method) == ("a.pt:b.pt", "ensemble of 2", "intra")
+    assert stub.call[stub.call.index("--path") + 1] == f"{folder}/a.pt:{folder}/b.pt"
+
+
+def test_an_average_goes_to_the_folder_of_the_results(evaluate, checkpoint, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("checkpoint1.pt", "checkpoint2.pt", "checkpoint_best.pt"):
+        shutil.copy(checkpoint, run / name)
+    record = evaluate("--average", 2, model=run / "checkpoint_best.pt", name="average2")
+    assert (record.checkpoint, record.kind) == ("average2.pt", "average of 2")
+    assert len(list(run.iterdir())) == 3 and (tmp_path / "out/average2.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    ["[]", "null", "{}", '{"source": 1, "target": "en", "settings": {}, "files": {}}']
+    + ['{"source": "../de", "target": "en", "settings": {}, "files": {}}']
+    + ['{"source": "de", "target": "en", "settings": {}, "files": {"raw/test.en": 1}}'],
+)
+def test_a_manifest_of_the_wrong_shape_is_one_line(evaluate, data, manifest):
+    (data / "manifest.json").write_text(manifest)
+    with pytest.raises(UsageError, match="manifest.json is not a dataset's manifest: its '") as error:
+        evaluate()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ("--checkpoint /nowhere.pt", "--checkpoint /nowhere.pt: no such file"),
+        ("--data /nowhere", "--data /nowhere is not a prepared dataset: no manifest.json"),
+        ("--split train", "argument --split: invalid choice: 'train'"),
+        ("--beam 0", "--beam must be at least 1, not 0"),
+        ("--beam=x", "argument --beam: invalid int value: 'x'"),
+        ("--lenpen -1", "--lenpen must be a number of at least 0, not '-1'"),
+        ("--average 0", "--average must be at least 1, not 0"),
+        ("--split valid --wmt-set wmt17", "--split and --wmt-set exclude each other"),
+        ("--metrics chrf", "--metrics must be bleu, and with it any of chrf and ter, not 'chrf'"),
+        ("--metrics bleu,ter", "--metrics must be bleu, and with it any of chrf and ter, not 'bleu,ter'"),
+        ("--split", "argument --split: expected one argument"),
+        ("--split valid", "has no raw/valid.de: no such split"),
+    ],
+)
+def test_a_flag_that_is_wrong_is_named(evaluate, flags, named):
+    with pytest.raises(UsageError, match=re.escape(named)):
+        evaluate(*flags.split())
+
+
+@pytest.mark.parametrize("missing", ["--checkpoint", "--data"])
+def test_what_is_required_is_asked_for(missing):
+    given = {"--checkpoint": "a.pt", "--data": "data"}
+    del given[missing]
+    with pytest.raises(UsageError, match=f"required: {missing} .see fairseq-intra evaluate --help"):
+        cli.main(["evaluate", *[word for pair in given.items() for word in pair]])
+
+
+@pytest.mark.parametrize(
+    ("name", "language", "named"),
+    [
+        ("wmt14/empty", "en", "sacreBLEU has no test set 'wmt14/empty'"),
+        ("wmt20", "sw", "test set wmt20 is not there for de-sw, only for cs-en, "),
+        ("wmt14/full", "en", "sacreBLEU cannot get wmt14/full for de-en into .*: no network here"),
+        ("lowercased", "en", "was lowercased, and WMT's sets are scored as they are written"),
+    ],
+)
+def test_a_wmt_set_that_cannot_be_had_is_named(evaluate, tmp_path, name, language, named, monkeypatch):
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    for place in ("_outdir", "_rawdir"):
+        monkeypatch.setattr(sacrebleu.DATASETS["wmt14/full"], place, str(tmp_path / place))
+    other = small_dataset.write_dataset(tmp_path / "other", SOURCE, TARGET, name == "lowercased", language)
+    (other / "spm").mkdir()
+    (other / "spm/joint.model").write_text("model")
+    small_dataset.write_manifest(other, language, name == "lowercased")
+    with pytest.raises(UsageError, match=named):
+        evaluate("--wmt-set", name, dataset=other)
+
+
+def refuse(*_):
+    raise OSError("no network here")
+
+
+def test_records_say_how_they_were_made_as_json(evaluate, tmp_path):
+    evaluate()
+    written = json.loads((tmp_path / "out/checkpoint_best.test.json").read_text())
+    assert written["format"] == 3 and len(written["statistics"]) == 8 and len(written["corpus"]) == 64
