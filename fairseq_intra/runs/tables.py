@@ -160,8 +160,7 @@ def _notes(rows, beside_paper):
         test += ", the median of those of the seeds"
         counts = " or ".join(map(str, sorted(seeds)))
         yield f"Means and standard deviations over {counts} seeds; a difference is between runs of one seed."
-    case = "" if first.lowercase is None else f", {'lowercased text' if first.lowercase else 'text as it is written'}"
-    yield f"BLEU, sacreBLEU signature `{first.bleu['signature']}`{case}; {test}."
+    yield f"BLEU, sacreBLEU signature `{first.bleu['signature']}`{casing_text(first)}; {test}."
     if any("confidence" in entry.run.bleu for entry in entries) and min(seeds) == 1:
         yield "In brackets: 95 % confidence intervals, by bootstrap."
     yield f"Decoding: {decoding_text(first)}."
@@ -175,6 +174,11 @@ def _notes(rows, beside_paper):
     if beside_paper:
         reproduced = ", ".join(f"{pair} {_reported(REPRODUCTION, pair)}" for pair in REPRODUCTION)
         yield f"Paper: Xu, Koehn and Murray 2022. An independent reproduction (2023) has {reproduced}."
+
+
+def casing_text(run: Evaluation) -> str:
+    """Whether the text was lowercased, where the record holds it."""
+    return "" if run.lowercase is None else f", {'lowercased text' if run.lowercase else 'text as it is written'}"
 
 
 def decoding_text(run: Evaluation) -> str:

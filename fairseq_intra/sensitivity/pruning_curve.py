@@ -8,6 +8,8 @@ from ..errors import UsageError
 from ..files import write_text
 from ..runs.evaluation import Evaluation
 from ..runs.figures import line_style, new_figure, save_figure
+from ..runs.run_settings import require_same
+from ..runs.tables import casing_text, decoding_text
 
 WHOLE = "whole"
 
@@ -22,15 +24,17 @@ def pruning_curve(folders: list[Path], prefix: Path) -> str:
     Raises:
         UsageError: if a folder does not hold that, or scores have different signatures.
     """
-    curves, signatures, sentences = {}, set(), set()
+    curves, found = {}, []
     for folder in folders:
         for order, ratio, evaluation in _evaluations(folder):
             curves.setdefault((folder.name, order), {})[ratio] = evaluation.bleu["score"]
-            signatures.add(evaluation.bleu["signature"])
-            sentences.add(evaluation.sentences)
-    if len(signatures) > 1 or len(sentences) > 1:
-        raise UsageError(f"scores cannot be compared: {', '.join(sorted(signatures))}; sentences {sorted(sentences)}")
-    table = _table(curves, *signatures, *sentences)
+            found.append((evaluation, folder / f"{order}-{ratio:g}"))
+    require_same(found)
+    first, first_path = found[0]
+    for run, path in found[1:]:
+        if (run.sentences, run.reference_sha256) != (first.sentences, first.reference_sha256):
+            raise UsageError(f"scores cannot be compared: {first_path} and {path} have different references")
+    table = _table(curves, first)
     found = [{"model": model, "order": order, "bleu": points} for (model, order), points in curves.items()]
     write_text(prefix.with_name(f"{prefix.name}.json"), json.dumps(found, indent=1) + "\n")
     write_text(prefix.with_name(f"{prefix.name}.md"), table + "\n")
@@ -53,14 +57,15 @@ def _evaluations(folder):
     return sorted(found, key=lambda point: point[:2])
 
 
-def _table(curves, signature, sentences):
+def _table(curves, run):
     ratios = sorted({ratio for points in curves.values() for ratio in points})
     lines = ["| model | first removed | " + " | ".join(f"{100 * ratio:g} %" for ratio in ratios) + " |"]
     lines.append("|---|---|" + "---:|" * len(ratios))
     for (model, order), points in curves.items():
         cells = [f"{points[ratio]:.2f}" if ratio in points else "" for ratio in ratios]
         lines.append(f"| {model} | {_FIRST[order]} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", f"BLEU on {sentences} sentences, sacreBLEU signature `{signature}`."])
+    of = f"BLEU on {run.sentences} sentences, sacreBLEU signature `{run.bleu['signature']}`{casing_text(run)}."
+    return "\n".join([*lines, "", of, f"Decoding: {decoding_text(run)}."])
 
 
 def _draw(curves, prefix):

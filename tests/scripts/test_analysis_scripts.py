@@ -19,12 +19,15 @@ case $* in
   *fairseq_cli.* | *fairseq_intra.cli*) printf '%s\\n' "$*" >>"$CALLS" ;;
   *) exit 0 ;;
 esac
-if [[ -n $FAILS && $* == *$FAILS* ]]; then exit 1; fi
+if [[ -n $FAILS && $* == *$FAILS* ]]; then
+  [[ $* != *"cli evaluate "* ]] || echo "fairseq_intra: error: fairseq-generate failed" >&2
+  exit 1
+fi
 case $* in
   *fairseq_cli.train*)
     folder=$(value_of --save-dir "$@")
     mkdir -p "$folder" && touch "$folder/checkpoint_best.pt" "$folder/checkpoint_last.pt" ;;
-  *"cli score "*) touch "$(value_of --output "$@").json" ;;
+  *"cli evaluate "*) model=$(value_of --checkpoint "$@"); touch "${model%.pt}.test.json" ;;
   *"cli sensitivity "* | *"cli prune "*) touch "$(value_of --output "$@")" ;;
   *"cli sensitivity-table "* | *"cli plot-pruning "*) echo "the table" ;;
 esac
@@ -72,9 +75,9 @@ def curve(data, out, checkpoints):
 def test_a_curve_has_both_orders_of_every_checkpoint(data, checkpoints, tmp_path, stand_in):
     out = tmp_path / "out"
     corpus.succeed(CURVE, *curve(data, out, checkpoints), **stand_in)
-    asked = calls(stand_in, "cli prune", "cli sensitivity", "cli.generate", "plot-pruning")
+    asked = calls(stand_in, "cli prune", "cli sensitivity", "cli evaluate", "plot-pruning")
     for name, path in zip(("plain", "intra.average5"), checkpoints, strict=True):
-        mine = [line for line in asked if f"--checkpoint {path} " in line]
+        mine = [line for line in asked if f"--checkpoint {path} " in line and "evaluate" not in line]
         assert sum("cli sensitivity" in line for line in mine) == 1
         pruned = {line.split("--order ")[1] for line in mine if "cli prune" in line}
         points = [("ascending", "0", "whole")]
@@ -85,19 +88,19 @@ def test_a_curve_has_both_orders_of_every_checkpoint(data, checkpoints, tmp_path
         assert all(f"--scores {out}/{name}.sensitivity.json" in line for line in mine if "cli prune" in line)
         assert {path.name for path in (out / name).glob("*.json")} == {f"{p}.test.json" for _, _, p in points}
         assert not list((out / name).glob("*.pt"))
-    assert sum("--max-len-b 30" in line for line in asked if "cli.generate" in line) == 10
+    assert sum("--max-len-b 30" in line for line in asked if "cli evaluate" in line) == 10
     assert asked[-1].endswith(f"plot-pruning {out}/plain {out}/intra.average5 --output {out}/pruning-curve")
 
 
 def test_finished_points_are_skipped_and_another_model_is_not_mixed_in(data, checkpoints, tmp_path, stand_in):
     given = curve(data, tmp_path / "out", checkpoints[:1])
-    failing = stand_in | {"FAILS": f"--path {tmp_path}/out/plain/descending-0.1.pt"}
+    failing = stand_in | {"FAILS": f"evaluate --checkpoint {tmp_path}/out/plain/descending-0.1.pt"}
     assert "fairseq-generate failed" in corpus.fail(CURVE, *given, **failing)
-    assert len(calls(stand_in, "cli.generate")) == 3
+    assert len(calls(stand_in, "cli evaluate")) == 3
     corpus.succeed(CURVE, *given, **stand_in)
-    assert len(calls(stand_in, "cli.generate")) == 3
+    assert len(calls(stand_in, "cli evaluate")) == 3
     corpus.succeed(CURVE, *given, **stand_in)
-    assert not calls(stand_in, "cli.generate", "cli sensitivity", "cli prune")
+    assert not calls(stand_in, "cli evaluate", "cli sensitivity", "cli prune")
     checkpoints[0].write_text("another")
     assert "The first that differs: < # checkpoint " in corpus.fail(CURVE, *given, **stand_in)
 
@@ -193,7 +196,8 @@ def test_the_curve_as_table_and_picture(tmp_path, capsys):
         [f"| {model}", f"{first} sensitive"] for model in ("plain", "intra") for first in ("least", "most")
     ]
     assert rows[2][2] == rows[3][2] and float(rows[2][3]) > float(rows[3][3]) and rows[2][4] == " |"
-    assert SIGNATURE in said and (tmp_path / "curve.md").read_text() == said
+    assert f"`{SIGNATURE}`, text as it is written." in said and "Decoding: beam 5, lenpen 1.0" in said
+    assert (tmp_path / "curve.md").read_text() == said
     drawn = json.loads((tmp_path / "curve.json").read_text())
     assert list(drawn[0]["bleu"]) == ["0.0", "0.1"] and f"{drawn[0]['bleu']['0.1']:.2f}" == rows[2][3]
     assert ">intra<" in (tmp_path / "curve.svg").read_text() and (tmp_path / "curve.png").exists()
