@@ -1,9 +1,7 @@
 """fairseq_intra/checkpoint.py: what a checkpoint tells of its training, and means of several."""
 
-import subprocess
-import sys
+import multiprocessing
 
-import corpus
 import pytest
 import small_dataset
 import torch
@@ -75,7 +73,8 @@ def test_the_newest_at_the_end_of_an_epoch_is_averaged_too(untrained, tmp_path, 
     """fairseq writes no checkpoint_E_U.pt of an update that ends an epoch."""
     untrained["cfg"].checkpoint.save_interval_updates = 10
     for name, updates in {"checkpoint_1_10": 10, "checkpoint_1_20": 20, "checkpoint_last": last}.items():
-        torch.save(untrained | {"optimizer_history": [{"num_updates": updates}]}, tmp_path / f"{name}.pt")
+        history = [untrained["optimizer_history"][-1] | {"num_updates": updates}]
+        write_state(tmp_path / f"{name}.pt", untrained | {"optimizer_history": history})
     assert checkpoint.last_checkpoints(tmp_path, 2)[-1].name == newest
     left_out = "checkpoint_last.pt (update 33) is left out: --save-interval-updates is 10"
     assert (left_out in capsys.readouterr().err) == (last == 33)
@@ -83,16 +82,15 @@ def test_the_newest_at_the_end_of_an_epoch_is_averaged_too(untrained, tmp_path, 
 
 def test_two_averages_at_once_do_not_disturb_each_other(untrained, tmp_path):
     inputs = [write_state(tmp_path / f"checkpoint{number}.pt", untrained) for number in (1, 2)]
-    averages = [
-        subprocess.Popen([*AVERAGE, tmp_path / "mean.pt", "--inputs", *inputs], env=corpus.environment())
-        for _ in range(2)
-    ]
-    assert [average.wait() for average in averages] == [0, 0]
+    fork = multiprocessing.get_context("fork")
+    averages = [fork.Process(target=checkpoint.average, args=(inputs, tmp_path / "mean.pt")) for _ in range(2)]
+    for average in averages:
+        average.start()
+    for average in averages:
+        average.join()
+    assert [average.exitcode for average in averages] == [0, 0]
     assert checkpoint.load(tmp_path / "mean.pt")["averaged_checkpoints"] == [path.name for path in inputs]
     assert len(list(tmp_path.iterdir())) == 3
-
-
-AVERAGE = [sys.executable, "-m", "fairseq_intra.cli", "average", "--output"]
 
 
 def write_state(path, state):

@@ -57,7 +57,7 @@ def test_fairseq_generate_rejects_another_dictionary(saved, swapped):
 def test_a_training_rejects_a_checkpoint_of_another_dictionary(saved, swapped):
     trainer = tiny.trainer(tiny.configuration(swapped, "--optimizer", "sgd", "--lr", "0.1"))
     with pytest.raises(UsageError, match="was trained with another source dictionary"):
-        trainer.load_checkpoint(str(saved[0]), reset_optimizer=True, reset_dataloader=True)
+        trainer.load_checkpoint(str(saved[0]), reset_optimizer=True)
 
 
 def test_symbols_that_a_task_appends_are_allowed():

@@ -1,8 +1,14 @@
 """From fairseq-generate's output to a record, and the record's files."""
 
+import dataclasses
+import multiprocessing
+
 import pytest
+import sacrebleu
+from evaluated_runs import REFERENCE, digest, evaluated, spoilt
 
 from fairseq_intra.errors import UsageError
+from fairseq_intra.runs.evaluation import Evaluation
 from fairseq_intra.runs.generation import read_hypotheses
 
 
@@ -35,3 +41,27 @@ def test_missing_hypotheses_are_noticed(tmp_path, content):
     (tmp_path / "cut").write_text(content)
     with pytest.raises(UsageError, match="lacks hypotheses"):
         read_hypotheses(tmp_path / "cut")
+
+
+def test_of_two_evaluations_at_once_one_stays_whole(tmp_path):
+    """Record and texts are of one of them, whichever came last."""
+    folder = evaluated(tmp_path / "run")
+    record = Evaluation.read(folder / "checkpoint_best.test.json")
+    fork = multiprocessing.get_context("fork")
+    writers = [fork.Process(target=write_often, args=(record, folder, share)) for share in (2, 3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    last = Evaluation.read(folder / "checkpoint_best.test.json")
+    assert last.sentence_statistics(folder / "checkpoint_best.test.json")
+    assert len(list(folder.iterdir())) == 3
+
+
+def write_often(record, folder, share):
+    hypotheses = spoilt(share)
+    score = {**record.bleu, "score": sacrebleu.corpus_bleu(hypotheses, [REFERENCE]).score}
+    mine = dataclasses.replace(record, bleu=score, hypotheses_sha256=digest(hypotheses))
+    for _ in range(20):
+        mine.write(folder / "checkpoint_best.test.json", hypotheses, REFERENCE)
