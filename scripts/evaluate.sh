@@ -15,6 +15,7 @@ while [[ $# -gt 0 ]]; do
   case $1 in
     --python) need_value "$@"; python_flag=$2; shift 2 ;;
     --python=*) python_flag=${1#*=}; shift ;;
+    -h | --help) usage; passed=(--help); break ;;
     *) passed+=("$1"); shift ;;
   esac
 done

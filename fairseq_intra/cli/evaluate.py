@@ -11,17 +11,17 @@ from .command import add_command, need_counts
 EXAMPLE = "fairseq-intra evaluate --checkpoint RUN/checkpoints/checkpoint_best.pt --data DATA --average 5"
 METRICS = ("bleu", "chrf", "ter")
 TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char")
-TEXT = """translate a split with a trained model and score it with sacreBLEU against the raw reference
-
-prints the scores with their signatures; beside the checkpoint, or in --output, it leaves NAME.SPLIT.json (scores and
-how they were made), .hyp (hypotheses, in the order of the split) and .ref (the reference); for a WMT set SPLIT is its
-name, with _ in place of /; all other flags go to fairseq-generate; SACREBLEU is the folder of sacreBLEU's cache
-(default: ~/.sacrebleu)"""
+TEXT = "translate a split with a trained model and score it with sacreBLEU against the raw reference"
+MORE = """Prints the scores with their signatures. Beside the checkpoint, or in --output, it leaves
+NAME.SPLIT.json (scores and how they were made), .hyp (hypotheses, in the order of the split) and .ref
+(the reference); for a WMT set SPLIT is its name, with _ in place of /. All other flags go to fairseq-generate.
+SACREBLEU is the folder of sacreBLEU's cache (default: ~/.sacrebleu)."""
 
 
 def add_commands(commands):
     """Adds it to the subparsers of `fairseq-intra`."""
     command = add_command(commands, "evaluate", _evaluate, TEXT, EXAMPLE)
+    command.description += f"\n\n{MORE}"
     command.set_defaults(takes_passed=True)
     command.add_argument(
         "--checkpoint", required=True, metavar="FILE", help="the model; A.pt:B.pt is an ensemble of several"

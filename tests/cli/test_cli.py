@@ -67,6 +67,13 @@ def test_table_prints_what_can_stand_in_a_readme(tmp_path, capsys):
     runs = [evaluated(tmp_path / method, method) for method in ("plain", "intra")]
     cli.main(["table", *map(str, runs)])
     assert "| de-en | " in capsys.readouterr().out
+    cli.main(["table", *map(str, runs), "--equal-time", "--show-differences"])
+    assert "| p-value | seconds |" in capsys.readouterr().out
+
+
+def test_a_flag_of_no_command_is_named():
+    with pytest.raises(UsageError, match="unrecognized arguments: --papper"):
+        cli.main(["table", "run", "--papper"])
 
 
 def test_a_command_is_needed():

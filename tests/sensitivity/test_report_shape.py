@@ -1,0 +1,44 @@
+"""Sensitivity reports of the wrong shape end a command with one line."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from fairseq_intra.errors import UsageError
+from fairseq_intra.files import write_record
+from fairseq_intra.sensitivity.report import Report
+from fairseq_intra.sensitivity.statistics import curves, summary
+
+SCORES = {"encoder.layers.0.fc1.weight": np.linspace(0.1, 1, 20, dtype=np.float32)}
+NAMES = ("checkpoint", "method", "fingerprint", "criterion", "split", "gradient_of", "scores_sha256", "device")
+NUMBERS = ("seed", "num_updates", "max_tokens", "batches", "batches_of_split", "sentences", "tokens")
+
+
+@pytest.fixture
+def report(tmp_path):
+    """A report's file and its content."""
+    values = dict.fromkeys(NAMES, "x") | dict.fromkeys(NUMBERS, 1) | {"format": 1, "label_smoothing": 0, "loss": 2.5}
+    shapes = {"groups": summary(SCORES, 2.5), "curves": curves(SCORES["encoder.layers.0.fc1.weight"])}
+    made = Report(**values, **shapes, tied={}, scores="a.npz", versions={})
+    write_record(tmp_path / "a.json", made)
+    return tmp_path / "a.json", dataclasses.asdict(made)
+
+
+def test_a_report_is_read_as_it_was_written(report):
+    path, content = report
+    assert dataclasses.asdict(Report.read(path)) == content
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seed": "x"}, {"loss": "2"}, {"groups": {}}, {"groups": {"all": {}}}, {"curves": []}, {"scores": "../b.npz"}],
+    ids=str,
+)
+def test_a_report_of_the_wrong_shape_is_one_line(report, wrong):
+    path, content = report
+    path.write_text(json.dumps(content | wrong))
+    with pytest.raises(UsageError, match="a.json is not a JSON file that fairseq-intra sensitivity wrote") as error:
+        Report.read(path)
+    assert "\n" not in str(error.value)
