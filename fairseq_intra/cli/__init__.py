@@ -13,10 +13,9 @@ from .command import Parser
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command. Raises UsageError, which prints one line and exits with 1, on a user's mistake."""
     parser = _parser()
-    args, passed = parser.parse_known_args(arguments)
-    if passed and not getattr(args, "takes_passed", False):
-        parser.error(f"unrecognized arguments: {' '.join(passed)}")
-    args.passed = passed
+    args, args.passed = parser.parse_known_args(arguments)
+    if args.passed and not getattr(args, "passes_on", False):
+        parser.error(f"unrecognized arguments: {' '.join(args.passed)}")
     # What libraries log of their own workings is not what was asked for; fairseq lets all of it through.
     for library in ("fairseq", "matplotlib", "PIL", "sacrebleu"):
         logging.getLogger(library).setLevel(logging.WARNING)

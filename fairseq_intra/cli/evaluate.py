@@ -22,7 +22,7 @@ def add_commands(commands):
     """Adds it to the subparsers of `fairseq-intra`."""
     command = add_command(commands, "evaluate", _evaluate, TEXT, EXAMPLE)
     command.description += f"\n\n{MORE}"
-    command.set_defaults(takes_passed=True)
+    command.set_defaults(passes_on=True)
     command.add_argument(
         "--checkpoint", required=True, metavar="FILE", help="the model; A.pt:B.pt is an ensemble of several"
     )

@@ -9,12 +9,12 @@ def apply() -> None:
         data_parallel,
         dictionary_checksum,
         input_checks,
-        path_lists,
+        paths,
         resume,
         safe_loading,
         task_state,
     )
 
-    first = (safe_loading, compat, path_lists, data_parallel, input_checks)
+    first = (safe_loading, compat, paths, data_parallel, input_checks)
     for patch in (*first, resume, task_state, atomic_save, dictionary_checksum):
         patch.apply()
