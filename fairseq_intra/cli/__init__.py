@@ -33,11 +33,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser():
-    from . import runs, sensitivity, transfer
+    from . import prepare, runs, sensitivity, transfer
 
     parser = Parser(prog="fairseq-intra", description="Commands beside the fairseq plugin.")
     parser.add_argument("--version", action="version", version=f"fairseq-intra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (runs, sensitivity, transfer):
+    for group in (prepare, runs, sensitivity, transfer):
         group.add_commands(commands)
     return parser

@@ -1,13 +1,14 @@
 """Which pairs are left out: blank ones, and, as Moses' clean-corpus has it, those of unlikely lengths."""
 
-import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import Pool
 
-from parallel_text import batches, is_blank
 from sacremoses import MosesDetokenizer, MosesTokenizer
+
+from ..processes import be_worker
+from .parallel_text import batches, is_blank
 
 Pair = tuple[str, str]
 BATCH = 50_000
@@ -70,9 +71,9 @@ tools: Tools
 
 
 def make_tools(*settings: object) -> None:
-    """Prepares a worker process, which leaves Ctrl-C to its parent."""
+    """Prepares a worker process."""
     global tools
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    be_worker()
     tools = Tools(*settings)
 
 
