@@ -5,6 +5,7 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -61,12 +62,27 @@ def decoded(lines: Iterable[bytes], name: object) -> Iterator[str]:
             raise UsageError(
                 f"{name} line {number} is not UTF-8 (byte {error.start + 1} of the line); convert it"
             ) from None
+        if "\0" in text:
+            raise UsageError(f"{name} line {number} has a NUL byte: it is not text, or damaged")
         yield text.translate(LINE_BREAKS).strip()
 
 
 def is_blank(text: str) -> bool:
-    """Whether a line shows nothing: it is empty, or has only spaces, control and zero-width characters."""
-    return not any(character.isprintable() and character != " " for character in text)
+    """Whether nothing of a line reaches a model.
+
+    That is so where it is empty, or has only spaces, control and zero-width characters, and where SentencePiece's
+    normalisation leaves nothing of it (U+FFFD, what a failed conversion puts in place of a character).
+    """
+    if any(character.isalnum() for character in text):
+        return False
+    return not any(map(str.isprintable, text.replace(" ", ""))) or not _normaliser().normalize(text).strip("▁ ")
+
+
+@cache
+def _normaliser():
+    import sentencepiece
+
+    return sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")
 
 
 def inspect(path: Path) -> TextFile:
@@ -95,7 +111,10 @@ def inspect_split(folder: Path, split: str, languages: tuple[str, str]) -> tuple
         # Dropping a line here would score a system on other sentences than everybody else's.
         for side in (source, target):
             if side.blank:
-                raise UsageError(f"{side.path} line {side.blank[0]} is blank; only train may have blank lines")
+                raise UsageError(
+                    f"{side.path} line {side.blank[0]} is blank, or nothing is left of it once normalised; "
+                    "only train may have such lines"
+                )
     elif len(set(source.blank) | set(target.blank)) == source.lines:
         raise UsageError(f"every pair of {source.path} and {target.path} has a blank side")
     return source, target

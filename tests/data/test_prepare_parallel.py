@@ -24,9 +24,10 @@ GOOD = corpus.sentences(300, seed=1)
 ODD_BREAKS = ("Eins\u2028zwei\x85drei\x0bvier\x0cfünf sechs.", "One\u2028two\x85three\x0bfour\x0cfive six.")
 BLANK = ("", "Nothing on the other side.")
 INVISIBLE = ("Nur Unsichtbares.", "\u200b \t")
+UNREADABLE = ("\ufffd\ufffd \ufffd", "Nothing is left of the other side.")
 UNEQUAL = ("Eins zwei drei vier fünf sechs.", "One two.")
 LONG = ("wort " * 21, "word " * 21)
-TRAIN = [*GOOD[:100], ODD_BREAKS, BLANK, INVISIBLE, UNEQUAL, LONG, *GOOD[100:]]
+TRAIN = [*GOOD[:100], ODD_BREAKS, BLANK, INVISIBLE, UNREADABLE, UNEQUAL, LONG, *GOOD[100:]]
 # These would all go if valid were cleaned.
 VALID = [*corpus.sentences(10, seed=2), UNEQUAL, LONG]
 TEST = corpus.sentences(10, seed=3)
@@ -187,7 +188,7 @@ def test_lowercasing_is_for_all_splits_and_windows_line_ends_go(text, tmp_path):
     for split, pairs in (("valid", VALID), ("test", TEST)):
         for side, language in enumerate(LANGUAGES):
             assert corpus.lines(out / "raw" / f"{split}.{language}") == [pair[side].lower().strip() for pair in pairs]
-    assert len(corpus.lines(out / "raw" / "train.de")) == len(TRAIN) - 2
+    assert len(corpus.lines(out / "raw" / "train.de")) == len(TRAIN) - 3
 
 
 def test_cleaning_keeps_to_its_limits(text, tmp_path):
@@ -262,6 +263,14 @@ def blank(text):
     corpus.write_pairs(text, "test", [*TEST[:4], ("Etwas.", "\u00a0"), *TEST[4:]], LANGUAGES)
 
 
+def unreadable(text):
+    corpus.write_pairs(text, "test", [*TEST[:4], UNREADABLE, *TEST[4:]], LANGUAGES)
+
+
+def nul(text):
+    corpus.write_pairs(text, "train", [*GOOD[:7], ("Eins\0zwei.", "One two.")], LANGUAGES)
+
+
 def all_blank(text):
     corpus.write_pairs(text, "train", [("a", ""), ("", "b")], LANGUAGES)
 
@@ -277,6 +286,8 @@ def all_blank(text):
         (no_gzip, ("train.en.gz is not a whole gzip file",)),
         (twice, ("both train.en and train.en.gz",)),
         (blank, ("test.en line 5 is blank",)),
+        (unreadable, ("test.de line 5 is blank, or nothing is left of it once normalised",)),
+        (nul, ("train.de line 8 has a NUL byte",)),
         (all_blank, ("every pair of", "has a blank side")),
     ],
 )
