@@ -9,6 +9,7 @@ from pathlib import Path
 
 import sentencepiece
 
+from ..console import say
 from ..errors import UsageError
 from ..processes import in_process
 from .parallel_text import batches, read
@@ -16,6 +17,9 @@ from .parallel_text import batches, read
 BATCH = 50_000
 # The sums of its training depend on how many threads share the work, so the number is the same everywhere.
 TRAINING_THREADS = 8
+#: Bytes; SentencePiece leaves out longer lines of the text that it is trained on, without a word.
+DEFAULT_LIMIT = 4192
+LARGEST_LIMIT = 1 << 16
 
 
 def train(texts: list[Path], vocab_size: int, character_coverage: float, most_lines: int | None = None) -> bytes:
@@ -24,13 +28,27 @@ def train(texts: list[Path], vocab_size: int, character_coverage: float, most_li
     Raises:
         UsageError: if the vocabulary size does not fit the text.
     """
+    longest, left_out = _lengths(texts, most_lines)
+    if left_out:
+        say(f"{left_out} lines of over {LARGEST_LIMIT} bytes are left out of the SentencePiece model's training")
+    # The limit stands in the model, whose bytes are to be the same as ever for text without such lines.
+    limit = min(max(longest, DEFAULT_LIMIT), LARGEST_LIMIT)
     try:
-        return in_process(_train, texts, vocab_size, character_coverage, most_lines)
+        return in_process(_train, texts, vocab_size, character_coverage, most_lines, limit)
     except RuntimeError as error:
         raise UsageError(explain(str(error), vocab_size)) from None
 
 
-def _train(texts, vocab_size, character_coverage, most_lines):
+def _lengths(texts, most_lines):
+    """Bytes of the longest line that it is trained on, and how many lines are longer than any limit."""
+    longest = left_out = 0
+    for line in sample(texts, most_lines):
+        size = len(line.encode())
+        longest, left_out = max(longest, size), left_out + (size > LARGEST_LIMIT)
+    return longest, left_out
+
+
+def _train(texts, vocab_size, character_coverage, most_lines, limit):
     model = io.BytesIO()
     # Given names of files, SentencePiece writes them into the model, which then differs by folder.
     sentencepiece.SentencePieceTrainer.train(
@@ -38,6 +56,7 @@ def _train(texts, vocab_size, character_coverage, most_lines):
         model_writer=model,
         vocab_size=vocab_size,
         character_coverage=character_coverage,
+        max_sentence_length=limit,
         input_sentence_size=0,
         shuffle_input_sentence=False,
         num_threads=TRAINING_THREADS,
