@@ -1,5 +1,6 @@
 """Which pairs are left out: blank ones, and, as Moses' clean-corpus has it, those of unlikely lengths."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,26 @@ from .parallel_text import batches, is_blank
 
 Pair = tuple[str, str]
 BATCH = 50_000
+#: Languages written without spaces between words, by the codes in use: to Moses' tokeniser a sentence is one token.
+UNSPACED = (
+    "zh",
+    "zho",
+    "cmn",
+    "yue",
+    "lzh",
+    "ja",
+    "jpn",
+    "th",
+    "tha",
+    "lo",
+    "lao",
+    "km",
+    "khm",
+    "my",
+    "mya",
+    "bo",
+    "bod",
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +52,17 @@ class Limits:
         if max(source, target) > self.max_ratio * min(source, target):
             return f"over {self.max_ratio:g} times as long as the other side"
         return None
+
+
+def unspaced(languages: Iterable[str]) -> str:
+    """What to do about languages in which tokens cannot be counted, if one of them is such; else nothing."""
+    for language in languages:
+        if re.split("[-_]", language)[0].lower() in UNSPACED:
+            return (
+                f"{language} is written without spaces, so that a sentence counts as one token: leave --clean out, "
+                "or put spaces between the words first (a word segmenter such as jieba or MeCab)"
+            )
+    return ""
 
 
 def without_blanks(pairs: Iterable[Pair], dropped: Counter) -> Iterator[Pair]:

@@ -90,8 +90,12 @@ def _raw(text, settings, _out, to, workers):
         kept = _write_pairs(pairs, to, split, settings)
         reasons = "".join(f", {number} dropped ({why})" for why, number in sorted(dropped.items()))
         say(f"{split}: {kept} pairs{reasons}")
+        why = settings.clean and cleaning.unspaced(settings.languages)
         if not kept:
-            raise UsageError(f"--clean leaves no pair of {split}; are the languages right, and the limits?")
+            why = why or "are the languages right, and the limits?"
+            raise UsageError(f"--clean leaves no pair of {split}; {why}")
+        if why and sum(dropped.values()) > kept:
+            say(f"{split}: --clean left out more pairs than it kept; {why}")
 
 
 def _write_pairs(pairs, folder, split, settings):

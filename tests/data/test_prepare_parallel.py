@@ -225,6 +225,20 @@ def test_cleaning_everything_away_is_an_error(text, tmp_path):
     assert not (tmp_path / "out" / "raw").exists()
 
 
+def test_cleaning_a_language_without_spaces_says_why_nothing_is_left_and_what_to_do(text, tmp_path):
+    chinese = [(source, "这是一个没有空格的句子。") for source, _ in GOOD[:20]]
+    for split in SPLITS:
+        corpus.write_pairs(text, split, chinese, ("de", "zh_CN"))
+    asked = ["parallel", "--input", text, "--src", "de", "--tgt", "zh_CN", *RAW, "--out", tmp_path / "out"]
+    error = rejected(*asked, "--clean")
+    assert "zh_CN is written without spaces, so that a sentence counts as one token: leave --clean out" in error
+    chinese += [("Eins zwei", "一 二")] * 3
+    corpus.write_pairs(text, "train", chinese, ("de", "zh_CN"))
+    assert "--clean left out more pairs than it kept; zh_CN is written without spaces" in prepare(*asked, "--clean")
+    said = prepare(*asked)
+    assert "train: 23 pairs" in said and "without spaces" not in said
+
+
 def unpaired(text):
     corpus.write_pairs(text, "valid", VALID[:-1], ("de", "xx"))
     (text / "valid.xx").rename(text / "valid.en")
