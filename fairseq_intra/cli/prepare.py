@@ -1,15 +1,10 @@
 """`fairseq-intra prepare`: text and labels from their sources to data that fairseq reads."""
 
-import argparse
-import os
-import re
 from pathlib import Path
 
 from ..errors import UsageError
+from . import prepare_flags as flags
 from .command import add_command
-
-_LANGUAGES = ("ar", "de", "es", "fa", "he", "it", "nl", "pl")
-_CLEANING = {"max_ratio": 1.5, "min_tokens": 1, "max_tokens": 175}
 
 
 def add_commands(commands):
@@ -28,16 +23,23 @@ def _add_parallel(corpora):
         "make a dataset of sentence-aligned text: {train,valid,test}.{SRC,TGT}, plain or .gz, in UTF-8",
         "fairseq-intra prepare parallel --input TEXT --src de --tgt en --out DATA --lowercase --clean",
     )
-    command.add_argument("--input", type=_folder, required=True, metavar="DIR", help="folder of the text")
+    command.add_argument("--input", type=flags.folder, required=True, metavar="DIR", help="folder of the text")
     for flag, side in (("--src", "source"), ("--tgt", "target")):
         help_text = f"{side} language, as in the names of the files"
-        command.add_argument(flag, type=_language, required=True, metavar="LANG", help=help_text)
-    _add_out(command)
+        command.add_argument(flag, type=flags.language, required=True, metavar="LANG", help=help_text)
+    flags.add_out(command)
     command.add_argument("--lowercase", action="store_true", help="lowercase every split, on both sides")
-    _add_cleaning(command)
-    _add_model(command, 12000)
-    _add_spm_lines(command, None)
-    _add_work(command, ("raw", "spm", "encoded", "bin"))
+    flags.add_cleaning(command)
+    command.add_argument(
+        "--like",
+        type=flags.folder,
+        metavar="DATA",
+        help="take the SentencePiece model, dictionary and lowercasing of this dataset, so that a model trained on "
+        "it can be adapted to the new one (default: a model of the text's own)",
+    )
+    flags.add_model(command, flags.VOCAB_SIZE)
+    flags.add_spm_lines(command, None)
+    flags.add_work(command, ("raw", "spm", "encoded", "bin"))
 
 
 def _add_iwslt14(corpora):
@@ -50,23 +52,23 @@ def _add_iwslt14(corpora):
     )
     command.add_argument(
         "--langs",
-        type=_languages,
-        default=" ".join(_LANGUAGES),
+        type=flags.languages,
+        default=" ".join(flags.LANGUAGES),
         metavar='"LANG..."',
         help="source languages (default: %(default)s)",
     )
     command.add_argument(
         "--archive",
-        type=_file,
+        type=flags.file,
         metavar="FILE",
         help="the campaign's 2014-01.tgz, or a pair's own XX-en.tgz (default: fetched; German alone from "
         "dl.fbaipublicfiles.com, else WIT3's file on Google Drive, by gdown)",
     )
     command.add_argument("--url", help="fetch the archive from here")
-    _add_out(command, "each language is a dataset XX-en in it")
-    _add_cache(command, "archives")
-    _add_model(command, 12000)
-    _add_work(command, ("archive", "text", "raw", "spm", "encoded", "bin"))
+    flags.add_out(command, "each language is a dataset XX-en in it")
+    flags.add_cache(command, "archives")
+    flags.add_model(command, flags.VOCAB_SIZE)
+    flags.add_work(command, ("archive", "text", "raw", "spm", "encoded", "bin"))
 
 
 def _add_wmt17(corpora):
@@ -77,25 +79,25 @@ def _add_wmt17(corpora):
         "make a dataset of WMT'17 English to German, of the official archives (1.8 GB, SHA-256 pinned)",
         "fairseq-intra prepare wmt17 --out WMT",
     )
-    _add_out(command)
+    flags.add_out(command)
     command.add_argument(
         "--archive-dir",
         type=Path,
-        default=_cache("wmt17"),
+        default=flags.cache("wmt17"),
         metavar="DIR",
         help="where the archives lie, or are fetched to, with sacreBLEU's folder as DIR/sacrebleu (default: "
         "%(default)s); for a machine without network, run this where there is one and copy DIR",
     )
     command.add_argument(
         "--archives",
-        type=_file,
+        type=flags.file,
         metavar="FILE",
         help="another list of archives than fairseq_intra/data/wmt17-archives.txt",
     )
-    _add_limits(command, _CLEANING | {"max_tokens": 250}, ("max_tokens", "max_ratio"))
-    _add_model(command, 32000, 0.9995)
-    _add_spm_lines(command, 500_000)
-    _add_work(command, ("archives", "text", "raw", "spm", "encoded", "bin"))
+    flags.add_limits(command, flags.CLEANING | {"max_tokens": 250}, ("max_tokens", "max_ratio"))
+    flags.add_model(command, 32000, 0.9995)
+    flags.add_spm_lines(command, 500_000)
+    flags.add_work(command, ("archives", "text", "raw", "spm", "encoded", "bin"))
 
 
 def _add_l10n(corpora):
@@ -106,24 +108,31 @@ def _add_l10n(corpora):
         "make a dataset of the translated messages in Python wheels (110 MB for German, SHA-256 pinned), to English",
         "fairseq-intra prepare l10n --lang de --out DATA",
     )
-    command.add_argument("--lang", choices=_LANGUAGES, default="de", help="source language (default: %(default)s)")
-    _add_out(command)
-    command.add_argument("--train", type=_count, metavar="N", help="pairs of train (default: all)")
     command.add_argument(
-        "--max-words", type=_count, metavar="N", help="most words of a side in train (default: no limit)"
+        "--lang", choices=flags.LANGUAGES, default="de", help="source language (default: %(default)s)"
+    )
+    flags.add_out(command)
+    command.add_argument("--train", type=flags.count, metavar="N", help="pairs of train (default: all)")
+    command.add_argument(
+        "--max-words", type=flags.count, metavar="N", help="most words of a side in train (default: no limit)"
     )
     for split in ("valid", "test"):
         help_text = f"pairs of {split} (default: 1000, or a tenth of all messages where that is less)"
-        command.add_argument(f"--{split}", type=_count, metavar="N", help=help_text)
-    command.add_argument("--seed", type=_count, default=1, metavar="N", help="of the split (default: %(default)s)")
-    _add_cache(command, "wheels")
+        command.add_argument(f"--{split}", type=flags.count, metavar="N", help=help_text)
     command.add_argument(
-        "--wheels", type=_file, metavar="FILE", help="another list of wheels than fairseq_intra/data/l10n-wheels.txt"
+        "--seed", type=flags.count, default=1, metavar="N", help="of the split (default: %(default)s)"
+    )
+    flags.add_cache(command, "wheels")
+    command.add_argument(
+        "--wheels",
+        type=flags.file,
+        metavar="FILE",
+        help="another list of wheels than fairseq_intra/data/l10n-wheels.txt",
     )
     command.add_argument("--lowercase", action="store_true", help="lowercase every split, on both sides")
-    _add_cleaning(command)
-    _add_model(command, None)
-    _add_work(command, ("wheels", "text", "raw", "spm", "encoded", "bin"))
+    flags.add_cleaning(command)
+    flags.add_model(command, None)
+    flags.add_work(command, ("wheels", "text", "raw", "spm", "encoded", "bin"))
 
 
 def _add_glue(corpora):
@@ -136,7 +145,7 @@ def _add_glue(corpora):
     )
     command.add_argument(
         "--input",
-        type=_folder,
+        type=flags.folder,
         required=True,
         metavar="DIR",
         help="GLUE's folder of the task: train.tsv and dev.tsv (MNLI: dev_matched.tsv)",
@@ -149,151 +158,13 @@ def _add_glue(corpora):
     )
     command.add_argument(
         "--vocabulary",
-        type=_folder,
+        type=flags.folder,
         required=True,
         metavar="DIR",
         help="dict.txt, and encoder.json and vocab.bpe (RoBERTa's) or sentencepiece.bpe.model (XLM-R's)",
     )
-    _add_out(command, "input0/, input1/ where there are pairs of texts, label/, manifest.json")
-    _add_workers(command)
-
-
-def _add_out(command, holds="manifest.json in it is written last"):
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help=f"folder to make; {holds}")
-
-
-def _add_cache(command, name):
-    command.add_argument(
-        "--cache",
-        type=Path,
-        default=_cache(name),
-        metavar="DIR",
-        help="where what is fetched is kept (default: %(default)s)",
-    )
-
-
-def _add_cleaning(command):
-    command.add_argument(
-        "--clean",
-        action="store_true",
-        help="leave out pairs of train by Moses' rule, in tokens of sacremoses; valid and test are never cleaned",
-    )
-    _add_limits(command, _CLEANING, tuple(_CLEANING), "with --clean: ")
-
-
-def _add_limits(command, defaults, names, when=""):
-    texts = {
-        "max_ratio": "most tokens of one side for a token of the other",
-        "min_tokens": "fewest tokens of a side",
-        "max_tokens": "most tokens of a side",
-    }
-    for name in names:
-        command.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=_number if name == "max_ratio" else _count,
-            metavar="R" if name == "max_ratio" else "N",
-            help=f"{when}{texts[name]} (default: {defaults[name]})",
-        )
-    command.set_defaults(cleaning=defaults)
-
-
-def _add_model(command, vocab_size, coverage=0.99999995):
-    command.add_argument(
-        "--vocab-size",
-        type=_count,
-        default=vocab_size,
-        metavar="N",
-        help="types of the joint SentencePiece model (default: "
-        + ("%(default)s)" if vocab_size else "de, es 12000; it, nl 8000; ar, he, pl 4000; fa 2000)"),
-    )
-    command.add_argument(
-        "--character-coverage",
-        type=_number,
-        default=coverage,
-        metavar="X",
-        help="share of the text's characters that the model knows (default: %(default)s)",
-    )
-
-
-def _add_spm_lines(command, lines):
-    command.add_argument(
-        "--spm-lines",
-        type=_count,
-        default=lines,
-        metavar="N",
-        help="lines, evenly spread over both sides of train, that the model is trained on (default: "
-        f"{lines or 'all'}); 500,000 are enough for a large corpus, and take under 2 GB of memory",
-    )
-
-
-def _add_work(command, steps):
-    _add_workers(command)
-    command.add_argument(
-        "--steps",
-        default=" ".join(steps),
-        metavar='"STEP..."',
-        help="stop after these, the first of: %(default)s (default: all)",
-    )
-    command.set_defaults(all_steps=steps)
-
-
-def _add_workers(command):
-    command.add_argument(
-        "--workers",
-        type=_count,
-        default=_cores(),
-        metavar="N",
-        help="processes to work with (default: all cores); the result does not depend on it",
-    )
-
-
-def _cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _cache(name):
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairseq_intra" / name
-
-
-def _count(text):
-    if not re.fullmatch("[1-9][0-9]*", text):
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not '{text}'")
-    return int(text)
-
-
-def _number(text):
-    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text):
-        raise argparse.ArgumentTypeError(f"must be a number such as 1.5, not '{text}'")
-    return float(text)
-
-
-def _language(text):
-    if not re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", text):
-        raise argparse.ArgumentTypeError(f"must be a language as in the names of the files, such as de, not '{text}'")
-    return text
-
-
-def _languages(text):
-    if not text.split():
-        raise argparse.ArgumentTypeError(f"names no language; it takes any of {' '.join(_LANGUAGES)}")
-    for language in text.split():
-        if language not in _LANGUAGES:
-            raise argparse.ArgumentTypeError(
-                f"has '{language}', which IWSLT'14 does not have; it takes any of {' '.join(_LANGUAGES)}"
-            )
-    return text.split()
-
-
-def _folder(text):
-    if not Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a folder")
-    return Path(text)
-
-
-def _file(text):
-    if not Path(text).is_file():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a file")
-    return Path(text)
+    flags.add_out(command, "input0/, input1/ where there are pairs of texts, label/, manifest.json")
+    flags.add_workers(command)
 
 
 def _ending(run):
@@ -320,7 +191,7 @@ def _settings(args, source, target, lowercase, clean):
 
     if not 0 < args.character_coverage <= 1:
         raise UsageError(f"--character-coverage must be above 0 and at most 1, not {args.character_coverage:g}")
-    given = {name: value for name in _CLEANING if (value := getattr(args, name, None)) is not None}
+    given = {name: value for name in flags.CLEANING if (value := getattr(args, name, None)) is not None}
     if given and not clean:
         raise UsageError(f"--{next(iter(given)).replace('_', '-')} has no effect without --clean")
     limits = Limits(**args.cleaning | given) if clean else None
@@ -329,7 +200,8 @@ def _settings(args, source, target, lowercase, clean):
     if limits and limits.min_tokens > limits.max_tokens:
         raise UsageError(f"--min-tokens {limits.min_tokens} is more than --max-tokens {limits.max_tokens}")
     spm_lines = getattr(args, "spm_lines", None)
-    return Settings(source, target, lowercase, limits, args.vocab_size, spm_lines, args.character_coverage)
+    drop = getattr(args, "drop_overlap", False)
+    return Settings(source, target, lowercase, limits, args.vocab_size, spm_lines, args.character_coverage, drop)
 
 
 def _parallel(args):
@@ -338,7 +210,26 @@ def _parallel(args):
     if args.src == args.tgt:
         raise UsageError(f"--src and --tgt are both '{args.src}'; they must differ")
     settings = _settings(args, args.src, args.tgt, args.lowercase, args.clean)
+    if args.like:
+        settings = _like(args, settings)
     prepare(args.input, settings, args.out, args.workers, _steps(args))
+
+
+def _like(args, settings):
+    from dataclasses import replace
+
+    from ..data.like import settings_of
+
+    taken = settings_of(args.like, settings.languages)
+    own = {"vocab_size": flags.VOCAB_SIZE, "spm_lines": None, "character_coverage": flags.CHARACTER_COVERAGE}
+    for name, default in own.items():
+        if getattr(args, name) not in (default, taken[name]):
+            raise UsageError(
+                f"--{name.replace('_', '-')} has no effect with --like, which takes the model of {args.like}"
+            )
+    if args.lowercase and not taken["lowercase"]:
+        raise UsageError(f"--lowercase: {args.like} is not lowercased, and --like takes its model")
+    return replace(settings, like=args.like, **taken)
 
 
 def _iwslt14(args):

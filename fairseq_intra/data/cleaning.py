@@ -13,7 +13,7 @@ from .parallel_text import batches, is_blank
 
 Pair = tuple[str, str]
 BATCH = 50_000
-#: Languages written without spaces between words, by the codes in use: to Moses' tokeniser a sentence is one token.
+#: Languages written without spaces between words, by the codes in use.
 UNSPACED = (
     "zh",
     "zho",
@@ -59,8 +59,8 @@ def unspaced(languages: Iterable[str]) -> str:
     for language in languages:
         if re.split("[-_]", language)[0].lower() in UNSPACED:
             return (
-                f"{language} is written without spaces, so that a sentence counts as one token: leave --clean out, "
-                "or put spaces between the words first (a word segmenter such as jieba or MeCab)"
+                f"{language} is written without spaces, so that Moses' rule cannot count its words (all of a sentence, "
+                "or each character, is one token): leave --clean out, or segment the text first (jieba, MeCab)"
             )
     return ""
 

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from .. import files
 from ..errors import UsageError
-from .parallel_text import SPLITS, TextFile, read
+from . import overlap
+from .parallel_text import SPLITS, TextFile, read, read_pairs
 
 FORMAT = 1
 STEPS = ("raw", "spm", "encoded", "bin")
@@ -92,6 +93,7 @@ def finish(out: Path, asked: dict) -> dict:
         "target": target,
         "settings": {name: value for name, value in settings.items() if name not in ("source", "target")},
         "splits": {split: count(out / "raw", split, source, target, asked["pairs_read"][split]) for split in SPLITS},
+        "overlap": {split: _overlap(out / "raw", split, (source, target)) for split in SPLITS[1:]},
         "files": {
             path.relative_to(out).as_posix(): {"sha256": files.sha256(path), "bytes": path.stat().st_size}
             for step in STEPS
@@ -111,6 +113,10 @@ def count(raw: Path, split: str, source: str, target: str, pairs_read: int) -> d
         lengths = [len(line.split()) for line in read(raw / f"{split}.{language}")]
         words[f"{side}_words"] = sum(lengths)
     return {"pairs_read": pairs_read, "pairs": len(lengths), "dropped": pairs_read - len(lengths), **words}
+
+
+def _overlap(raw, split, languages):
+    return overlap.count(read_pairs(raw, "train", languages), list(read_pairs(raw, split, languages)))
 
 
 def read_manifest(data: Path) -> dict:

@@ -31,8 +31,8 @@ def train(texts: list[Path], vocab_size: int, character_coverage: float, most_li
     longest, left_out = _lengths(texts, most_lines)
     if left_out:
         say(f"{left_out} lines of over {LARGEST_LIMIT} bytes are left out of the SentencePiece model's training")
-    # The limit stands in the model, whose bytes are to be the same as ever for text without such lines.
-    limit = min(max(longest, DEFAULT_LIMIT), LARGEST_LIMIT)
+    # A limit that is given stands in the model, whose bytes are to be those of old for text without such lines.
+    limit = {"max_sentence_length": min(longest, LARGEST_LIMIT)} if longest > DEFAULT_LIMIT else {}
     try:
         return in_process(_train, texts, vocab_size, character_coverage, most_lines, limit)
     except RuntimeError as error:
@@ -56,11 +56,11 @@ def _train(texts, vocab_size, character_coverage, most_lines, limit):
         model_writer=model,
         vocab_size=vocab_size,
         character_coverage=character_coverage,
-        max_sentence_length=limit,
         input_sentence_size=0,
         shuffle_input_sentence=False,
         num_threads=TRAINING_THREADS,
         minloglevel=2,
+        **limit,
     )
     return model.getvalue()
 

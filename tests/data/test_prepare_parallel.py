@@ -228,15 +228,33 @@ def test_cleaning_everything_away_is_an_error(text, tmp_path):
 def test_cleaning_a_language_without_spaces_says_why_nothing_is_left_and_what_to_do(text, tmp_path):
     chinese = [(source, "这是一个没有空格的句子。") for source, _ in GOOD[:20]]
     for split in SPLITS:
-        corpus.write_pairs(text, split, chinese, ("de", "zh_CN"))
-    asked = ["parallel", "--input", text, "--src", "de", "--tgt", "zh_CN", *RAW, "--out", tmp_path / "out"]
+        corpus.write_pairs(text, split, chinese, ("de", "zh"))
+    asked = ["parallel", "--input", text, "--src", "de", "--tgt", "zh", *RAW, "--out", tmp_path / "out"]
     error = rejected(*asked, "--clean")
-    assert "zh_CN is written without spaces, so that a sentence counts as one token: leave --clean out" in error
+    assert "zh is written without spaces, so that Moses' rule cannot count its words" in error
+    assert "leave --clean out" in error
     chinese += [("Eins zwei", "一 二")] * 3
-    corpus.write_pairs(text, "train", chinese, ("de", "zh_CN"))
-    assert "--clean left out more pairs than it kept; zh_CN is written without spaces" in prepare(*asked, "--clean")
+    corpus.write_pairs(text, "train", chinese, ("de", "zh"))
+    assert "--clean left out more pairs than it kept; zh is written without spaces" in prepare(*asked, "--clean")
     said = prepare(*asked)
     assert "train: 23 pairs" in said and "without spaces" not in said
+
+
+def test_pairs_of_valid_and_test_that_train_has_are_counted_and_dropped_on_request(text, tmp_path):
+    odd = [TEST[0], TEST[0], (TEST[1][0], "Another target."), ("Another source.", TEST[2][1].upper()), VALID[0]]
+    corpus.write_pairs(text, "train", [*GOOD, *odd], LANGUAGES)
+    asked = ["parallel", "--input", text, *FLAGS, "--vocab-size", 120, "--lowercase", "--workers", 1]
+    said = prepare(*asked, "--out", tmp_path / "counted")
+    made = json.loads((tmp_path / "counted" / "manifest.json").read_text(encoding="utf-8"))
+    assert made["overlap"] == {
+        "valid": {"source": 1, "target": 1, "both": 1},
+        "test": {"source": 2, "target": 2, "both": 1},
+    }
+    assert "test: of its pairs train has 2 by their source, 2 by their target, 1 by both" in said
+    said = prepare(*asked, "--out", tmp_path / "dropped", "--drop-overlap", "--steps", "raw")
+    assert "train: 300 pairs, 5 dropped (a side is in valid or test)" in said
+    error = rejected(*asked, "--out", tmp_path / "counted", "--drop-overlap")
+    assert "drop overlap null where true is now asked" in error
 
 
 def unpaired(text):

@@ -27,8 +27,7 @@ def test_lines_beyond_every_limit_are_counted(tmp_path, capsys):
     assert "1 lines of over 65536 bytes are left out of the SentencePiece model's training" in capsys.readouterr().err
 
 
-def test_other_text_gives_the_model_of_sentencepieces_own_limit(tmp_path):
-    """The limit stands in the model."""
+def test_other_text_gives_the_same_model_as_ever(tmp_path):
     lines = [pair[0] for pair in corpus.sentences(200, seed=6)]
     own = io.BytesIO()
     flags = {"vocab_size": 40, "character_coverage": 1.0, "num_threads": sentencepiece_model.TRAINING_THREADS}
