@@ -59,8 +59,8 @@ def unspaced(languages: Iterable[str]) -> str:
     for language in languages:
         if re.split("[-_]", language)[0].lower() in UNSPACED:
             return (
-                f"{language} is written without spaces, so that Moses' rule cannot count its words (all of a sentence, "
-                "or each character, is one token): leave --clean out, or segment the text first (jieba, MeCab)"
+                f"{language} is written without spaces, so that Moses' rule cannot count its words (a sentence or "
+                "each character is one token): leave --clean out, or segment the text first (jieba, MeCab)"
             )
     return ""
 

@@ -1,4 +1,4 @@
-"""A dataset with another one's SentencePiece model and dictionary, so that a model of that one can be adapted to it."""
+"""A dataset with another one's SentencePiece model and dictionary, so that a model can be adapted to it."""
 
 import shutil
 from collections import Counter

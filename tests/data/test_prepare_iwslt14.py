@@ -336,6 +336,15 @@ def test_nothing_is_built_of_a_bad_archive(archive, tmp_path, spoil):
     assert not list(tmp_path.glob("out/de-en/[a-z]*"))
 
 
+@pytest.mark.parametrize("spoil", [without_german, changed("train.tags.de-en.de", lambda text: text + "one more\n")])
+def test_a_wrong_archive_does_not_bind_the_folder(archive, tmp_path, spoil):
+    right = archive.read_bytes()
+    spoil(archive)
+    refused(archive, tmp_path / "out")
+    archive.write_bytes(right)
+    to_text(archive, tmp_path / "out")
+
+
 def test_an_archive_that_has_changed_since_is_named(archive, tmp_path):
     to_text(archive, tmp_path / "out")
     campaign.write_archive(archive, ["de", "he"], train=250)

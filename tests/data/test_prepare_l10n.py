@@ -257,6 +257,14 @@ def test_text_of_other_settings_is_not_taken_over(wheels, tmp_path):
     assert corpus.checksums(text) == before
 
 
+def test_sources_of_the_wrong_shape_are_reported(wheels, tmp_path):
+    text = extract(tmp_path / "out", *wheels, *HELD_OUT)
+    for content in ("[]", '{"settings": {}, "inputs": 1}'):
+        (text / "SOURCES.json").write_text(content)
+        error = rejected("l10n", "--out", tmp_path / "out", *wheels, *HELD_OUT)
+        assert f"{text / 'SOURCES.json'} is damaged" in error
+
+
 def test_without_network_and_cache_one_line_says_what_to_do(wheels, tmp_path):
     (tmp_path / "cache" / "shop-1.0-py3-none-any.whl").unlink()
     error = corpus.fail(SCRIPT, "--out", tmp_path / "out", *wheels)

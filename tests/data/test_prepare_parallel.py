@@ -3,7 +3,11 @@
 import fcntl
 import gzip
 import json
+import os
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import corpus
@@ -355,6 +359,41 @@ def test_bad_arguments_are_reported_and_leave_no_folder(text, tmp_path, argument
 def test_what_is_required_is_asked_for():
     assert "the following arguments are required: --input, --src, --tgt, --out" in rejected("parallel")
     assert "no Python at '/nowhere/python'" in corpus.fail(SCRIPT, "--python", "/nowhere/python")
+
+
+def test_a_language_may_have_a_hyphen_and_a_path_may_begin_with_a_dash(tmp_path, monkeypatch):
+    for split, pairs in zip(SPLITS, (GOOD, VALID, TEST), strict=True):
+        corpus.write_pairs(tmp_path / "-text", split, pairs, ("pt-BR", "en"))
+    monkeypatch.chdir(tmp_path)
+    flags = ["--input=-text", "--src=pt-BR", "--tgt=en", "--out=-out", "--vocab-size=120", "--workers=1"]
+    prepare("parallel", *flags)
+    assert (tmp_path / "-out" / "bin" / "train.pt-BR-en.pt-BR.bin").stat().st_size > 0
+    assert "is finished already" in prepare("parallel", *flags)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_the_script_and_its_processes_in_one_line_and_it_resumes(text, tmp_path, number):
+    """While fairseq-preprocess runs, in a process of its own."""
+    out = tmp_path / "out"
+    asked = ["--input", text, *FLAGS, "--out", out, "--vocab-size", 120, "--workers", 2]
+    command = [str(word) for word in [corpus.CHECKOUT / SCRIPT, *asked]]
+    started = subprocess.Popen(command, env=corpus.environment(), stderr=subprocess.PIPE, encoding="utf-8")
+    while not list(out.glob(".bin.*partial")):
+        assert started.poll() is None
+        time.sleep(0.002)
+    started.send_signal(number)
+    said = started.communicate(timeout=30)[1]
+    assert started.returncode == 128 + number
+    assert said.endswith(f"fairseq_intra: error: ended by {number.name}; the same command resumes\n")
+    assert "Traceback" not in said and not list(out.glob(".*partial"))
+    assert "encoded: done before" in prepare("parallel", *asked, "--steps", "raw spm encoded")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_to_is_reported(text, tmp_path):
+    (tmp_path / "out").mkdir(0o500)
+    error = rejected("parallel", "--input", text, *FLAGS, "--out", tmp_path / "out")
+    assert f"--out {tmp_path}/out cannot be written to" in error
 
 
 def test_what_others_made_is_never_taken_over(text, tmp_path):
