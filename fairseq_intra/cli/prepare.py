@@ -266,6 +266,10 @@ def _l10n(args):
 
 def _glue(args):
     from ..data.glue import prepare
-    from ..transfer.subwords import of_encoder
 
-    prepare(args.task or args.input.resolve().name, args.input, args.vocabulary, of_encoder, args.out, args.workers)
+    def subwords_of(folder):
+        from ..transfer.subwords import of_encoder  # imports fairseq, which takes seconds
+
+        return of_encoder(folder)
+
+    prepare(args.task or args.input.resolve().name, args.input, args.vocabulary, subwords_of, args.out, args.workers)

@@ -47,7 +47,7 @@ def prepare(name: str, folder: Path, vocabulary: Path, subwords_of, out: Path, w
             return
         with files.replacing(out) as partial:
             partial.mkdir()
-            made = {"task": name, **_make(name, task, tables, symbols, subwords_of(vocabulary), partial, workers)}
+            made = {"task": name, **_make(name, task, tables, symbols, subwords_of, partial, workers)}
             files.write_json(partial / "manifest.json", made | {"inputs": inputs, "versions": manifest.versions()})
 
 
@@ -64,18 +64,22 @@ def _vocabulary(folder):
     return [*model, folder / "dict.txt"]
 
 
-def _make(name, task, tables, symbols, units, to, workers):
+def _make(name, task, tables, symbols, subwords_of, to, workers):
     """Fills the folder; returns what the manifest says of it."""
-    counts, labels, texts = {}, {}, len(task.texts)
+    counts, labels, examples, texts = {}, {}, {}, len(task.texts)
     for split, path in tables.items():
-        examples, labels[split], dropped = glue_tasks.read(path, task)
-        counts[split] = {"examples": len(examples), "left_out": dropped}
-        say(f"{name} {split}: {len(examples)} examples, {dropped} lines of another form left out")
+        examples[split], labels[split], dropped = glue_tasks.read(path, task)
+        counts[split] = {"examples": len(examples[split]), "left_out": dropped}
+        say(f"{name} {split}: {len(examples[split])} examples, {dropped} lines of another form left out")
+    if task.metric != "pearson":
+        _check(labels, tables)
+    units = subwords_of(symbols[-1].parent)
+    for split, of_split in examples.items():
         for place in range(texts):
-            _write(to / f"{split}.input{place}", (" ".join(units.cut_text(example[place])) for example in examples))
+            _write(to / f"{split}.input{place}", (" ".join(units.cut_text(example[place])) for example in of_split))
     if task.metric == "pearson":
         labels = {split: glue_tasks.shares(tables[split], values) for split, values in labels.items()}
-    kind = _labels(to, labels, task, tables)
+    kind = _labels(to, labels, task)
     for place in range(texts):
         _binarise(to, f"input{place}", workers, ["--srcdict", str(symbols[-1].absolute())])
     for split in tables:
@@ -85,7 +89,15 @@ def _make(name, task, tables, symbols, units, to, workers):
     return {**settings, **kind, "splits": counts}
 
 
-def _labels(folder, labels, task, tables):
+def _check(labels, tables):
+    classes = set(labels["train"])
+    if strange := sorted(set(labels["valid"]) - classes):
+        raise UsageError(f"{tables['valid']} has the label '{strange[0]}', which train has not")
+    if odd := [label for label in classes if len(label.split()) != 1]:
+        raise UsageError(f"{tables['train']} has the label '{odd[0]}'; a label is one word")
+
+
+def _labels(folder, labels, task):
     """Writes them as fairseq wants them; returns what the manifest says of them."""
     for split, values in labels.items():
         _write(folder / f"{split}.label", values)
@@ -94,13 +106,8 @@ def _labels(folder, labels, task, tables):
         for split in labels:
             (folder / f"{split}.label").rename(folder / "label" / f"{split}.label")
         return {"regression": True, "num_classes": 1}
-    classes = set(labels["train"])
-    if strange := sorted(set(labels["valid"]) - classes):
-        raise UsageError(f"{tables['valid']} has the label '{strange[0]}', which train has not")
-    if odd := [label for label in classes if len(label.split()) != 1]:
-        raise UsageError(f"{tables['train']} has the label '{odd[0]}'; a label is one word")
     _binarise(folder, "label", 1, [])
-    return {"regression": False, "num_classes": len(classes)}
+    return {"regression": False, "num_classes": len(set(labels["train"]))}
 
 
 def _write(path, lines):

@@ -8,6 +8,7 @@ import commands
 import corpus
 import pytest
 import tagged
+from preparing import rejected
 
 from fairseq_intra.data import glue_tasks
 from fairseq_intra.errors import UsageError
@@ -169,5 +170,5 @@ def test_data_that_is_wrong_is_refused_by_name(glue, tmp_path, change, message):
         (folder / f"{name}.tsv").write_text("sentence\tlabel\nba be\t0\nbi bo\t1\n")
     change(folder)
     flags = ["--input", folder, "--vocabulary", glue / "vocabulary", "--out", tmp_path / "out"]
-    assert message in corpus.fail("data-prep/prepare-glue.sh", *flags)
+    assert message in rejected("glue", *flags)
     assert not (tmp_path / "out").exists()
