@@ -24,7 +24,7 @@ setup(
     license="MIT",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["fairseq_intra", "fairseq_intra.*"]),
-    package_data={"fairseq_intra": ["py.typed", "config/*.yaml"]},
+    package_data={"fairseq_intra": ["py.typed", "config/*.yaml", "data/*.txt"]},
     install_requires=[
         f"ve-fairseq==0.12.3; {VE_FAIRSEQ}",
         'fairseq==0.12.2; python_version < "3.11"',

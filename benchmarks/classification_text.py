@@ -9,8 +9,8 @@ import random
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "data-prep"))
-import subwords  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from fairseq_intra.data import sentencepiece_model  # noqa: E402
 
 LANGUAGES = ("de", "en", "es", "nl", "pl")
 SPLITS = {"train": "train.tsv", "valid": "dev.tsv"}
@@ -38,10 +38,10 @@ def main():
             for verse in choice.sample(of_language, count // len(LANGUAGES))
         ]
         (task / SPLITS[split]).write_text("sentence\tlabel\n" + "".join(rows), encoding="utf-8")
-    model = subwords.train([args.out / "train.txt"], args.vocab_size, 1.0)
+    model = sentencepiece_model.train([args.out / "train.txt"], args.vocab_size, 1.0)
     (pieces / "sentencepiece.bpe.model").write_bytes(model)
     for split in SPLITS:
-        subwords.encode(
+        sentencepiece_model.encode(
             pieces / "sentencepiece.bpe.model", args.out / f"{split}.txt", args.out / f"{split}.pieces", 1
         )
 

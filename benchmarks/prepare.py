@@ -25,18 +25,19 @@ from statistics import median
 from measure import arguments, parsed, show
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path += [str(CHECKOUT / "data-prep"), str(CHECKOUT / "tests")]
+sys.path += [str(CHECKOUT), str(CHECKOUT / "tests")]
 import campaign  # noqa: E402
-from parallel_text import SPLITS, read_pairs  # noqa: E402
+
+from fairseq_intra.data.parallel_text import SPLITS, read_pairs  # noqa: E402
 
 SENTENCES = 3  #: a line
 TEST_LINES = 1000
 SIDES = tuple(enumerate(("de", "en")))
 #: What a step's first line of progress looks like, in the order of the steps.
 STEPS = {
-    "archive": r"prepare-(?:iwslt14|wmt17-en-de)\.sh: checking ",
+    "archive": r": checking \S+\.tgz",
     "text": r"tokenising|: valid: \d+ pairs of ",
-    "inspected": r"prepare-parallel\.sh: checking ",
+    "inspected": r": checking \S+/text$",
     "raw": r"raw \.\.\.",
     "spm": r"spm \.\.\.",
     "encoded": r"encoded \.\.\.",

@@ -16,12 +16,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NewType
 
+from .console import say
 from .errors import UsageError
 
 #: The file in a folder that holds its lock.
 LOCK = ".lock"
 #: The type of a record's field that names a file in the record's own folder.
 FileName = NewType("FileName", str)
+_held: set = set()
+
+
+def _let_go():
+    # A process that multiprocessing forks would hold the lock as well, beyond the end of its parent.
+    for lock in _held:
+        lock.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 @contextlib.contextmanager
@@ -207,20 +218,31 @@ def need_writable(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait_for: str = "") -> Iterator[None]:
     """Holds the lock of a folder: one command at a time works in it.
 
     The lock ends with this process, however that ends; processes that it starts do not inherit it.
 
+    Args:
+        folder: must exist.
+        wait_for: what another process does in the folder; given, it is waited for and the user is told so.
+
     Raises:
-        UsageError: if another process holds it.
+        UsageError: if another process holds the lock and is not waited for.
     """
     with open(folder / LOCK, "a", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"another process is working in {folder}; wait until it ends") from None
-        yield
+            if not wait_for:
+                raise UsageError(f"another process is working in {folder}; wait until it ends") from None
+            say(f"waiting for another process that {wait_for} {folder}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        _held.add(lock)
+        try:
+            yield
+        finally:
+            _held.discard(lock)
 
 
 def is_locked(folder: Path) -> bool:

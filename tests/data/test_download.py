@@ -1,13 +1,15 @@
-"""data-prep/download.py: files over HTTP from a server that fails in every way."""
+"""fairseq_intra/data/download.py: files over HTTP from a server that fails in every way."""
 
 import errno
 import os
 import re
 
-import corpus
 import pytest
 import serving
 from serving import Answer
+
+from fairseq_intra.data import download as module
+from fairseq_intra.errors import UsageError
 
 CONTENT = os.urandom(300_000)
 
@@ -15,12 +17,9 @@ CONTENT = os.urandom(300_000)
 @pytest.fixture
 def download(monkeypatch):
     """The module, with its waits left out and this machine's own addresses reached without a proxy."""
-    monkeypatch.syspath_prepend(corpus.CHECKOUT / "data-prep")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    import download
-
-    monkeypatch.setattr(download.time, "sleep", lambda _: None)
-    return download
+    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+    return module
 
 
 @pytest.fixture
@@ -30,9 +29,9 @@ def server():
 
 
 def refusal(download, *arguments, **more) -> str:
-    with pytest.raises(download.BadInput) as raised:
+    with pytest.raises(UsageError) as raised:
         download.fetch(*arguments, **more)
-    return str(raised.value)
+    return str(raised.value).removeprefix("fairseq_intra: error: ")
 
 
 def test_a_file_comes_whole_and_leaves_nothing_else(download, server, tmp_path):
@@ -91,19 +90,22 @@ def test_a_redirection_is_followed_and_what_was_interrupted_behind_it_goes_on(do
 def test_a_redirection_that_leads_nowhere_is_told_in_one_line(download, server, tmp_path):
     server.failures += 20 * [Answer(location="/old")]
     assert re.fullmatch(
-        "http://127.0.0.1/old answers 302 .* infinite loop.*", refusal(download, f"{server.url}/old", tmp_path / "x")
+        rf"{server.url}/old answers 302 .* infinite loop.*", refusal(download, f"{server.url}/old", tmp_path / "x")
     )
     server.failures[:] = [Answer(location="file:///etc/passwd")]
-    assert refusal(download, f"{server.url}/old", tmp_path / "x").startswith("http://127.0.0.1/old answers 302 ")
+    assert refusal(download, f"{server.url}/old", tmp_path / "x").startswith(f"{server.url}/old answers 302 ")
     assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_fetched_is_told_in_one_line_without_secrets(download, server, tmp_path):
     path = tmp_path / "file.tgz"
-    assert refusal(download, f"{server.url}/no?key=secret", path) == "http://127.0.0.1/no answers 404 Not Found"
-    assert download.shown("https://me:secret@example.org/file.tgz?key=secret") == "https://example.org/file.tgz"
+    assert refusal(download, f"{server.url}/no?key=secret", path) == f"{server.url}/no answers 404 Not Found"
+    assert (
+        download.shown("https://me:secret@example.org:8443/file.tgz?key=secret")
+        == "https://example.org:8443/file.tgz"
+    )
     assert "not an http or https address" in refusal(download, "file:///etc/passwd", path)
-    assert "cannot fetch http://127.0.0.1/x" in refusal(download, "http://127.0.0.1:1/x", path, attempts=2)
+    assert "cannot fetch http://127.0.0.1:1/x" in refusal(download, "http://127.0.0.1:1/x", path, attempts=2)
     assert not path.exists()
 
 
@@ -126,5 +128,5 @@ def test_a_disk_that_fills_up_is_not_taken_for_a_bad_connection(download, server
 def test_the_cache_has_a_place_for_every_url_inside_itself(download, tmp_path):
     assert download.place(tmp_path, "https://example.org/a/b.tgz") == tmp_path / "example.org" / "a" / "b.tgz"
     assert download.place(tmp_path, "https://example.org/../%2e%2e/b.tgz") == tmp_path / "example.org" / "b.tgz"
-    with pytest.raises(download.BadInput, match="names no file"):
+    with pytest.raises(UsageError, match="names no file"):
         download.place(tmp_path, "https://example.org/")

@@ -1,13 +1,11 @@
-"""data-prep/prepare-iwslt14.sh, run as a user runs it, on small archives in the campaign's layout."""
+"""`fairseq-intra prepare iwslt14`, and its script as a user runs it, on small archives in the campaign's layout."""
 
-import argparse
 import gzip
 import io
 import json
 import os
 import re
 import subprocess
-import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -16,10 +14,14 @@ import campaign
 import corpus
 import pytest
 import serving
+from preparing import prepare, rejected
+
+from fairseq_intra.data import iwslt14, iwslt14_text
+from fairseq_intra.errors import UsageError
 
 SCRIPT = "data-prep/prepare-iwslt14.sh"
-#: What prepare-parallel.sh refuses at once: the run ends behind OUT/XX-en/text, all that most tests look at.
-REFUSED_LATER = ("--character-coverage", "none", "--workers", 1)
+#: The run ends behind OUT/XX-en/text, all that most tests look at.
+TO_TEXT = ("--steps", "archive text", "--workers", 1)
 
 
 def as_authors_have_it(files: dict[str, str], side: str) -> tuple[list[str], list[str], list[str]]:
@@ -39,14 +41,12 @@ def text_of(folder: Path, language: str) -> list[list[str]]:
 
 
 def to_text(archive: Path, out: Path, *more: object) -> str:
-    """Runs the script as far as the text of German; returns what it said."""
-    done = corpus.run(SCRIPT, "--langs", "de", "--archive", archive, "--out", out, *more, *REFUSED_LATER)
-    assert "--character-coverage must be a number" in done.stderr, done.stderr
-    return done.stderr
+    """Makes the text of German; returns what the command said."""
+    return prepare("iwslt14", "--langs", "de", "--archive", archive, "--out", out, *more, *TO_TEXT)
 
 
 def refused(archive: Path, out: Path, *more: object) -> str:
-    return corpus.fail(SCRIPT, "--langs", "de", "--archive", archive, "--out", out, *more, *REFUSED_LATER)
+    return rejected("iwslt14", "--langs", "de", "--archive", archive, "--out", out, *more, *TO_TEXT)
 
 
 def sources(out: Path) -> dict:
@@ -89,7 +89,7 @@ def test_an_archive_becomes_a_dataset_for_each_language(finished):
 def test_repeated_it_needs_no_archive_and_changes_nothing(finished, tmp_path):
     archive, out = finished
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    done = corpus.succeed(SCRIPT, "--langs", "de ar", "--out", out, "--vocab-size", 150, "--cache", tmp_path / "none")
+    done = prepare("iwslt14", "--langs", "de ar", "--out", out, "--vocab-size", 150, "--cache", tmp_path / "none")
     assert done.count("text done before") == 2 and done.count("is finished already") == 2
     assert {path: path.stat().st_mtime_ns for path in before} == before
     campaign.write_archive(tmp_path / "other.tgz", ["de"], train=240)
@@ -99,11 +99,11 @@ def test_repeated_it_needs_no_archive_and_changes_nothing(finished, tmp_path):
 
 def test_killed_and_repeated_it_makes_the_same(archive, tmp_path):
     out = tmp_path / "out"
-    more = ["--langs", "de", "--archive", archive, "--out", out, *REFUSED_LATER]
+    more = ["--langs", "de", "--archive", archive, "--out", out, *TO_TEXT]
     corpus.kill_during("de-en/.text.*", out, SCRIPT, *more)
     assert not (out / "de-en" / "text").exists()
     to_text(archive, out)
-    assert not list((out / "de-en").glob(".text.*"))
+    assert not list((out / "de-en").glob(".*partial"))
     assert tuple(text_of(out / "de-en", "de")) == as_authors_have_it(campaign.pair_files("de"), "de")
 
 
@@ -194,27 +194,27 @@ def test_a_pairs_own_archive_will_do(tmp_path):
     assert tuple(text_of(tmp_path / "out" / "de-en", "en")) == as_authors_have_it(files, "en")
 
 
-def test_it_is_fetched_once_and_its_checksum_kept(archive, tmp_path):
-    more = ["--langs", "de", "--cache", tmp_path / "cache", *REFUSED_LATER]
+def test_it_is_fetched_once_and_its_checksum_kept(archive, tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    more = ["--langs", "de", "--cache", tmp_path / "cache", *TO_TEXT]
     with serving.serving({"/wit3/2014-01.tgz": archive.read_bytes()}) as server:
         server.failures += [serving.Answer(after=5000)]
         url = f"{server.url}/wit3/2014-01.tgz"
         for out in ("one", "two"):
-            said = corpus.run(SCRIPT, "--url", url, "--out", tmp_path / out, *more, no_proxy="127.0.0.1").stderr
-            assert "--character-coverage must be a number" in said, said
+            prepare("iwslt14", "--url", url, "--out", tmp_path / out, *more)
         assert [asked for _, asked in server.requests] == ["", "bytes=5000-"]
     cached = tmp_path / "cache" / "127.0.0.1" / "wit3" / "2014-01.tgz"
     assert cached.read_bytes() == archive.read_bytes()
     sums = subprocess.run(["sha256sum", "--check", "2014-01.tgz.sha256"], cwd=cached.parent, capture_output=True)
     assert sums.returncode == 0
     cached.write_bytes(cached.read_bytes()[:-1] + b"x")
-    error = corpus.fail(SCRIPT, "--url", url, "--out", tmp_path / "three", *more)
+    error = rejected("iwslt14", "--url", url, "--out", tmp_path / "three", *more)
     assert f"{cached} is not the archive that it was" in error
     assert not (tmp_path / "three").exists()
 
 
 def test_without_an_archive_google_drive_is_asked_by_way_of_gdown(archive, tmp_path):
-    more = ["--langs", "he", "--cache", tmp_path / "cache", "--out", tmp_path / "out", *REFUSED_LATER]
+    more = ["--langs", "he", "--cache", tmp_path / "cache", "--out", tmp_path / "out", *TO_TEXT]
     blocked = "import sys\nsys.modules['gdown'] = None\n"
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "sitecustomize.py").write_text(blocked)
@@ -226,8 +226,7 @@ def test_without_an_archive_google_drive_is_asked_by_way_of_gdown(archive, tmp_p
         "assert sys.argv[1:3] == ['--continue', '-O'] and len(sys.argv) == 5\n"
         f"shutil.copy({str(archive)!r}, sys.argv[3])\n"
     )
-    said = corpus.run(SCRIPT, *more, PYTHONPATH=str(tmp_path / "there")).stderr
-    assert "--character-coverage must be a number" in said, said
+    corpus.succeed(SCRIPT, *more, PYTHONPATH=str(tmp_path / "there"))
     assert (tmp_path / "cache" / "drive.google.com" / "2014-01.tgz").read_bytes() == archive.read_bytes()
 
 
@@ -321,15 +320,10 @@ TST2010 = "IWSLT14.TED.tst2010.de-en.en.xml"
         (changed(TST2010, lambda text: text.replace('docid="', 'docid="x')), "have no segment in common"),
     ],
 )
-def test_a_bad_archive_is_named(archive, tmp_path, monkeypatch, spoil, named):
-    """In this process, as the script's steps go."""
-    monkeypatch.syspath_prepend(corpus.CHECKOUT / "data-prep")
-    import iwslt14_text
-    import prepare_iwslt14
-
+def test_a_bad_archive_is_named(archive, tmp_path, spoil, named):
     spoil(archive)
-    with pytest.raises(prepare_iwslt14.BadInput, match=re.escape(named)):
-        prepare_iwslt14.check(argparse.Namespace(archive=archive, record=tmp_path / "record", langs=["de"]))
+    with pytest.raises(UsageError, match=re.escape(named)):
+        iwslt14.check(archive, tmp_path / "record", ["de"])
         files = iwslt14_text.read_pair(archive, "de")
         iwslt14_text.train_pairs(files, "de")
         list(iwslt14_text.test_pairs(files, "de", Counter()))
@@ -342,11 +336,20 @@ def test_nothing_is_built_of_a_bad_archive(archive, tmp_path, spoil):
     assert not list(tmp_path.glob("out/de-en/[a-z]*"))
 
 
+@pytest.mark.parametrize("spoil", [without_german, changed("train.tags.de-en.de", lambda text: text + "one more\n")])
+def test_a_wrong_archive_does_not_bind_the_folder(archive, tmp_path, spoil):
+    right = archive.read_bytes()
+    spoil(archive)
+    refused(archive, tmp_path / "out")
+    archive.write_bytes(right)
+    to_text(archive, tmp_path / "out")
+
+
 def test_an_archive_that_has_changed_since_is_named(archive, tmp_path):
     to_text(archive, tmp_path / "out")
     campaign.write_archive(archive, ["de", "he"], train=250)
-    more = ["--langs", "he", "--archive", archive, "--out", tmp_path / "out", *REFUSED_LATER]
-    error = corpus.fail(SCRIPT, *more)
+    more = ["--langs", "he", "--archive", archive, "--out", tmp_path / "out", *TO_TEXT]
+    error = rejected("iwslt14", *more)
     assert f"{archive} is not the archive that it was" in error and "archive.sha256" in error
     assert not (tmp_path / "out" / "he-en").exists()
 
@@ -354,18 +357,18 @@ def test_an_archive_that_has_changed_since_is_named(archive, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("--frobnicate",), "unknown argument '--frobnicate'"),
-        (("--langs", "de xx"), "--langs has 'xx', which IWSLT'14 has not; it is any of ar de es fa he it nl pl"),
-        (("--langs", " "), "--langs names no language"),
+        (
+            ("--langs", "de xx"),
+            "--langs: has 'xx', which IWSLT'14 does not have; it takes any of ar de es fa he it nl pl",
+        ),
+        (("--langs", " "), "--langs: names no language"),
         (("--url", "http://127.0.0.1/x.tgz"), "--archive and --url are two answers"),
-        (("--archive", "/nowhere.tgz"), "--archive '/nowhere.tgz' is not a file"),
-        (("--workers", "0"), "--workers must be a whole number of at least 1, not '0'"),
-        (("--out", "/proc/out"), "--out '/proc/out' cannot be made a folder"),
+        (("--archive", "/nowhere.tgz"), "--archive: '/nowhere.tgz' is not a file"),
+        (("--out", "/proc/out"), "--out /proc/out cannot be made a folder"),
     ],
 )
-def test_bad_arguments_are_named_and_leave_no_folder(archive, tmp_path, arguments, named):
-    error = corpus.fail(SCRIPT, "--archive", archive, "--out", tmp_path / "out", *arguments)
-    assert named in error
+def test_bad_arguments_are_reported_and_leave_no_folder(archive, tmp_path, arguments, named):
+    assert named in rejected("iwslt14", "--archive", archive, "--out", tmp_path / "out", *arguments)
     assert not (tmp_path / "out").exists()
 
 
@@ -378,17 +381,14 @@ def test_missing_permissions_are_named(archive, tmp_path):
     assert "cannot be written to" in refused(archive, tmp_path / "out")
 
 
-def test_a_full_disk_is_named(archive, tmp_path):
-    (tmp_path / "to").mkdir()
-    (tmp_path / "to" / "train.de").symlink_to("/dev/full")
-    step = [sys.executable, corpus.CHECKOUT / "data-prep" / "prepare_iwslt14.py", "extract", "--lang", "de"]
-    step += ["--archive", archive, "--sha256", "0", "--workers", "1", "--to", tmp_path / "to"]
-    done = subprocess.run([*map(str, step)], capture_output=True, encoding="utf-8", env=corpus.environment())
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert done.stderr.endswith(f"error: no space left on the disk of {tmp_path}/to; free some and run this again\n")
+def test_a_full_disk_is_named(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(iwslt14, "write_splits", lambda *_: Path("/dev/full").write_text("x" * 9999))
+    error = refused(archive, tmp_path / "out")
+    assert error.endswith(f"error: no space left on the disk of {tmp_path}/out; free some and run this again")
+    assert not list(tmp_path.glob("out/de-en/[a-z]*"))
 
 
-def test_help_tells_all_flags():
-    said = corpus.run(SCRIPT, "--help").stdout
-    for flag in ("langs", "archive", "url", "out", "cache", "vocab-size", "character-coverage", "workers", "python"):
-        assert f"--{flag} " in said
+def test_the_script_lists_the_steps_in_their_order():
+    script = (corpus.CHECKOUT / SCRIPT).read_text(encoding="utf-8")
+    (steps,) = re.findall(r"^steps=\(\n(.*?)^\)", script, re.MULTILINE | re.DOTALL)
+    assert tuple(re.findall(r"^  (\w+)", steps, re.MULTILINE)) == iwslt14.STEPS

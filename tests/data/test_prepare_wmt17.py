@@ -1,4 +1,4 @@
-"""data-prep/prepare-wmt17-en-de.sh, run as a user runs it, on small archives in the layout of WMT'17's."""
+"""`fairseq-intra prepare wmt17`, and its script as a user runs it, on small archives in the layout of WMT'17's."""
 
 import gzip
 import hashlib
@@ -9,11 +9,15 @@ import campaign
 import corpus
 import pytest
 import serving
+from preparing import rejected
+
+from fairseq_intra.data import wmt17, wmt17_text
+from fairseq_intra.errors import UsageError
 
 SCRIPT = "data-prep/prepare-wmt17-en-de.sh"
 SETTINGS = ("--vocab-size", 150, "--workers", 1)
-#: What prepare-parallel.sh refuses at once: the run ends behind OUT/text.
-REFUSED_LATER = ("--character-coverage", "none")
+#: The run ends behind OUT/text.
+TO_TEXT = ("--steps", "archives text")
 EUROPARL, COMMON_CRAWL, NEWS = "training/europarl-v7.de-en", "commoncrawl.de-en", "training/news-commentary-v12.de-en"
 
 GOOD = [(source, target) for target, source in corpus.sentences(300, seed=8)]
@@ -77,9 +81,7 @@ def text_of(out: Path, split: str) -> list[tuple[str, str]]:
 
 def to_text(*arguments: object, **more: str) -> str:
     """Runs the script as far as OUT/text; returns what it said."""
-    done = corpus.run(SCRIPT, *arguments, *REFUSED_LATER, **more)
-    assert "--character-coverage must be a number" in done.stderr, done.stderr
-    return done.stderr
+    return corpus.succeed(SCRIPT, *arguments, *TO_TEXT, **more)
 
 
 def test_archives_become_a_dataset(given, tmp_path):
@@ -116,9 +118,9 @@ def test_archives_become_a_dataset(given, tmp_path):
 
 def test_killed_and_repeated_it_makes_the_same(given, tmp_path):
     out = tmp_path / "out"
-    corpus.kill_during(".text.*/train.de", out, SCRIPT, *given, "--out", out, *REFUSED_LATER)
+    corpus.kill_during(".text.*/train.de", out, SCRIPT, *given, "--out", out, *TO_TEXT)
     to_text(*given, "--out", out)
-    assert not list(out.glob(".text.*"))
+    assert not list(out.glob(".*partial"))
     assert len(text_of(out, "train")) == 302
 
 
@@ -159,7 +161,7 @@ def no_test_set(folder):
 )
 def test_a_bad_folder_is_named_and_nothing_is_built_of_it(given, tmp_path, spoil, named):
     spoil(tmp_path / "archives")
-    error = corpus.fail(SCRIPT, *given, "--out", tmp_path / "out", *REFUSED_LATER)
+    error = corpus.fail(SCRIPT, *given, "--out", tmp_path / "out", *TO_TEXT)
     assert named in error
     assert not list(tmp_path.glob("out/[a-z]*"))
 
@@ -172,17 +174,14 @@ def test_a_bad_folder_is_named_and_nothing_is_built_of_it(given, tmp_path, spoil
         ({"/commoncrawl.de-en.en": "x"}, "has a member outside its own folder"),
     ],
 )
-def test_a_bad_archive_is_named(tmp_path, monkeypatch, members, named):
-    monkeypatch.syspath_prepend(corpus.CHECKOUT / "data-prep")
-    import wmt17_text
-
+def test_a_bad_archive_is_named(tmp_path, members, named):
     path = tmp_path / "training-parallel-commoncrawl.tgz"
     path.write_bytes(campaign.tgz(members))
-    with pytest.raises(wmt17_text.BadInput, match=named) as raised:
+    with pytest.raises(UsageError, match=named) as raised:
         list(wmt17_text.raw_pairs(path, COMMON_CRAWL))
     assert str(path) in str(raised.value)
     path.write_bytes(gzip.compress(b""))
-    with pytest.raises(wmt17_text.BadInput, match="is not a whole .tgz archive"):
+    with pytest.raises(UsageError, match="is not a whole .tgz archive"):
         list(wmt17_text.raw_pairs(path, COMMON_CRAWL))
 
 
@@ -191,7 +190,7 @@ def test_a_disk_too_small_is_told_before_anything_is_fetched(given, tmp_path):
     address, _, *rest = listed[3].split(" ")
     listed[3] = " ".join((address, str(10**18), *rest))
     (tmp_path / "list.txt").write_text("\n".join(listed))
-    error = corpus.fail(SCRIPT, *given, "--out", tmp_path / "out")
+    error = rejected("wmt17", *given, "--out", tmp_path / "out")
     assert "MB are needed and" in error and "free on the disk of" in error
     assert not (tmp_path / "out").exists()
 
@@ -199,24 +198,19 @@ def test_a_disk_too_small_is_told_before_anything_is_fetched(given, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("--frobnicate",), "unknown argument '--frobnicate'"),
-        (("--archives", "/nowhere"), "--archives '/nowhere' is not a file"),
+        (("--archives", "/nowhere"), "--archives: '/nowhere' is not a file"),
         (("--archives", __file__), "line 1 is not ADDRESS BYTES SHA256 CORPUS"),
-        (("--archive-dir", "/proc/archives"), "--archive-dir '/proc/archives' cannot be made a folder"),
-        (("--out", "/proc/out"), "--out '/proc/out' cannot be made a folder"),
+        (("--archive-dir", "/proc/archives"), "--archive-dir /proc/archives cannot be made a folder"),
+        (("--out", "/proc/out"), "--out /proc/out cannot be made a folder"),
     ],
 )
-def test_bad_arguments_are_named_and_leave_no_folder(given, tmp_path, arguments, named):
-    error = corpus.fail(SCRIPT, *given, "--out", tmp_path / "out", *arguments)
-    assert named in error
+def test_bad_arguments_are_reported_and_leave_no_folder(given, tmp_path, arguments, named):
+    assert named in rejected("wmt17", *given, "--out", tmp_path / "out", *arguments)
     assert not (tmp_path / "out").exists()
 
 
-def test_the_official_archives_are_listed_with_their_sizes(monkeypatch):
-    monkeypatch.syspath_prepend(corpus.CHECKOUT / "data-prep")
-    import wmt17_text
-
-    listed = wmt17_text.listed(corpus.CHECKOUT / "data-prep" / "wmt17-archives.txt")
+def test_the_official_archives_are_listed_with_their_sizes():
+    listed = wmt17_text.listed(wmt17.ARCHIVES)
     help_text = corpus.run(SCRIPT, "--help").stdout
     for archive in listed:
         assert archive.url.removeprefix("http://") in help_text

@@ -8,7 +8,9 @@ import commands
 import corpus
 import pytest
 import tagged
+from preparing import rejected
 
+from fairseq_intra.data import glue_tasks
 from fairseq_intra.errors import UsageError
 from fairseq_intra.runs.task_table import task_table
 
@@ -67,10 +69,7 @@ def test_table_has_every_task_with_its_measure(made):
     assert dict(ROW.findall(table)) == {"CoLA": "Matthews correlation"}
 
 
-def test_files_with_a_mark_of_byte_order_are_read(glue, monkeypatch):
-    monkeypatch.syspath_prepend(corpus.CHECKOUT / "data-prep")
-    import glue_tasks
-
+def test_files_with_a_mark_of_byte_order_are_read(glue):
     examples, labels, left_out = glue_tasks.read(glue / "MRPC" / "train.tsv", glue_tasks.TASKS["MRPC"])
     first = f'He said "{corpus.SYLLABLES[0]}"'
     assert examples[0] == (first, f"du {first}")
@@ -171,5 +170,5 @@ def test_data_that_is_wrong_is_refused_by_name(glue, tmp_path, change, message):
         (folder / f"{name}.tsv").write_text("sentence\tlabel\nba be\t0\nbi bo\t1\n")
     change(folder)
     flags = ["--input", folder, "--vocabulary", glue / "vocabulary", "--out", tmp_path / "out"]
-    assert message in corpus.fail("data-prep/prepare-glue.sh", *flags)
+    assert message in rejected("glue", *flags)
     assert not (tmp_path / "out").exists()

@@ -1,7 +1,7 @@
-"""Fetches a file over HTTP: what is there is gone on from, failures are tried again, a stalled server is given up on.
+"""Fetches a file over HTTP: an interrupted download resumes, failures are tried again, a stalled one is closed.
 
 The file takes its name only once it is whole. Until then NAME.partial holds what came, and NAME.validator what tells
-whether the server still has the same file (its ETag or date), without which nothing is gone on from.
+whether the server still has the same file (its ETag or date), without which no download resumes.
 """
 
 import http.client
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from command import say
-from parallel_text import BadInput
+from ..console import say
+from ..errors import UsageError
 
-STALL = 60  #: seconds without a byte after which a connection is given up
+STALL = 60  #: seconds without a byte after which a connection is closed
 ATTEMPTS = 5  #: in a row without a byte
 LONGEST_WAIT = 60
 REPORT_EVERY = 10
@@ -27,9 +27,9 @@ Unfinished = (ConnectionError, TimeoutError, urllib.error.URLError, http.client.
 
 
 def fetch(url: str, path: Path, stall: float = STALL, attempts: int = ATTEMPTS) -> None:
-    """Makes `path` what the URL has; raises BadInput, which tells why, where that cannot be."""
+    """Makes `path` what the URL has; raises UsageError with the reason where that is impossible."""
     if urlsplit(url).scheme not in ("http", "https"):
-        raise BadInput(f"{shown(url)} is not an http or https address")
+        raise UsageError(f"{shown(url)} is not an http or https address")
     path.parent.mkdir(parents=True, exist_ok=True)
     part, failures = partial(path), 0
     while True:
@@ -41,11 +41,11 @@ def fetch(url: str, path: Path, stall: float = STALL, attempts: int = ATTEMPTS) 
             if isinstance(error, urllib.error.HTTPError) and error.code not in PASSING:
                 # Of a redirection that leads nowhere Python says more, in three lines.
                 because, _, _ = error.reason.partition("\n")
-                raise BadInput(f"{shown(url)} answers {error.code} {because}") from None
+                raise UsageError(f"{shown(url)} answers {error.code} {because}") from None
             failures = 0 if size(part) > before else failures + 1
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         if failures == attempts:
-            raise BadInput(f"cannot fetch {shown(url)} ({reason}); run this again to go on where it stopped")
+            raise UsageError(f"cannot fetch {shown(url)} ({reason}); run this again to resume it")
         wait = min(LONGEST_WAIT, 2**failures)
         say(f"{path.name}: {reason}; trying again in {wait} s")
         time.sleep(wait)
@@ -117,10 +117,10 @@ def copy(response: http.client.HTTPResponse, stream: BinaryIO, name: str, have: 
 
 
 def need_space(folder: Path, needed: int) -> None:
-    """Refuses to begin what the disk cannot hold."""
+    """Rejects what the disk cannot hold before it begins."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise BadInput(
+        raise UsageError(
             f"{needed / MEGABYTE:.0f} MB are needed and {free / MEGABYTE:.0f} MB free on the disk of {folder}"
         )
 
@@ -130,14 +130,14 @@ def place(cache: Path, url: str) -> Path:
     parts = urlsplit(url)
     names = [name for name in unquote(parts.path).split("/") if name not in ("", ".", "..")]
     if not parts.hostname or not names:
-        raise BadInput(f"{shown(url)} names no file")
+        raise UsageError(f"{shown(url)} names no file")
     return cache.joinpath(parts.hostname, *names)
 
 
 def shown(url: str) -> str:
     """A URL without what may be secret in it: name, password and query."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def partial(path: Path) -> Path:

@@ -1,13 +1,16 @@
-"""fairseq-preprocess, with the same flags and the same result, in less time; for the scripts of this folder.
+"""fairseq-preprocess, with the same flags and the same result, in less time.
 
 fairseq asks a text file for its position after every line, counts words one by one, puts numbers into a line's tensor
 one by one, and lets one process read a share of the lines alone when the others are done with theirs.
 """
 
 import os
+import sys
+import traceback
 from collections import Counter
 from contextlib import contextmanager
 from multiprocessing import Pool
+from pathlib import Path
 
 import torch
 from fairseq import binarizer
@@ -15,6 +18,60 @@ from fairseq.data import Dictionary, dictionary, indexed_dataset
 from fairseq.file_chunker_utils import find_offsets
 from fairseq.tokenizer import tokenize_line
 from fairseq_cli.preprocess import cli_main
+
+from ..errors import UsageError
+from ..files import os_error_message
+from ..processes import in_process
+
+
+def preprocess(arguments: list[str], log: Path, folder: Path) -> None:
+    """Runs fairseq-preprocess in a process of its own.
+
+    Args:
+        arguments: its flags but for --destdir.
+        log: file for all that it prints.
+        folder: its --destdir.
+
+    Raises:
+        UsageError: if it fails, with the last line that it printed, or because the disk is full.
+    """
+    # An absolute path may begin with a dash.
+    arguments = [*arguments, "--destdir", str(folder.absolute())]
+    if not in_process(_run, arguments, log):
+        raise UsageError(_reason(log))
+    # It names the folder, which is not the one that the data ends in.
+    (folder / "preprocess.log").unlink(missing_ok=True)
+
+
+def _run(arguments, log):
+    with log.open("w", encoding="utf-8") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    sys.argv = ["fairseq-preprocess", *arguments]
+    binarizer.Chunker = dictionary.Chunker = part_of_file
+    Dictionary._add_file_to_dictionary_single_worker = staticmethod(count_words)
+    Dictionary.encode_line = encode_line
+    binarizer.FileBinarizer.multiprocess_dataset = classmethod(binarise)
+    try:
+        cli_main()
+    except BaseException:
+        traceback.print_exc()
+        return False
+    return True
+
+
+def _reason(log):
+    """Why it failed, in one line; a log on a full disk may lack it."""
+    probe = log.with_name(f"{log.name}.space")
+    try:
+        probe.write_bytes(bytes(1 << 16))
+    except OSError as error:
+        return os_error_message(error, log)
+    finally:
+        probe.unlink(missing_ok=True)
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line[:1].strip()]
+    return f"fairseq-preprocess failed; the whole log is {log}" + (f", and it ends: {lines[-1]}" if lines else "")
 
 
 @contextmanager
@@ -81,11 +138,3 @@ def binarise(cls, input_file, dataset_impl, line_binarizer, output_prefix, vocab
         os.remove(indexed_dataset.index_file_path(part))
     whole.finalize(indexed_dataset.index_file_path(output_prefix))
     return summary
-
-
-if __name__ == "__main__":
-    binarizer.Chunker = dictionary.Chunker = part_of_file
-    Dictionary._add_file_to_dictionary_single_worker = staticmethod(count_words)
-    Dictionary.encode_line = encode_line
-    binarizer.FileBinarizer.multiprocess_dataset = classmethod(binarise)
-    cli_main()

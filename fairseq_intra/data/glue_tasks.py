@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from parallel_text import BadInput
+from ..errors import UsageError
 
 
 class Task(NamedTuple):
@@ -39,7 +39,7 @@ def task_named(name: str, folder: Path) -> Task:
         return TASKS[name]
     path = folder / "train.tsv"
     if not path.is_file():
-        raise BadInput(f"{path} is missing")
+        raise UsageError(f"{path} is missing")
     with path.open(encoding="utf-8-sig") as stream:
         columns = stream.readline().rstrip("\r\n").split("\t")
     texts = _PAIR if set(_PAIR) <= set(columns) else ("sentence",)
@@ -49,7 +49,7 @@ def task_named(name: str, folder: Path) -> Task:
 def read(path: Path, task: Task) -> tuple[list[tuple[str, ...]], list[str], int]:
     """The examples' texts, their labels, and how many lines were left out because they have another form."""
     if not path.is_file():
-        raise BadInput(f"{path} is missing")
+        raise UsageError(f"{path} is missing")
     # Quotation marks mean nothing in these tables; MRPC's begin with a mark of byte order.
     lines = path.read_text(encoding="utf-8-sig").split("\n")
     rows = [line.rstrip("\r").split("\t") for line in lines if line.strip()]
@@ -57,12 +57,12 @@ def read(path: Path, task: Task) -> tuple[list[tuple[str, ...]], list[str], int]
     places = []
     for name in (*task.texts, task.label):
         if name not in header:
-            raise BadInput(f"{path} has no column '{name}' in its first line")
+            raise UsageError(f"{path} has no column '{name}' in its first line")
         places.append(header.index(name))
     # Some lines of the sets that are handed around lack columns; of those of MNLI, some have more than others.
     whole = [row for row in rows if len(row) == len(header)]
     if not whole:
-        raise BadInput(f"{path} has no example of {len(header)} columns")
+        raise UsageError(f"{path} has no example of {len(header)} columns")
     *texts, labels = ([row[place].strip() for row in whole] for place in places)
     return list(zip(*texts, strict=True)), labels, len(rows) - len(whole)
 
@@ -72,5 +72,5 @@ def shares(path: Path, labels: list[str]) -> list[str]:
     try:
         values = [float(label) / STS_B_HIGHEST for label in labels]
     except ValueError as error:
-        raise BadInput(f"{path}: a score is no number: {error}") from None
+        raise UsageError(f"{path}: a score is no number: {error}") from None
     return [f"{value:g}" for value in values]

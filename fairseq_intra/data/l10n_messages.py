@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 import polib
-from parallel_text import BadInput
+
+from ..errors import UsageError
 
 # The languages that IWSLT'14 pairs with English, each with the folder names that catalogues use for it.
 LOCALES = {
@@ -61,7 +62,7 @@ def messages(wheel: zipfile.ZipFile, language: str) -> Iterator[Pair]:
         try:
             yield from member_messages(wheel, PurePosixPath(name), names, language)
         except (ValueError, OSError) as error:
-            raise BadInput(f"{wheel.filename}: its {name} cannot be read ({error})") from None
+            raise UsageError(f"{wheel.filename}: its {name} cannot be read ({error})") from None
 
 
 def member_messages(wheel: zipfile.ZipFile, member: PurePosixPath, names: set[str], language: str) -> Iterator[Pair]:

@@ -8,7 +8,7 @@ import hashlib
 import unicodedata
 from collections.abc import Iterable
 
-from parallel_text import BadInput
+from ..errors import UsageError
 
 Pair = tuple[str, str]
 
@@ -59,7 +59,7 @@ def split(pairs: Iterable[Pair], valid: int | None, test: int | None, seed: int)
     for name, size in sizes.items():
         del splits[name][size:]
         if len(splits[name]) < size or not splits["train"]:
-            raise BadInput(f"{len(waiting)} different messages are too few for {sizes} and a train")
+            raise UsageError(f"{len(waiting)} different messages are too few for {sizes} and a train")
     splits["train"].sort(key=lambda pair: rank(seed, *pair))
     return splits
 
@@ -69,7 +69,7 @@ def shorten(train: list[Pair], pairs: int | None, max_words: int | None) -> list
     if max_words is not None:
         train = [pair for pair in train if all(len(text.split()) <= max_words for text in pair)]
     if not train:
-        raise BadInput(f"no pair of train has at most --max-words {max_words} words")
+        raise UsageError(f"no pair of train has at most --max-words {max_words} words")
     return train[:pairs]
 
 

@@ -1,16 +1,38 @@
 """Which pairs are left out: blank ones, and, as Moses' clean-corpus has it, those of unlikely lengths."""
 
-import signal
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import Pool
 
-from parallel_text import batches, is_blank
 from sacremoses import MosesDetokenizer, MosesTokenizer
+
+from ..processes import be_worker
+from .parallel_text import batches, is_blank
 
 Pair = tuple[str, str]
 BATCH = 50_000
+#: Languages written without spaces between words, by the codes in use.
+UNSPACED = (
+    "zh",
+    "zho",
+    "cmn",
+    "yue",
+    "lzh",
+    "ja",
+    "jpn",
+    "th",
+    "tha",
+    "lo",
+    "lao",
+    "km",
+    "khm",
+    "my",
+    "mya",
+    "bo",
+    "bod",
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +52,17 @@ class Limits:
         if max(source, target) > self.max_ratio * min(source, target):
             return f"over {self.max_ratio:g} times as long as the other side"
         return None
+
+
+def unspaced(languages: Iterable[str]) -> str:
+    """What to do about languages in which tokens cannot be counted, if one of them is such; else nothing."""
+    for language in languages:
+        if re.split("[-_]", language)[0].lower() in UNSPACED:
+            return (
+                f"{language} is written without spaces, so that Moses' rule cannot count its words (a sentence or "
+                "each character is one token): leave --clean out, or segment the text first (jieba, MeCab)"
+            )
+    return ""
 
 
 def without_blanks(pairs: Iterable[Pair], dropped: Counter) -> Iterator[Pair]:
@@ -70,9 +103,9 @@ tools: Tools
 
 
 def make_tools(*settings: object) -> None:
-    """Prepares a worker process, which leaves Ctrl-C to its parent."""
+    """Prepares a worker process."""
     global tools
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    be_worker()
     tools = Tools(*settings)
 
 

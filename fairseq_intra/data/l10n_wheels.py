@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from email.parser import BytesParser
 from pathlib import Path
 
-from manifest import checksum
-from parallel_text import BadInput
+from ..errors import UsageError
+from ..files import sha256
 
 PIN = re.compile(
     r"(?P<name>[\w.-]+)==(?P<version>\S+) --hash=sha256:(?P<sha256>[0-9a-f]{64})(?:\s+#(?P<languages>.*))?"
@@ -28,7 +28,7 @@ class Wheel:
         for path in sorted(cache.glob("*.whl")):
             name, version = [*path.stem.split("-"), ""][:2]
             if (canonical(name), version) == (canonical(self.name), self.version):
-                return path, checksum(path) == self.sha256
+                return path, sha256(path) == self.sha256
         return None, False
 
 
@@ -45,11 +45,11 @@ def pinned(pin_list: Path, language: str) -> list[Wheel]:
             continue
         pin = PIN.fullmatch(line.strip())
         if not pin:
-            raise BadInput(f"{pin_list} line {number} is not NAME==VERSION --hash=sha256:... [# LANGUAGES]")
+            raise UsageError(f"{pin_list} line {number} is not NAME==VERSION --hash=sha256:... [# LANGUAGES]")
         if pin["languages"] is None or language in pin["languages"].split():
             wheels.append(Wheel(pin["name"], pin["version"], pin["sha256"]))
     if not wheels:
-        raise BadInput(f"{pin_list} has no wheel for {language}")
+        raise UsageError(f"{pin_list} has no wheel for {language}")
     return wheels
 
 

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from archives import members, naming
-from parallel_text import LINE_BREAKS, BadInput, decoded
+from ..errors import UsageError
+from .archives import members, naming
+from .parallel_text import LINE_BREAKS, decoded
 
 LANGUAGES = ("ar", "de", "es", "fa", "he", "it", "nl", "pl")
 #: The test split, set by set; not every pair has talks of TEDX.
@@ -62,7 +63,7 @@ def train_pairs(files: dict[str, bytes], language: str) -> list[Pair]:
     name = f"train.tags.{language}-en"
     source, target = (list(spoken(needed(files, f"{name}.{side}"), f"{name}.{side}")) for side in (language, "en"))
     if len(source) != len(target):
-        raise BadInput(
+        raise UsageError(
             f"{name}.{language} has {len(source)} lines of text but {name}.en has {len(target)}; they must pair up"
         )
     return list(zip(source, target, strict=True))
@@ -83,7 +84,7 @@ def test_pairs(files: dict[str, bytes], language: str, dropped: Counter) -> Iter
             continue
         source, target = (segments(needed(files, side), side) for side in names)
         if not source.keys() & target.keys():
-            raise BadInput(f"{names[0]} and {names[1]} have no segment in common")
+            raise UsageError(f"{names[0]} and {names[1]} have no segment in common")
         if alone := source.keys() ^ target.keys():
             dropped[f"segment of {names[0]} or its English without a counterpart"] += len(alone)
         yield from ((text, target[key]) for key, text in source.items() if key in target)
@@ -100,11 +101,13 @@ def segments(content: bytes, name: str) -> dict[Key, str]:
             continue
         key = talk, match["number"]
         if key in found:
-            raise BadInput(f"{name} has segment {match['number']} of talk {talk} twice")
+            raise UsageError(f"{name} has segment {match['number']} of talk {talk} twice")
         closed += 1
         found[key] = plain(match["text"])
     if closed != len(OPENING.findall(text)):
-        raise BadInput(f"{name} has segments without an end: {len(OPENING.findall(text))} begin, {closed} are whole")
+        raise UsageError(
+            f"{name} has segments without an end: {len(OPENING.findall(text))} begin, {closed} are whole"
+        )
     return found
 
 
@@ -117,5 +120,5 @@ def plain(text: str) -> str:
 def needed(files: dict[str, bytes], name: str) -> bytes:
     """The content of a file without which a pair is not complete."""
     if name not in files:
-        raise BadInput(f"the archive has no {name}")
+        raise UsageError(f"the archive has no {name}")
     return files[name]

@@ -1,21 +1,20 @@
-"""Reads sentence-aligned text, plain or gzipped, and names whatever is wrong with it by file and line."""
+"""Reads sentence-aligned text, plain or gzipped; errors name file and line."""
 
 import gzip
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from pathlib import Path
+
+from ..errors import UsageError
 
 SPLITS = ("train", "valid", "test")
 
 # Every character that some reader takes for the end of a line: within a line they become spaces.
 LINE_BREAKS = str.maketrans(dict.fromkeys("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", " "))
-
-
-class BadInput(Exception):
-    """A mistake in what the user gave; its text is the one line that tells."""
 
 
 @dataclass
@@ -32,9 +31,9 @@ def find(folder: Path, name: str) -> Path:
     """Returns the folder's NAME or NAME.gz, whichever is there."""
     found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
     if not found:
-        raise BadInput(f"{folder} has no {name} and no {name}.gz")
+        raise UsageError(f"{folder} has no {name} and no {name}.gz")
     if len(found) == 2:
-        raise BadInput(f"{folder} has both {name} and {name}.gz; keep the one that is meant")
+        raise UsageError(f"{folder} has both {name} and {name}.gz; keep the one that is meant")
     return found[0]
 
 
@@ -44,9 +43,9 @@ def raw_lines(path: Path) -> Iterator[bytes]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             yield from stream
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise BadInput(f"{path} is not a whole gzip file; fetch or compress it again") from None
+        raise UsageError(f"{path} is not a whole gzip file; fetch or compress it again") from None
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}") from None
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 def read(path: Path) -> Iterator[str]:
@@ -60,15 +59,30 @@ def decoded(lines: Iterable[bytes], name: object) -> Iterator[str]:
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise BadInput(
+            raise UsageError(
                 f"{name} line {number} is not UTF-8 (byte {error.start + 1} of the line); convert it"
             ) from None
+        if "\0" in text:
+            raise UsageError(f"{name} line {number} has a NUL byte: it is not text, or damaged")
         yield text.translate(LINE_BREAKS).strip()
 
 
 def is_blank(text: str) -> bool:
-    """Whether a line shows nothing: it is empty, or has only spaces, control and zero-width characters."""
-    return not any(character.isprintable() and character != " " for character in text)
+    """Whether nothing of a line reaches a model.
+
+    That is so where it is empty, or has only spaces, control and zero-width characters, and where SentencePiece's
+    normalisation leaves nothing of it (U+FFFD, what a failed conversion puts in place of a character).
+    """
+    if any(character.isalnum() for character in text):
+        return False
+    return not any(map(str.isprintable, text.replace(" ", ""))) or not _normaliser().normalize(text).strip("▁ ")
+
+
+@cache
+def _normaliser():
+    import sentencepiece
+
+    return sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")
 
 
 def inspect(path: Path) -> TextFile:
@@ -81,7 +95,7 @@ def inspect(path: Path) -> TextFile:
         if is_blank(text):
             found.blank.append(found.lines)
     if not found.lines:
-        raise BadInput(f"{path} is empty")
+        raise UsageError(f"{path} is empty")
     found.sha256 = checksum.hexdigest()
     return found
 
@@ -90,16 +104,19 @@ def inspect_split(folder: Path, split: str, languages: tuple[str, str]) -> tuple
     """Inspects both sides of a split and makes sure that they can be paired line by line."""
     source, target = (inspect(find(folder, f"{split}.{language}")) for language in languages)
     if source.lines != target.lines:
-        raise BadInput(
+        raise UsageError(
             f"{source.path} has {source.lines} lines but {target.path} has {target.lines}; they must pair up"
         )
     if split != "train":
         # Dropping a line here would score a system on other sentences than everybody else's.
         for side in (source, target):
             if side.blank:
-                raise BadInput(f"{side.path} line {side.blank[0]} is blank; only train may have blank lines")
+                raise UsageError(
+                    f"{side.path} line {side.blank[0]} is blank, or nothing is left of it once normalised; "
+                    "only train may have such lines"
+                )
     elif len(set(source.blank) | set(target.blank)) == source.lines:
-        raise BadInput(f"every pair of {source.path} and {target.path} has a blank side")
+        raise UsageError(f"every pair of {source.path} and {target.path} has a blank side")
     return source, target
 
 

@@ -8,30 +8,60 @@ from math import ceil
 from pathlib import Path
 
 import sentencepiece
-from parallel_text import BadInput, batches, read
+
+from ..console import say
+from ..errors import UsageError
+from ..processes import in_process
+from .parallel_text import batches, read
 
 BATCH = 50_000
 # The sums of its training depend on how many threads share the work, so the number is the same everywhere.
 TRAINING_THREADS = 8
+#: Bytes; SentencePiece leaves out longer lines of the text that it is trained on, without a word.
+DEFAULT_LIMIT = 4192
+LARGEST_LIMIT = 1 << 16
 
 
 def train(texts: list[Path], vocab_size: int, character_coverage: float, most_lines: int | None = None) -> bytes:
-    """Returns a model of the texts, or of at most `most_lines` lines that are spread evenly over them."""
-    model = io.BytesIO()
+    """Returns a model of the texts, or of at most `most_lines` lines that are spread evenly over them.
+
+    Raises:
+        UsageError: if the vocabulary size does not fit the text.
+    """
+    longest, left_out = _lengths(texts, most_lines)
+    if left_out:
+        say(f"{left_out} lines of over {LARGEST_LIMIT} bytes are left out of the SentencePiece model's training")
+    # A limit that is given stands in the model, whose bytes are to be those of old for text without such lines.
+    limit = {"max_sentence_length": min(longest, LARGEST_LIMIT)} if longest > DEFAULT_LIMIT else {}
     try:
-        # Given names of files, SentencePiece writes them into the model, which then differs by folder.
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=sample(texts, most_lines),
-            model_writer=model,
-            vocab_size=vocab_size,
-            character_coverage=character_coverage,
-            input_sentence_size=0,
-            shuffle_input_sentence=False,
-            num_threads=TRAINING_THREADS,
-            minloglevel=2,
-        )
+        return in_process(_train, texts, vocab_size, character_coverage, most_lines, limit)
     except RuntimeError as error:
-        raise BadInput(explain(str(error), vocab_size)) from None
+        raise UsageError(explain(str(error), vocab_size)) from None
+
+
+def _lengths(texts, most_lines):
+    """Bytes of the longest line that it is trained on, and how many lines are longer than any limit."""
+    longest = left_out = 0
+    for line in sample(texts, most_lines):
+        size = len(line.encode())
+        longest, left_out = max(longest, size), left_out + (size > LARGEST_LIMIT)
+    return longest, left_out
+
+
+def _train(texts, vocab_size, character_coverage, most_lines, limit):
+    model = io.BytesIO()
+    # Given names of files, SentencePiece writes them into the model, which then differs by folder.
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=sample(texts, most_lines),
+        model_writer=model,
+        vocab_size=vocab_size,
+        character_coverage=character_coverage,
+        input_sentence_size=0,
+        shuffle_input_sentence=False,
+        num_threads=TRAINING_THREADS,
+        minloglevel=2,
+        **limit,
+    )
     return model.getvalue()
 
 
@@ -45,7 +75,7 @@ def sample(texts: list[Path], most_lines: int | None) -> Iterator[str]:
 
 
 def save(model: bytes, prefix: Path) -> None:
-    """Writes PREFIX.model, and PREFIX.vocab with a line "piece, tab, log probability" for each piece."""
+    """Writes PREFIX.model, and PREFIX.vocab with a line "subword, tab, log probability" for each type."""
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     prefix.with_suffix(".model").write_bytes(model)
     with prefix.with_suffix(".vocab").open("w", encoding="utf-8", newline="\n") as stream:
@@ -63,7 +93,7 @@ def explain(message: str, vocab_size: int) -> str:
 
 
 def encode(model: Path, source: Path, destination: Path, workers: int) -> None:
-    """Writes the pieces of every line, with a space between them."""
+    """Writes the subwords of every line, with a space between them."""
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
     with destination.open("w", encoding="utf-8", newline="\n") as stream:
         for batch in batches(read(source), BATCH):

@@ -10,8 +10,8 @@ from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from archives import members, naming
-from parallel_text import BadInput
+from ..errors import UsageError
+from .archives import members, naming
 
 LANGUAGES = ("en", "de")
 LONGEST_WORD = 100
@@ -50,10 +50,10 @@ def listed(path: Path) -> list[Archive]:
             continue
         found = LINE.fullmatch(line.strip())
         if not found:
-            raise BadInput(f"{path} line {number} is not ADDRESS BYTES SHA256 CORPUS")
+            raise UsageError(f"{path} line {number} is not ADDRESS BYTES SHA256 CORPUS")
         archives.append(Archive(found["url"], int(found["bytes"]), found["sha256"], found["corpus"]))
     if not archives:
-        raise BadInput(f"{path} lists no archive")
+        raise UsageError(f"{path} lists no archive")
     return archives
 
 
@@ -85,7 +85,7 @@ def raw_pairs(path: Path, corpus: str) -> Iterator[tuple[bytes, bytes]]:
     for number, pair in enumerate(zip_longest(*sides), 1):
         if None in pair:
             short = LANGUAGES[pair.index(None)]
-            raise BadInput(f"{corpus}.{short} in {path} ends after {number - 1} lines, the other side goes on")
+            raise UsageError(f"{corpus}.{short} in {path} ends after {number - 1} lines, the other side goes on")
         yield pair
 
 
@@ -96,7 +96,7 @@ def lines_of(path: Path, name: str) -> Iterator[bytes]:
             if PurePosixPath(member) == PurePosixPath(name):
                 yield from content
                 return
-    raise BadInput(f"{path} has no {name}")
+    raise UsageError(f"{path} has no {name}")
 
 
 def cleaned(line: bytes) -> str | None:

@@ -1,0 +1,124 @@
+"""One of GLUE's tasks, or one's own in the same layout, to a folder for fairseq's sentence_prediction."""
+
+from pathlib import Path
+
+from .. import files
+from ..console import say
+from ..errors import UsageError
+from . import glue_tasks, manifest
+
+#: What a RoBERTa's archive holds beside the model, and what an XLM-R's does.
+GPT2 = ("encoder.json", "vocab.bpe")
+SENTENCEPIECE = "sentencepiece.bpe.model"
+
+
+def prepare(name: str, folder: Path, vocabulary: Path, subwords_of, out: Path, workers: int) -> None:
+    """Makes OUT: input0/, with pairs of texts input1/, label/ and manifest.json.
+
+    Args:
+        name: of one of GLUE's tasks; any other is a task of classes.
+        folder: train.tsv and dev.tsv as GLUE has them.
+        vocabulary: the encoder's dict.txt and what cuts its subwords.
+        subwords_of: called with `vocabulary`, returns what cuts a text into subwords (`cut_text`).
+        out: the folder to make; it appears once it is whole.
+        workers: processes of fairseq-preprocess.
+
+    Raises:
+        UsageError: naming what is missing or wrong.
+    """
+    for flag, given in (("--input", folder), ("--vocabulary", vocabulary)):
+        if not given.is_dir():
+            raise UsageError(f"{flag} {given} is not a folder")
+    task = glue_tasks.task_named(name, folder)
+    tables = {"train": folder / "train.tsv", "valid": folder / task.valid}
+    symbols = _vocabulary(vocabulary)
+    used = [*tables.values(), *symbols]
+    for path in used:
+        if not path.is_file():
+            raise UsageError(f"{path} is missing")
+    inputs = {path.name: files.sha256(path) for path in used}
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is there and is not a folder")
+    files.make_folder("--out", out.parent)
+    with files.locked(out.parent):
+        if (out / "manifest.json").exists():
+            if _inputs_of(out / "manifest.json") != inputs:
+                raise UsageError(f"{out} is finished, made from other files; give another --out")
+            return
+        with files.replacing(out) as partial:
+            partial.mkdir()
+            made = {"task": name, **_make(name, task, tables, symbols, subwords_of, partial, workers)}
+            files.write_json(partial / "manifest.json", made | {"inputs": inputs, "versions": manifest.versions()})
+
+
+def _inputs_of(record):
+    made = files.read_json(record)
+    if not isinstance(made, dict) or not isinstance(made.get("inputs"), dict):
+        raise UsageError(f"{record} is damaged; delete {record.parent} to make it again")
+    return made["inputs"]
+
+
+def _vocabulary(folder):
+    """The files that tell the subwords, the dictionary last."""
+    model = [folder / SENTENCEPIECE] if (folder / SENTENCEPIECE).exists() else [folder / name for name in GPT2]
+    return [*model, folder / "dict.txt"]
+
+
+def _make(name, task, tables, symbols, subwords_of, to, workers):
+    """Fills the folder; returns what the manifest says of it."""
+    counts, labels, examples, texts = {}, {}, {}, len(task.texts)
+    for split, path in tables.items():
+        examples[split], labels[split], dropped = glue_tasks.read(path, task)
+        counts[split] = {"examples": len(examples[split]), "left_out": dropped}
+        say(f"{name} {split}: {len(examples[split])} examples, {dropped} lines of another form left out")
+    if task.metric != "pearson":
+        _check(labels, tables)
+    units = subwords_of(symbols[-1].parent)
+    for split, of_split in examples.items():
+        for place in range(texts):
+            _write(to / f"{split}.input{place}", (" ".join(units.cut_text(example[place])) for example in of_split))
+    if task.metric == "pearson":
+        labels = {split: glue_tasks.shares(tables[split], values) for split, values in labels.items()}
+    kind = _labels(to, labels, task)
+    for place in range(texts):
+        _binarise(to, f"input{place}", workers, ["--srcdict", str(symbols[-1].absolute())])
+    for split in tables:
+        for rest in to.glob(f"{split}.*"):
+            rest.unlink()
+    settings = {name: getattr(task, name) for name in ("metric", "learning_rate", "batch_size")}
+    return {**settings, **kind, "splits": counts}
+
+
+def _check(labels, tables):
+    classes = set(labels["train"])
+    if strange := sorted(set(labels["valid"]) - classes):
+        raise UsageError(f"{tables['valid']} has the label '{strange[0]}', which train has not")
+    if odd := [label for label in classes if len(label.split()) != 1]:
+        raise UsageError(f"{tables['train']} has the label '{odd[0]}'; a label is one word")
+
+
+def _labels(folder, labels, task):
+    """Writes them as fairseq wants them; returns what the manifest says of them."""
+    for split, values in labels.items():
+        _write(folder / f"{split}.label", values)
+    if task.metric == "pearson":
+        (folder / "label").mkdir()
+        for split in labels:
+            (folder / f"{split}.label").rename(folder / "label" / f"{split}.label")
+        return {"regression": True, "num_classes": 1}
+    _binarise(folder, "label", 1, [])
+    return {"regression": False, "num_classes": len(set(labels["train"]))}
+
+
+def _write(path, lines):
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(f"{line}\n" for line in lines)
+
+
+def _binarise(folder, name, workers, dictionary):
+    from .binarise import preprocess  # imports fairseq, which takes seconds
+
+    texts = [f"--{split}pref={(folder / split).absolute()}.{name}" for split in ("train", "valid")]
+    log = folder / f"{name}.log"
+    preprocess(["--only-source", *texts, "--workers", str(workers), *dictionary], log, folder / name)
+    log.unlink()

@@ -1,0 +1,63 @@
+"""A dataset with another one's SentencePiece model and dictionary, so that a model can be adapted to it."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from .. import files
+from ..console import say
+from ..errors import UsageError
+from . import manifest
+from .parallel_text import read
+
+#: Share of a file's subwords that the dictionary may lack: a few are rare characters, many are another language.
+MOST_UNKNOWN = 0.01
+MODEL = ("spm/joint.model", "spm/joint.vocab")
+
+
+def settings_of(data: Path, languages: tuple[str, str]) -> dict:
+    """What another dataset decides: lowercasing, and how its model was trained.
+
+    Raises:
+        UsageError: if it is not finished, was changed, or is of other languages.
+    """
+    made = manifest.read_manifest(data)
+    if {made["source"], made["target"]} != set(languages):
+        raise UsageError(
+            f"--like {data} is of {made['source']} and {made['target']}, not of {' and '.join(languages)}"
+        )
+    manifest.verify_files(data, [*MODEL, f"bin/dict.{languages[0]}.txt"])
+    names = ("lowercase", "vocab_size", "spm_lines", "character_coverage")
+    return {name: made["settings"].get(name) for name in names}
+
+
+def inputs_of(data: Path, language: str) -> dict[str, str]:
+    """SHA-256 of what is taken over, by name."""
+    return {f"like {name}": files.sha256(data / name) for name in (MODEL[0], f"bin/dict.{language}.txt")}
+
+
+def copy_model(data: Path, to: Path) -> None:
+    """Copies the SentencePiece model and its vocabulary into a folder."""
+    for name in MODEL:
+        shutil.copyfile(data / name, to / Path(name).name)
+
+
+def check_fit(encoded: Path, dictionary: Path) -> None:
+    """Counts the subwords that the dictionary lacks.
+
+    Raises:
+        UsageError: if they are more than a text of the same languages has.
+    """
+    known = {line.rpartition(" ")[0] for line in files.read_lines(dictionary)}
+    for path in sorted(encoded.iterdir()):
+        counts = Counter(subword for line in read(path) for subword in line.split())
+        unknown = Counter({subword: count for subword, count in counts.items() if subword not in known})
+        share = unknown.total() / counts.total()
+        if share > MOST_UNKNOWN:
+            most = " ".join(subword for subword, _ in unknown.most_common(5))
+            raise UsageError(
+                f"{share:.1%} of the subwords of {path.name} are not in {dictionary} (such as {most}): it is too "
+                "different a text for --like; leave it out"
+            )
+        if unknown:
+            say(f"{path.name}: {unknown.total()} of {counts.total()} subwords are unknown to the dictionary")

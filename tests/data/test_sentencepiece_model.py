@@ -1,0 +1,36 @@
+"""fairseq_intra/data/sentencepiece_model.py: lines that SentencePiece by itself leaves out of its training."""
+
+import io
+
+import corpus
+import sentencepiece
+
+from fairseq_intra.data import sentencepiece_model
+
+
+def model_of(tmp_path, lines):
+    (tmp_path / "train").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    made = sentencepiece_model.train([tmp_path / "train"], 40, 1.0)
+    return made, sentencepiece.SentencePieceProcessor(model_proto=made)
+
+
+def test_long_lines_are_learned_from(tmp_path):
+    """A script that only lines of over SentencePiece's 4,192 bytes have is in the model all the same."""
+    short = [pair[0] for pair in corpus.sentences(200, seed=6)]
+    made, model = model_of(tmp_path, [*short, "αβγδ " * 600])
+    assert model.unk_id() not in model.encode("αβγδ")
+    assert model_of(tmp_path, short)[0] != made
+
+
+def test_lines_beyond_every_limit_are_counted(tmp_path, capsys):
+    model_of(tmp_path, [*[pair[0] for pair in corpus.sentences(200, seed=6)], "αβγδ " * 9000])
+    assert "1 lines of over 65536 bytes are left out of the SentencePiece model's training" in capsys.readouterr().err
+
+
+def test_other_text_gives_the_same_model_as_ever(tmp_path):
+    lines = [pair[0] for pair in corpus.sentences(200, seed=6)]
+    own = io.BytesIO()
+    flags = {"vocab_size": 40, "character_coverage": 1.0, "num_threads": sentencepiece_model.TRAINING_THREADS}
+    flags |= {"input_sentence_size": 0, "shuffle_input_sentence": False, "minloglevel": 2}
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=own, **flags)
+    assert model_of(tmp_path, lines)[0] == own.getvalue()

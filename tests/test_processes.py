@@ -1,0 +1,65 @@
+"""fairseq_intra/processes.py: child processes end with whoever started them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import corpus
+import pytest
+
+from fairseq_intra.processes import in_process
+
+
+def test_results_and_errors_come_back():
+    assert in_process(pow, 2, 5) == 32
+    with pytest.raises(ZeroDivisionError):
+        in_process(divmod, 1, 0)
+
+
+def test_a_process_that_is_killed_is_reported():
+    with pytest.raises(ChildProcessError, match="a process was killed .status -9.; is there enough memory"):
+        in_process(signal.raise_signal, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_children_and_theirs_end_with_their_parent(tmp_path, number):
+    """Even where the parent is killed: a child in in_process, and a worker of a pool in it."""
+    code = f"""
+import os, time
+from multiprocessing import Pool
+from pathlib import Path
+from fairseq_intra.processes import be_worker, ending_on_signals, in_process
+def note(name):
+    Path({str(tmp_path)!r}, name).write_text(str(os.getpid()))
+    time.sleep(60)
+def work():
+    with Pool(1, be_worker) as pool:
+        pool.apply_async(note, ("worker",))
+        note("child")
+with ending_on_signals():
+    in_process(work)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], env=corpus.environment(), stderr=subprocess.PIPE)
+    names = [tmp_path / "child", tmp_path / "worker"]
+    while not all(name.exists() and name.read_text() for name in names):
+        assert parent.poll() is None
+        time.sleep(0.01)
+    pids = [int(name.read_text()) for name in names]
+    parent.send_signal(number)
+    parent.communicate(timeout=30)
+    deadline = time.monotonic() + 30
+    while any(is_running(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A process that nobody has waited for yet has ended.
+    status = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+    return bool(status) and not status.startswith("Z")
