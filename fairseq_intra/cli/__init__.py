@@ -12,7 +12,10 @@ from .command import Parser
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command. Raises UsageError, which prints one line and exits with 1, on a user's mistake."""
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    args, args.passed = parser.parse_known_args(arguments)
+    if args.passed and not getattr(args, "passes_on", False):
+        parser.error(f"unrecognized arguments: {' '.join(args.passed)}")
     # What libraries log of their own workings is not what was asked for; fairseq lets all of it through.
     for library in ("fairseq", "matplotlib", "PIL"):
         logging.getLogger(library).setLevel(logging.WARNING)
@@ -33,11 +36,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser():
-    from . import runs, sensitivity, transfer
+    from . import finetune, runs, sensitivity, train, transfer
 
     parser = Parser(prog="fairseq-intra", description="Commands beside the fairseq plugin.")
     parser.add_argument("--version", action="version", version=f"fairseq-intra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (runs, sensitivity, transfer):
+    for group in (train, finetune, runs, sensitivity, transfer):
         group.add_commands(commands)
     return parser
