@@ -3,7 +3,18 @@
 
 def apply() -> None:
     """Applies every patch; repeated, it does nothing."""
-    from . import atomic_save, compat, data_parallel, input_checks, resume, safe_loading, task_state
+    from . import (
+        atomic_save,
+        compat,
+        data_parallel,
+        input_checks,
+        paths,
+        preemption,
+        resume,
+        safe_loading,
+        task_state,
+    )
 
-    for patch in (safe_loading, compat, data_parallel, input_checks, resume, task_state, atomic_save):
+    fixes = (safe_loading, compat, paths, data_parallel, input_checks, resume, task_state, atomic_save, preemption)
+    for patch in fixes:
         patch.apply()

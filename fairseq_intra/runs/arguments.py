@@ -9,7 +9,8 @@ from ..errors import UsageError
 
 #: The flags of intra-distillation alone; the second have no value.
 OF_THE_METHOD = re.compile(
-    r"--(num-iter|alpha|div|passes|id-loss|split-batch|adaptive-alpha|temperature-[pq]|max-updates-train)"
+    r"--(num-iter|alpha|div|passes|id-loss|split-batch|adaptive-alpha|temperature-[pq]|max-updates-train|"
+    r"plain-updates|plain-patience)"
 )
 SWITCHES_OF_THE_METHOD = ("--encoder-once",)
 #: Flags that a run sets itself, and why.

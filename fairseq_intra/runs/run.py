@@ -69,9 +69,10 @@ class Run:
             output.close()
         # SIGUSR1 may come when the training has ended, but not yet its process.
         if status and not (status == -signal.SIGUSR1 and (output.done or output.preempted)):
+            how = "failed" if status > 0 else f"was ended by {signal.Signals(-status).name}"
             reason = output.reason()
             raise UsageError(
-                f"fairseq-train failed; the whole log is {self.log}{reason and ', and it ends: '}{reason}"
+                f"fairseq-train {how}; the whole log is {self.log}{reason and ', and it ends: '}{reason}"
             )
         if output.came_to_its_end:
             return
