@@ -69,7 +69,7 @@ def add_run_flags(command, data, methods):
     command.add_argument("--out", type=Path, metavar="DIR", help="the run: arguments.txt, train.log, checkpoints/")
     command.add_argument("--seed", type=int, default=1, metavar="N", help="random seed (default: %(default)s)")
     command.add_argument("--dry-run", action="store_true", help="print the command for fairseq-train, and do nothing")
-    command.set_defaults(passes_on=True, flags=[word for word in command._option_string_actions if word[:2] == "--"])
+    command.set_defaults(passes_on=True, parser=command)
 
 
 def _train(args):
@@ -88,7 +88,8 @@ def _train(args):
     team = workers.find_workers(gpus)
     max_tokens, update_freq = workers.plan_batch(batch, team.count, preset.max_tokens, args.max_tokens)
     check_lengths(args.data / "bin", max_tokens, words)
-    command = [word_of(args.data / "bin"), "--user-dir", str(PACKAGE), "--max-tokens", str(max_tokens)]
+    command = [word_of(args.data / "bin"), *_languages(args.data), "--user-dir", str(PACKAGE)]
+    command += ["--max-tokens", str(max_tokens)]
     command += ["--update-freq", str(update_freq), *team.flags, *words, *saved_in(args.out)]
     if args.dry_run:
         print(shown(command))
@@ -130,6 +131,15 @@ def _words(args, preset, gpus):
     return words + (args.passed if args.method == "intra" else without_method_flags(args.passed))
 
 
+def _languages(data):
+    """fairseq finds out the languages by itself, unless one has a hyphen."""
+    from ..files import read_json
+
+    made = read_json(data / "manifest.json")
+    names = [str(made.get(side, "")) for side in ("source", "target")] if isinstance(made, dict) else []
+    return ["--source-lang", names[0], "--target-lang", names[1]] if any("-" in name for name in names) else []
+
+
 def _say_how_long(args, command, total):
     """Says how long a setting of a GPU takes on this CPU."""
     from ..runs.cost import cpu_seconds
@@ -151,7 +161,7 @@ def check_run_flags(args, methods, owned):
     """
     from ..runs import arguments
 
-    arguments.check_passed(args.passed, args.flags, owned)
+    arguments.check_passed(args.passed, list(args.parser._option_string_actions), owned)
     wanted = {"--data": args.data, "--method": args.method, "--out": args.out}
     for flag, what in (("--data", "the dataset's folder"), ("--method", ", ".join(methods)), ("--out", "the run's")):
         if not wanted[flag]:

@@ -4,12 +4,14 @@ import functools
 import os
 
 from fairseq import utils
+from fairseq.tasks import FairseqTask
 
 
 def apply():
     """Puts the patch into fairseq's modules; repeated, it does nothing."""
     if not hasattr(utils.split_paths, "__wrapped__"):
         utils.split_paths = _split_unless_it_is_there(utils.split_paths)
+        FairseqTask.has_sharded_data = _has_shards(FairseqTask.has_sharded_data)
 
 
 def _split_unless_it_is_there(split):
@@ -20,3 +22,13 @@ def _split_unless_it_is_there(split):
         return [paths] if os.path.exists(paths) else split(paths, separator)
 
     return split_paths
+
+
+def _has_shards(has_sharded_data):
+    """Data that fairseq takes for shards is read again, and shuffled otherwise, in every epoch."""
+
+    @functools.wraps(has_sharded_data)
+    def has_shards(self, split):
+        return has_sharded_data(self, split) and not os.path.exists(self.cfg.data)
+
+    return has_shards

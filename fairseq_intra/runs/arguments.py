@@ -35,7 +35,7 @@ COMMENTS = {
     "checkpoint": "the checksum of --checkpoint",
 }
 #: How much a flag is like one of ours, from 0 to 1, to be taken for it with a typo.
-LIKENESS = 0.85
+LIKENESS = 0.88
 MOST_FLOAT32 = 3.4e38
 SEEDS = 1 << 31
 

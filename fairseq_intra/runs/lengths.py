@@ -54,9 +54,8 @@ def _longest(data, split, limits):
 
 def _indices(data, split):
     """The indices of source and target: SPLIT.SOURCE-TARGET.LANGUAGE.idx."""
-    found = {path.suffixes[-2][1:]: path for path in data.glob(f"{split}.*-*.*.idx")}
-    pair = next((path.name.split(".")[1] for path in found.values()), "")
-    return [found[language] for language in pair.split("-") if language in found]
+    paths = data.glob(f"{split}.*-*.*.idx")
+    return sorted(paths, key=lambda path: not path.name.startswith(f"{split}{path.suffixes[-2]}-"))
 
 
 def _sizes(path):
