@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # What every script of scripts/ and data-prep/ shares. Source it after `set -euo pipefail`.
 
-checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+# The folder's real place, whatever CDPATH is and by whatever link it was reached.
+checkout=$(CDPATH='' cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 program=$(basename -- "$0")
 
 # The help text is the comment at the head of the calling script: one text, read in both places.
@@ -71,6 +72,36 @@ find_python() {
   export PYTHONPATH=$checkout${PYTHONPATH:+:$PYTHONPATH}
   "$python" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("fairseq") is None)' ||
     die "'$python' has no fairseq; run scripts/install.sh first, or give --python PATH"
+}
+
+# How $python runs the checkout's own commands. No module of the current folder is imported.
+run_checkout='import sys; sys.path[0] = sys.argv.pop(1); from fairseq_intra.cli import main; main()'
+
+# become_command COMMAND ARGUMENTS...: the script becomes that command; --python PATH among them is the interpreter.
+become_command() {
+  local python_flag='' given=()
+  while (($#)); do
+    case $1 in
+      --python) need_value "$@"; python_flag=$2; shift 2 ;;
+      --python=*) python_flag=${1#*=}; shift ;;
+      *) given+=("$1"); shift ;;
+    esac
+  done
+  find_python "$python_flag"
+  exec "$python" -c "$run_checkout" "$checkout" "${given[@]}"
+}
+
+# pass_signals PROGRAM...: runs it to its end. What signal ends this script ends the program first; SIGUSR1 goes to it.
+pass_signals() {
+  local status=0 child
+  "$@" &
+  child=$!
+  trap 'kill -TERM "$child"' TERM INT HUP
+  trap 'kill -USR1 "$child"' USR1
+  # A signal ends the waiting, not the command.
+  while wait "$child" && status=0 || status=$?; kill -0 "$child" 2>/dev/null; do :; done
+  trap - TERM INT HUP USR1
+  ((status == 0)) || exit "$status"
 }
 
 # gpu_count: how many GPUs torch can use; CUDA_VISIBLE_DEVICES has its say.

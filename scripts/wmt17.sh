@@ -30,24 +30,21 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
-# shellcheck source=scripts/workers.sh
-source "$checkout/scripts/workers.sh"
 
-data='' method='' out='' size=base wmt_sets=(wmt14/full wmt17) average=5 python_flag='' dry_run='' passed=()
+out='' size=base wmt_sets='wmt14/full wmt17' average=5 python_flag='' data='' dry_run='' passed=()
 while [[ $# -gt 0 ]]; do
   case $1 in
-    --data) need_value "$@"; data=$2; shift 2 ;;
-    --method) need_value "$@"; method=$2; shift 2 ;;
-    --out) need_value "$@"; out=$2; shift 2 ;;
+    --data=* | --out=* | --size=* | --wmt-sets=* | --average=* | --python=*)
+      set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+    --data) need_value "$@"; data=$2; passed+=("$1" "$2"); shift 2 ;;
+    --out) need_value "$@"; out=$2; passed+=("$1" "$2"); shift 2 ;;
     --size) need_value "$@"; size=$2; shift 2 ;;
-    --wmt-sets) need_value "$@"; read -ra wmt_sets <<<"$2"; shift 2 ;;
+    --wmt-sets) need_value "$@"; wmt_sets=$2; shift 2 ;;
     --average) need_value "$@"; need_count "$@"; average=$2; shift 2 ;;
     --python) need_value "$@"; python_flag=$2; shift 2 ;;
     --dry-run) dry_run=1; passed+=("$1"); shift ;;
-    --help) usage; exit ;;
-    --preset) die "--preset follows from --size" ;;
-    --data=* | --method=* | --out=* | --size=* | --wmt-sets=* | --average=* | --python=*)
-      die "give ${1%%=*} and its value as two words, not '$1'" ;;
+    --help | -h) usage; exit ;;
+    --preset | --preset=*) die "--preset follows from --size" ;;
     *) passed+=("$1"); shift ;;
   esac
 done
@@ -59,14 +56,15 @@ esac
 find_python "$python_flag"
 export FAIRSEQ_INTRA_PYTHON=$python
 
-"$checkout/scripts/train.sh" --data "$data" --method "$method" --out "$out" --preset "$preset" "${passed[@]}"
-if [[ -n $dry_run || $(worker_rank) != 0 ]]; then exit; fi
-for wmt_set in "${wmt_sets[@]}"; do
+pass_signals "$checkout/scripts/train.sh" --preset "$preset" "${passed[@]}"
+# Of the workers that torchrun or srun started, the first scores.
+if [[ -n $dry_run || ${RANK:-${SLURM_PROCID:-0}} != 0 ]]; then exit; fi
+for wmt_set in $wmt_sets; do
   scored=$out/checkpoints/average$average.${wmt_set//\//_}.json
   if [[ -f $scored ]]; then
     say "$wmt_set is scored: $scored"
     continue
   fi
-  "$checkout/scripts/evaluate.sh" --checkpoint "$out/checkpoints/checkpoint_best.pt" --data "$data" \
+  pass_signals "$checkout/scripts/evaluate.sh" --checkpoint "$out/checkpoints/checkpoint_best.pt" --data "$data" \
     --average "$average" --wmt-set "$wmt_set"
 done

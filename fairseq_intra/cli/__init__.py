@@ -36,11 +36,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser():
-    from . import evaluate, prepare, runs, sensitivity, transfer
+    from . import evaluate, finetune, prepare, runs, sensitivity, train, transfer
 
     parser = Parser(prog="fairseq-intra", description="Commands beside the fairseq plugin.")
     parser.add_argument("--version", action="version", version=f"fairseq-intra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (prepare, evaluate, runs, sensitivity, transfer):
+    for group in (prepare, train, finetune, evaluate, runs, sensitivity, transfer):
         group.add_commands(commands)
     return parser

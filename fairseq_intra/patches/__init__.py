@@ -10,11 +10,12 @@ def apply() -> None:
         dictionary_checksum,
         input_checks,
         paths,
+        preemption,
         resume,
         safe_loading,
         task_state,
     )
 
     first = (safe_loading, compat, paths, data_parallel, input_checks)
-    for patch in (*first, resume, task_state, atomic_save, dictionary_checksum):
+    for patch in (*first, resume, task_state, atomic_save, preemption, dictionary_checksum):
         patch.apply()

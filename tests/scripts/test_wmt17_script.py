@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import commands
 import corpus
 import pytest
 import torch
+import training_stub
 from commands import TORCHRUN
+from training_stub import follow, shown
 
 from fairseq_intra import checkpoint
 
@@ -34,22 +37,38 @@ def asked(data, out, *more):
         ),
     ],
 )
-def test_a_size_is_a_preset(data, tmp_path, stand_in, size, gpus, arch, share):
+def test_a_size_is_a_preset(data, tmp_path, size, gpus, arch, share):
     given = asked(data, tmp_path / "out", "--size", size, "--dry-run")
-    said = corpus.run(SCRIPT, *given, **(stand_in | {"GPUS": str(gpus)})).stdout
-    assert f"--arch {arch} " in said and share in said and said.count("\n") == 1
+    words = shown(corpus.run(SCRIPT, *given, **training_stub.environment(tmp_path, gpus)).stdout)
+    assert follow(words, "--arch", arch) and follow(words, *share.split())
     assert not (tmp_path / "out").exists()
 
 
-def test_the_first_worker_alone_keeps_the_run_and_scores_it(data, tmp_path, stand_in):
+@pytest.fixture
+def recipe(tmp_path):
+    """The script beside a stub of evaluate.sh, which prints its arguments."""
+    (tmp_path / "checkout" / "scripts").mkdir(parents=True)
+    (tmp_path / "checkout" / "fairseq_intra").symlink_to(corpus.CHECKOUT / "fairseq_intra")
+    for name in ("wmt17.sh", "train.sh", "lib.sh"):
+        shutil.copy(corpus.CHECKOUT / "scripts" / name, tmp_path / "checkout" / "scripts")
+    (tmp_path / "checkout" / "scripts" / "evaluate.sh").write_text("#!/bin/sh\necho evaluate $*\n")
+    (tmp_path / "checkout" / "scripts" / "evaluate.sh").chmod(0o755)
+    return tmp_path / "checkout" / SCRIPT
+
+
+def test_the_first_worker_alone_keeps_the_run_and_scores_it(data, tmp_path, recipe):
     """The others train, and leave the rest to it."""
     out = tmp_path / "out"
-    environment = stand_in | {"GPUS": "8"} | TORCHRUN
-    corpus.succeed(SCRIPT, *asked(data, out), **environment)
+    environment = training_stub.environment(tmp_path, gpus=8) | TORCHRUN
+    assert "evaluate" not in corpus.succeed(recipe, *asked(data, out), **environment)
     assert sorted(path.name for path in out.iterdir()) == ["checkpoints", "train.rank9.log"]
-    said = corpus.succeed(SCRIPT, *asked(data, out), **(environment | {"RANK": "0"}))
-    assert (out / "finished").exists() and "translating wmt14/full" in said and "translating wmt17" in said
-    assert (tmp_path / "calls").read_text().count("--distributed-world-size\n16\n") == 2
+    done = corpus.run(recipe, *asked(data, out), **(environment | {"RANK": "0"}))
+    best = out / "checkpoints" / "checkpoint_best.pt"
+    sets = [
+        f"evaluate --checkpoint {best} --data {data} --average 5 --wmt-set {name}" for name in ("wmt14/full", "wmt17")
+    ]
+    assert (out / "finished").exists() and done.stdout.splitlines()[-2:] == sets, done.stderr
+    assert corpus.lines(tmp_path / "calls").count("--distributed-world-size") == 2
 
 
 @pytest.mark.parametrize(
@@ -57,15 +76,15 @@ def test_the_first_worker_alone_keeps_the_run_and_scores_it(data, tmp_path, stan
     [
         ("--size huge", "--size must be base or big, not 'huge'"),
         ("--preset tiny", "--preset follows from --size"),
-        ("--method both", "train.sh: error: --method must be plain, intra or self-distillation, not 'both'"),
+        ("--method both", "error: --method must be plain, intra or self-distillation, not 'both'"),
         ("--batch-tokens 5000", "5000 is no multiple of 1 x 4096, .* is: --batch-tokens 4096"),
         ("--average 0", "--average must be a whole number of at least 1, not '0'"),
         ("--wmt-sets", "--wmt-sets needs a value"),
     ],
 )
-def test_bad_arguments_are_named(data, tmp_path, stand_in, arguments, named):
+def test_bad_arguments_are_named(data, tmp_path, arguments, named):
     given = asked(data, tmp_path / "out", *arguments.split())
-    assert re.search(named, corpus.fail(SCRIPT, *given, **stand_in))
+    assert re.search(named, corpus.fail(SCRIPT, *given, **training_stub.environment(tmp_path)))
 
 
 #: As Slurm's, for two tasks of those that it is asked for: what it tells each of itself.
@@ -85,7 +104,7 @@ done
 """
 
 
-def test_srun_as_documented_starts_one_training_of_all_tasks(data, tmp_path, stand_in):
+def test_srun_as_documented_starts_one_training_of_all_tasks(data, tmp_path):
     told = corpus.run(SCRIPT, "--help").stdout
     command = re.search(r"^  (srun .*\\\n.*)$", told, re.MULTILINE)[1].replace("\\\n", " ").split()
     fakes = {"srun": SRUN, "scontrol": "#!/bin/sh\n[ \"$3\" = 'node[7-8]' ] && echo node7 && echo node8\n"}
@@ -93,7 +112,7 @@ def test_srun_as_documented_starts_one_training_of_all_tasks(data, tmp_path, sta
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     places = {"DATA": data, "RUN": tmp_path / "out"}
-    environment = stand_in | {"GPUS": "8", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment = training_stub.environment(tmp_path, gpus=8) | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(
         [str(places.get(word, word)) for word in command] + ["--dry-run"],
         env=corpus.environment(**environment),
@@ -101,12 +120,12 @@ def test_srun_as_documented_starts_one_training_of_all_tasks(data, tmp_path, sta
         capture_output=True,
         encoding="utf-8",
     )
-    lines = done.stdout.splitlines()
-    assert done.returncode == 0 and len(lines) == 2, done.stderr
-    for line, rank, device in zip(lines, (0, 9), (0, 1), strict=True):
-        assert "--max-tokens 2048 --update-freq 1 --distributed-world-size 16 " in line
+    assert done.returncode == 0, done.stderr
+    commands_shown = [shown(text) for text in done.stdout.split("fairseq-train ")[1:]]
+    for words, rank, device in zip(commands_shown, (0, 9), (0, 1), strict=True):
+        assert follow(words, *"--max-tokens 2048 --update-freq 1 --distributed-world-size 16".split())
         meeting = f"--distributed-init-method tcp://node7:20007 --distributed-rank {rank} --distributed-no-spawn"
-        assert f"{meeting} --device-id {device} " in line
+        assert follow(words, *meeting.split(), "--device-id", str(device))
 
 
 @pytest.mark.slow

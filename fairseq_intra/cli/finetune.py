@@ -1,0 +1,118 @@
+"""The command that fine-tunes an encoder on one task of classes or numbers."""
+
+import json
+from pathlib import Path
+
+from ..console import say
+from ..errors import UsageError
+from ..user_dir import PACKAGE
+from .command import add_command, need_counts
+from .train import add_run_flags, check_run_flags, saved_in, shown, start, total_updates, word_of
+
+METHODS = {
+    "plain": ["--task", "sentence_prediction", "--criterion", "sentence_prediction"],
+    "intra": (
+        "--task sentence_prediction_intra_distillation --criterion intra_distillation_sentence_prediction "
+        "--num-iter 3 --alpha 1"
+    ).split(),
+}
+#: By what the measure of a task is reported.
+REPORTS = {"mcc": "--report-mcc", "f1": "--report-acc-and-f1", "pearson": "--report-pearson-and-spearman"}
+#: What a task's manifest says of its training.
+FIELDS = ("task", "metric", "regression", "num_classes", "splits", "batch_size", "learning_rate")
+WARM_UP = 6  # percent of all updates
+AFTER_THE_FLAGS = """
+All other flags go to fairseq-train and win: --arch roberta_large --lr 2e-5, and --alpha 1.5 --adaptive-alpha 1
+--div JS, which are left out with --method plain; with --method intra also --freeze-encoder. The rest is RoBERTa's
+recipe: roberta_base, dropout 0.1, weight decay 0.1, a learning rate that falls to 0 after 6 % of warm-up, the task's
+batch and rate. One GPU, or the CPU; fp16 on a GPU. Repeated, an interrupted run resumes and a finished one is left
+alone. checkpoint_best.pt is the epoch best on the dev set.
+"""
+
+
+def add_commands(commands):
+    """Adds it to the subparsers of `fairseq-intra`."""
+    command = add_command(
+        commands,
+        "finetune",
+        _finetune,
+        "fine-tune a checkpoint on one task of classes or numbers: plain, or with intra-distillation",
+        "fairseq-intra finetune --data DATA --checkpoint roberta.base/model.pt --method intra --out RUN --epochs 3",
+    )
+    command.epilog += "\n" + AFTER_THE_FLAGS
+    command.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="a model that fairseq can fine-tune, such as model.pt of the archive roberta.base (default: none; the "
+        "model is trained from scratch)",
+    )
+    command.add_argument("--epochs", type=int, default=10, metavar="N", help="epochs (default: %(default)s)")
+    add_run_flags(command, "a task, as data-prep/prepare-glue.sh makes it", tuple(METHODS))
+
+
+def _finetune(args):
+    from ..files import sha256, write_text
+    from ..runs import arguments, workers
+    from ..runs.run import Run
+
+    check_run_flags(args, tuple(METHODS), arguments.OWNED)
+    need_counts(args, "epochs")
+    if args.checkpoint and not args.checkpoint.is_file():
+        raise UsageError(f"--checkpoint {args.checkpoint}: no such file")
+    made = _read_task(args.data)
+    gpus = workers.gpu_count()
+    arguments.check_precision(args.passed, gpus)
+    passed = args.passed if args.method == "intra" else arguments.without_method_flags(args.passed)
+    words = [*_recipe(args, made), "--fp16" if gpus else "--cpu", *passed]
+    command = [word_of(args.data), "--user-dir", str(PACKAGE), "--distributed-world-size", "1"]
+    if args.checkpoint:
+        # Unlike --restore-file, it leaves the choice to the run's own last checkpoint once there is one.
+        command += ["--finetune-from-model", word_of(args.checkpoint)]
+    command += [*words, *saved_in(args.out)]
+    if args.dry_run:
+        print(shown(command))
+        return
+    run = Run(args.out)
+    begun_from = sha256(args.checkpoint) if args.checkpoint else "none"
+    kept = [f"# data {sha256(args.data / 'manifest.json')}", f"# checkpoint {begun_from}", *words]
+    with run.opened(kept):
+        about = {"task": made["task"], "metric": made["metric"], "method": args.method, "seed": args.seed}
+        write_text(args.out / "run.json", json.dumps(about) + "\n")
+        if run.finished.exists():
+            say(f"{args.out} is finished")
+            return
+        say(f"fine-tuning {args.method} in {args.out}")
+        run.train(start(command), workers.training_environment(cpu=not gpus), total_updates(words))
+        best = run.finish("checkpoint_best.pt")
+        # Of a large model a gigabyte and more, of use to a run that resumes alone.
+        (run.checkpoints / "checkpoint_last.pt").unlink(missing_ok=True)
+        say(f"finished: {best}")
+
+
+def _read_task(data):
+    from ..files import read_json
+
+    made = read_json(data / "manifest.json")
+    if not isinstance(made, dict) or not all(name in made for name in FIELDS):
+        raise UsageError(f"--data {data} is not of data-prep/prepare-glue.sh")
+    return made
+
+
+def _recipe(args, made):
+    """RoBERTa's flags of fairseq-train, as arguments.txt keeps them."""
+    batch = made["batch_size"]
+    updates = args.epochs * -(-made["splits"]["train"]["examples"] // batch)
+    words = f"""--arch roberta_base --max-positions 512 --shorten-method truncate --init-token 0 --separator-token 2
+    --num-classes {made["num_classes"]} --dropout 0.1 --attention-dropout 0.1 --weight-decay 0.1 --optimizer adam
+    --adam-betas (0.9,0.98) --adam-eps 1e-6 --clip-norm 0 --lr-scheduler polynomial_decay
+    --lr {made["learning_rate"]} --total-num-update {updates} --warmup-updates {updates * WARM_UP // 100}
+    --max-update {updates} --max-epoch {args.epochs} --batch-size {batch} --required-batch-size-multiple 1
+    --no-epoch-checkpoints --log-interval 20 --seed {args.seed} --best-checkpoint-metric {made["metric"]}
+    --maximize-best-checkpoint-metric""".split()
+    words += METHODS[args.method]
+    if made["metric"] in REPORTS:
+        words.append(REPORTS[made["metric"]])
+    if made["regression"]:
+        words.append("--regression-target")
+    return words

@@ -1,0 +1,227 @@
+"""The command that trains one translation model."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from ..console import say
+from ..errors import UsageError
+from ..user_dir import PACKAGE
+from .command import add_command, need_counts
+
+METHODS = ("plain", "intra", "self-distillation")
+#: fairseq's validation by BLEU on text as it was before SentencePiece; checkpoint_best.pt is the best by it.
+VALID_BLEU = ["--eval-bleu", "--eval-bleu-args", '{"beam": 5}', "--eval-bleu-remove-bpe", "sentencepiece"]
+VALID_BLEU += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
+AFTER_THE_FLAGS = """
+All other flags go to fairseq-train and win over the preset's: --arch transformer --dropout 0.2, and those of the
+method (--num-iter 2 --alpha 1 --div JS), which are left out unless --method is intra. fp16 is used on a GPU, but for
+the preset tiny. A worker is started on every GPU that CUDA_VISIBLE_DEVICES lets it see; under torchrun or srun, every
+worker runs this command. --update-freq follows from the batch and the number of workers: the batch is the same on any
+machine.
+
+Repeated, an interrupted run resumes from its last checkpoint and a finished one is left alone; a run does not
+continue with other arguments or data, but with more --updates. SIGUSR1 (what Slurm can send before its time limit)
+writes a checkpoint after the update in hand and ends the training with exit status 75: repeat it.
+"""
+
+
+def add_commands(commands):
+    """Adds it to the subparsers of `fairseq-intra`."""
+    from ..runs.presets import preset_names
+
+    command = add_command(
+        commands,
+        "train",
+        _train,
+        "train one translation model: plain, with intra-distillation, or from a teacher",
+        "fairseq-intra train --data DATA --method intra --out RUN --preset tiny --updates 300 --dropout 0.2",
+    )
+    command.epilog += "\n" + AFTER_THE_FLAGS
+    add_run_flags(command, "dataset made by data-prep/ (bin/, manifest.json)", METHODS)
+    command.add_argument(
+        "--preset", choices=preset_names(), default="paper", help="setting, a file of config/ (default: %(default)s)"
+    )
+    command.add_argument("--updates", type=int, metavar="N", help="number of updates (default: the preset's)")
+    command.add_argument(
+        "--batch-tokens", type=int, metavar="N", help="tokens of an update, over all workers (default: the preset's)"
+    )
+    command.add_argument(
+        "--max-tokens",
+        type=int,
+        metavar="N",
+        help="tokens that a worker takes at once (default: its share, at most what the preset says)",
+    )
+    command.add_argument(
+        "--valid-bleu", action="store_true", help="validate by BLEU, too; checkpoint_best.pt is the best by BLEU"
+    )
+    command.add_argument(
+        "--extend",
+        action="store_true",
+        help="continue to more --updates though the schedule depends on their number (adaptive alpha)",
+    )
+
+
+def add_run_flags(command, data, methods):
+    """Declares the flags of every training; other flags are passed on to fairseq-train."""
+    command.add_argument("--data", type=Path, metavar="DIR", help=data)
+    command.add_argument("--method", metavar="METHOD", help=", ".join(methods))
+    command.add_argument("--out", type=Path, metavar="DIR", help="the run: arguments.txt, train.log, checkpoints/")
+    command.add_argument("--seed", type=int, default=1, metavar="N", help="random seed (default: %(default)s)")
+    command.add_argument("--dry-run", action="store_true", help="print the command for fairseq-train, and do nothing")
+    command.set_defaults(passes_on=True, parser=command)
+
+
+def _train(args):
+    from ..files import sha256
+    from ..runs import arguments, presets, workers
+    from ..runs.lengths import check_lengths
+    from ..runs.run import Run
+
+    check_run_flags(args, METHODS, arguments.OWNED | arguments.OWNED_BY_TRAIN)
+    need_counts(args, "updates", "batch_tokens", "max_tokens")
+    preset = presets.read_preset(args.preset)
+    gpus = workers.gpu_count()
+    arguments.check_precision(args.passed, gpus)
+    words = _words(args, preset, gpus)
+    batch = args.batch_tokens or preset.batch_tokens
+    team = workers.find_workers(gpus)
+    max_tokens, update_freq = workers.plan_batch(batch, team.count, preset.max_tokens, args.max_tokens)
+    check_lengths(args.data / "bin", max_tokens, words)
+    command = [word_of(args.data / "bin"), *_languages(args.data), "--user-dir", str(PACKAGE)]
+    command += ["--max-tokens", str(max_tokens)]
+    command += ["--update-freq", str(update_freq), *team.flags, *words, *saved_in(args.out)]
+    if args.dry_run:
+        print(shown(command))
+        return
+    run = Run(args.out, team.rank)
+    kept = [f"# data {sha256(args.data / 'manifest.json')}", f"# batch {batch}", *words]
+    with run.opened(kept, args.extend):
+        if run.finished.exists():
+            say(f"{args.out} is finished")
+            return
+        say(f"training {args.method} in {args.out}")
+        total = total_updates(words)
+        if not gpus and not team.rank:
+            _say_how_long(args, command, total)
+        run.train(start(command), workers.training_environment(cpu=not gpus), total)
+        if not team.rank:
+            say(f"finished: {run.finish('checkpoint_best.pt', 'checkpoint_last.pt')}")
+
+
+def _words(args, preset, gpus):
+    """The flags of fairseq-train that make the run what it is, as arguments.txt keeps them."""
+    from ..runs.arguments import without_method_flags
+    from ..runs.presets import METHODS as NAMES
+    from ..runs.presets import as_words
+
+    flags = preset.flags | {"seed": str(args.seed)}
+    if args.updates:
+        flags["max-update"] = str(args.updates)
+    task, criterion = NAMES[args.method]
+    words = [*as_words(flags), "--task", task, "--criterion", criterion]
+    if args.method == "intra":
+        words += as_words(preset.method_flags)
+    if not gpus:
+        words.append("--cpu")
+    elif preset.fp16:
+        words.append("--fp16")
+    if args.valid_bleu:
+        words += VALID_BLEU
+    return words + (args.passed if args.method == "intra" else without_method_flags(args.passed))
+
+
+def _languages(data):
+    """fairseq finds out the languages by itself, unless one has a hyphen."""
+    from ..files import read_json
+
+    made = read_json(data / "manifest.json")
+    names = [str(made.get(side, "")) for side in ("source", "target")] if isinstance(made, dict) else []
+    return ["--source-lang", names[0], "--target-lang", names[1]] if any("-" in name for name in names) else []
+
+
+def _say_how_long(args, command, total):
+    """Says how long a setting of a GPU takes on this CPU."""
+    from ..runs.cost import cpu_seconds
+    from ..runs.train_output import duration
+
+    seconds = None if args.preset == "tiny" else cpu_seconds(command, args.data / "bin", total)
+    if seconds:
+        say(
+            f"without a GPU, {total} updates of this setting take at least {duration(seconds)}, by this CPU's speed "
+            "in products of matrices; --preset tiny takes minutes"
+        )
+
+
+def check_run_flags(args, methods, owned):
+    """Checks what `add_run_flags` declared, and what is passed on.
+
+    Raises:
+        UsageError: on what is missing or wrong.
+    """
+    from ..runs import arguments
+
+    arguments.check_passed(args.passed, list(args.parser._option_string_actions), owned)
+    wanted = {"--data": args.data, "--method": args.method, "--out": args.out}
+    for flag, what in (("--data", "the dataset's folder"), ("--method", ", ".join(methods)), ("--out", "the run's")):
+        if not wanted[flag]:
+            raise UsageError(f"{flag} is missing: {what}")
+    if args.method not in methods:
+        raise UsageError(f"--method must be {', '.join(methods[:-1])} or {methods[-1]}, not '{args.method}'")
+    for flag in ("--data", "--out"):
+        if "${" in str(wanted[flag]):
+            raise UsageError(f"{flag} {wanted[flag]}: fairseq takes ${{ for a variable; give the folder another name")
+    if not (args.data / "manifest.json").is_file():
+        raise UsageError(f"--data {args.data} is not a prepared dataset: no manifest.json (see data-prep/)")
+    arguments.check_seed(args.seed)
+    _check_start(args)
+
+
+def _check_start(args):
+    """fairseq trains from scratch where there is no file of this name."""
+    from ..runs.arguments import flag_value
+
+    last = args.out / "checkpoints" / "checkpoint_last.pt"
+    for flag in ("--restore-file", "--finetune-from-model"):
+        given = flag_value(args.passed, flag)
+        if not given or given == last.name or Path(given).absolute() == last.absolute() or "://" in given:
+            continue
+        if not Path(given).is_file() and not (last.is_file() and flag == "--finetune-from-model"):
+            raise UsageError(f"{flag} {given}: no such file")
+
+
+def total_updates(words: list[str]) -> int | None:
+    """The number of updates that the last --max-update asks for."""
+    from ..runs.arguments import flag_value
+
+    value = flag_value(words, "--max-update") or ""
+    return int(value) if value.isdigit() else None
+
+
+def saved_in(out: Path) -> list[str]:
+    """Where fairseq-train puts the checkpoints, and how it logs."""
+    return ["--save-dir", word_of(out / "checkpoints"), "--no-progress-bar", "--log-format", "simple"]
+
+
+def word_of(path: Path) -> str:
+    """A path that is not taken for a flag."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
+def start(arguments: list[str]) -> list[str]:
+    """The words that start fairseq-train by this Python."""
+    if sys.version_info >= (3, 11):
+        return [sys.executable, "-m", "fairseq_cli.train", *arguments]
+    # There, -m would import modules of the current folder.
+    return [sys.executable, str(Path(sys.executable).with_name("fairseq-train")), *arguments]
+
+
+def shown(arguments: list[str]) -> str:
+    """The command as it can be pasted into a shell, one flag a line."""
+    lines = ["fairseq-train"]
+    for word in arguments:
+        if word.startswith("--"):
+            lines.append(f"  {shlex.quote(word)}")
+        else:
+            lines[-1] += f" {shlex.quote(word)}"
+    return " \\\n".join(lines)

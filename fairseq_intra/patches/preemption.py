@@ -1,0 +1,123 @@
+"""SIGUSR1, which Slurm sends before its time limit, ends a training behind a checkpoint.
+
+The checkpoint is written after the update in hand, without a validation that would not have been due: repeated, the
+training equals an uninterrupted one. The workers agree on the update by the numbers that fairseq adds up over all of
+them in every update anyway.
+"""
+
+import contextlib
+import functools
+import importlib
+import logging
+import signal
+import sys
+
+import torch
+from fairseq import checkpoint_utils
+from fairseq.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a worker which got the signal adds to its training time, of which fairseq takes the sum.
+MARK = 1e12
+
+
+class _State:
+    """Of this process."""
+
+    asked = False  #: by a signal
+    agreed = False  #: by all workers
+    saved_at = None  #: the number of updates of the last checkpoint
+
+
+def apply():
+    """Puts the patches into fairseq's modules; repeated, it does nothing."""
+    if hasattr(checkpoint_utils.save_checkpoint, "__wrapped__"):
+        return
+    _listen_while_training()
+    _agree_in_every_update()
+    _note_checkpoints()
+    _stop_after_an_update()
+
+
+def _listen_while_training():
+    init = Trainer.__init__
+
+    @functools.wraps(init)
+    def listening(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        # Another handler, such as that of submitit, stays. Outside of the main thread none can be set.
+        if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):
+            with contextlib.suppress(ValueError):
+                signal.signal(signal.SIGUSR1, _ask)
+
+    Trainer.__init__ = listening
+
+
+def _ask(_number, _frame):
+    _State.asked = True
+
+
+def _agree_in_every_update():
+    local_time, train_step = Trainer._local_cumulative_training_time, Trainer.train_step
+
+    @functools.wraps(local_time)
+    def marked(self):
+        return local_time(self) + (MARK if _State.asked and self._sync_stats() else 0)
+
+    @functools.wraps(train_step)
+    def agreeing(self, *args, **kwargs):
+        done = train_step(self, *args, **kwargs)
+        mean = self._cumulative_training_time
+        if mean is None:
+            _State.agreed = _State.asked
+        elif asking := round(mean * self.data_parallel_world_size / MARK):
+            self._cumulative_training_time = mean - asking * MARK / self.data_parallel_world_size
+            _State.agreed = True
+        return done
+
+    Trainer._local_cumulative_training_time, Trainer.train_step = marked, agreeing
+
+
+def _note_checkpoints():
+    save = checkpoint_utils.save_checkpoint
+
+    @functools.wraps(save)
+    def save_checkpoint(cfg, trainer, *args, **kwargs):
+        _State.saved_at = trainer.get_num_updates()
+        return save(cfg, trainer, *args, **kwargs)
+
+    checkpoint_utils.save_checkpoint = save_checkpoint
+
+
+def _stop_after_an_update():
+    program = _program()
+    validate_and_save = program.validate_and_save
+
+    @functools.wraps(validate_and_save)
+    def stopping(cfg, trainer, task, epoch_itr, *args, **kwargs):
+        valid_losses, should_stop = validate_and_save(cfg, trainer, task, epoch_itr, *args, **kwargs)
+        if _State.agreed and not should_stop:
+            _stop(cfg, trainer, epoch_itr)
+        return valid_losses, should_stop
+
+    program.validate_and_save = stopping
+
+
+def _stop(cfg, trainer, epoch_itr):
+    updates = trainer.get_num_updates()
+    if _State.saved_at != updates:
+        checkpoint_utils.save_checkpoint(cfg.checkpoint, trainer, epoch_itr, None)
+    if torch.distributed.is_initialized():
+        # The first worker writes the checkpoint; a launcher would end it when another one has gone.
+        torch.distributed.barrier()
+    logger.info("preempted by SIGUSR1: the checkpoint has %d updates", updates)
+    # The next one would otherwise hit a Python that has put its handlers away.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    raise SystemExit(0)
+
+
+def _program():
+    """The module of fairseq's training loop; its file may be the program run."""
+    program = sys.modules["__main__"]
+    return program if hasattr(program, "validate_and_save") else importlib.import_module("fairseq_cli.train")

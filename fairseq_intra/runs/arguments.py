@@ -1,0 +1,144 @@
+"""Words of a command line for fairseq-train: their values, what is wrong with them, and how two lists differ."""
+
+import difflib
+import importlib.util
+import re
+
+from ..console import say
+from ..errors import UsageError
+
+#: The flags of intra-distillation alone; the second have no value.
+OF_THE_METHOD = re.compile(
+    r"--(num-iter|alpha|div|passes|id-loss|split-batch|adaptive-alpha|temperature-[pq]|max-updates-train|"
+    r"plain-updates|plain-patience)"
+)
+SWITCHES_OF_THE_METHOD = ("--encoder-once",)
+#: Flags that a run sets itself, and why.
+OWNED = {
+    "--save-dir": "checkpoints go to OUT/checkpoints; see --out",
+    "--no-save": "a run without checkpoints could neither be resumed nor evaluated",
+    "--no-last-checkpoints": "a run without checkpoint_last.pt could not be resumed",
+    "--log-format": "train.log has the format that table and plot read",
+    "--no-progress-bar": "train.log has the format that table and plot read",
+    "--user-dir": "it is this plugin",
+}
+OWNED_BY_TRAIN = {
+    "--update-freq": "it follows from --batch-tokens, --max-tokens and the number of workers",
+    "--device-id": "start it with torchrun or srun for more than one machine",
+    "--local_rank": "start it with torchrun or srun for more than one machine",
+    "--local-rank": "start it with torchrun or srun for more than one machine",
+}
+#: Lines of arguments.txt that are no flags, and what they are called.
+COMMENTS = {
+    "data": "the checksum of --data",
+    "batch": "--batch-tokens",
+    "checkpoint": "the checksum of --checkpoint",
+}
+#: How much a flag is like one of ours, from 0 to 1, to be taken for it with a typo.
+LIKENESS = 0.88
+MOST_FLOAT32 = 3.4e38
+SEEDS = 1 << 31
+
+
+def flag_values(words: list[str]) -> dict[str, str]:
+    """The value of each flag, "" if it has none; of several the last counts, as with fairseq."""
+    values, name = {}, None
+    for word in words:
+        if word.startswith("# "):
+            what, _, value = word[2:].partition(" ")
+            values[COMMENTS.get(what, what)], name = value, None
+        elif word.startswith("--"):
+            name, _, value = word.partition("=")
+            values[name] = value
+        elif name:
+            values[name] = f"{values[name]} {word}".strip()
+    return values
+
+
+def flag_value(words: list[str], name: str) -> str | None:
+    """The value of a flag, None if it is not there."""
+    return flag_values(words).get(name)
+
+
+def differences(before: list[str], now: list[str]) -> dict[str, tuple[str | None, str | None]]:
+    """The flags whose values differ, with both values."""
+    old, new = flag_values(before), flag_values(now)
+    return {name: (old.get(name), new.get(name)) for name in old | new if old.get(name) != new.get(name)}
+
+
+def without_method_flags(words: list[str]) -> list[str]:
+    """The words without those of intra-distillation alone and their values, so that one command line does for both.
+
+    Raises:
+        UsageError: if such a flag lacks its value.
+    """
+    kept, dropped = [], []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        name, equals, _ = word.partition("=")
+        if word in SWITCHES_OF_THE_METHOD or equals and OF_THE_METHOD.fullmatch(name):
+            dropped.append(word)
+        elif OF_THE_METHOD.fullmatch(word):
+            if not left or left[0].startswith("--"):
+                raise UsageError(f"{word} needs a value")
+            dropped += [word, left.pop(0)]
+        else:
+            kept.append(word)
+    if dropped:
+        say(f"left out, as only intra-distillation has them: {' '.join(dropped)}")
+    return kept
+
+
+def check_passed(words: list[str], ours: list[str], owned: dict[str, str]) -> None:
+    """Checks the words that a command passes to fairseq-train.
+
+    Args:
+        words: as the user gave them.
+        ours: the command's own flags.
+        owned: flags of fairseq-train that the command sets itself, each with the reason.
+
+    Raises:
+        UsageError: on one of those, on what looks like one of ours with a typo, and on what fairseq would not do.
+    """
+    for word in words:
+        name = word.partition("=")[0]
+        if name in owned:
+            raise UsageError(f"{name} is set by this command: {owned[name]}")
+        if name.startswith("--distributed-"):
+            raise UsageError(
+                f"{name} is set by this command; start it with torchrun or srun for more than one machine"
+            )
+        like = difflib.get_close_matches(name, ours, 1, LIKENESS) if name.startswith("--") else []
+        if like:
+            raise UsageError(f"unknown flag {name}; is it {like[0]}?")
+    alpha = _number(flag_value(words, "--alpha"))
+    if alpha is not None and not 0 <= alpha < MOST_FLOAT32:
+        raise UsageError(
+            f"--alpha must be a number of at least 0 that float32 can hold, not {flag_value(words, '--alpha')}"
+        )
+    if flag_value(words, "--wandb-project") and importlib.util.find_spec("wandb") is None:
+        raise UsageError("--wandb-project needs the package wandb (pip install wandb)")
+
+
+def check_precision(words: list[str], gpus: int) -> None:
+    """Raises UsageError on fp16 that fairseq cannot do without a GPU."""
+    given = flag_values(words)
+    works = {"--fp16-no-flatten-grads", "--memory-efficient-fp16"}
+    if not gpus and "--fp16" in given and not works & set(given):
+        raise UsageError(
+            "--fp16 needs a GPU, and torch sees none; without one add --fp16-no-flatten-grads, or leave it out"
+        )
+
+
+def check_seed(seed: int) -> None:
+    """Raises UsageError on a seed that numpy cannot take at every update."""
+    if not 0 <= seed < SEEDS:
+        raise UsageError(f"--seed must be a whole number from 0 to {SEEDS - 1}, not {seed}")
+
+
+def _number(text):
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,69 @@
+"""Sentences that are too long for the mini-batches that are asked for, found before a training begins."""
+
+import struct
+from pathlib import Path
+
+from ..errors import UsageError
+from .arguments import flag_values
+
+#: Begins an index of fairseq-preprocess: fairseq's mark, its version, the numbers' type, how many sentences it has.
+HEAD = struct.Struct("<9sQBQ")
+MARK = b"MMIDIDX\x00\x00"
+#: What fairseq's Transformer takes unless it is told otherwise; longer pairs of train are left out by fairseq.
+MAX_POSITIONS = 1024
+
+
+def check_lengths(data: Path, max_tokens: int, words: list[str]) -> None:
+    """Checks that a worker can take every pair of train and valid.
+
+    Args:
+        data: folder of fairseq-preprocess.
+        max_tokens: tokens that a worker takes at once.
+        words: flags of fairseq-train.
+
+    Raises:
+        UsageError: on the longest pair, if it is too long; it names split, line and flag.
+    """
+    given = flag_values(words)
+    limits = [int(given.get(f"--max-{side}-positions") or MAX_POSITIONS) for side in ("source", "target")]
+    for split, flag in (("train", "--max-tokens"), ("valid", "--max-tokens-valid")):
+        most = int(given.get("--max-tokens-valid") or max_tokens) if split == "valid" else max_tokens
+        number, length = _longest(data, split, limits)
+        if length > most:
+            raise UsageError(
+                f"{data}, {split}: line {number} has {length} tokens, and a worker takes {most} at once; raise "
+                f"--batch-tokens or {flag}, or leave the pair out"
+            )
+
+
+def _longest(data, split, limits):
+    """(line, tokens) of the longest pair within the limits, (0, 0) where there is none."""
+    import numpy as np
+
+    sides = [_sizes(path) for path in _indices(data, split)]
+    if len(sides) != 2 or len(sides[0]) != len(sides[1]):
+        # fairseq says what is wrong with the data.
+        return 0, 0
+    fits = (sides[0] <= limits[0]) & (sides[1] <= limits[1])
+    longest = np.where(fits, np.maximum(*sides), 0)
+    if not len(longest):
+        return 0, 0
+    line = int(longest.argmax())
+    return line + 1, int(longest[line])
+
+
+def _indices(data, split):
+    """The indices of source and target: SPLIT.SOURCE-TARGET.LANGUAGE.idx."""
+    paths = data.glob(f"{split}.*-*.*.idx")
+    return sorted(paths, key=lambda path: not path.name.startswith(f"{split}{path.suffixes[-2]}-"))
+
+
+def _sizes(path):
+    """The tokens of every sentence, the end-of-sentence symbol included."""
+    import numpy as np
+
+    with path.open("rb") as file:
+        head = file.read(HEAD.size)
+        if len(head) < HEAD.size or head[: len(MARK)] != MARK:
+            return np.zeros(0, np.int32)
+        return np.fromfile(file, np.int32, HEAD.unpack(head)[3])

@@ -1,0 +1,84 @@
+"""Presets: files of config/ as fairseq-hydra-train reads them, here as flags of fairseq-train."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ..user_dir import PACKAGE
+
+CONFIG = PACKAGE / "config"
+#: The name under which fairseq-hydra-train takes the preset "paper".
+ALIAS = "intra_distillation"
+
+#: Task and criterion of each method; what a file says of them is that of "intra".
+METHODS = {
+    "plain": ("translation", "label_smoothed_cross_entropy"),
+    "intra": ("translation_intra_distillation", "intra_distillation"),
+    "self-distillation": ("translation", "self_distillation"),
+}
+#: Flags by their place: first these, then the rest as the file has them, then those of LAST. The order is that of the
+#: arguments.txt of older runs.
+FIRST = "share-all-embeddings label-smoothing optimizer adam-betas lr-scheduler clip-norm seed arch".split()
+LAST = (
+    "max-update validate-interval-updates save-interval-updates keep-interval-updates no-epoch-checkpoints "
+    "keep-last-epochs log-interval"
+).split()
+OF_THE_METHOD = "num-iter alpha adaptive-alpha temperature-p temperature-q div".split()
+#: What a run decides by itself: batch and workers, device, places, task and criterion.
+DECIDED = (
+    "user-dir data source-lang target-lang log-format fp16 max-tokens update-freq max-updates-train task criterion"
+).split()
+#: What `_name` of a section is called on the command line.
+NAMES = {"optimizer": "optimizer", "lr_scheduler": "lr-scheduler", "model": "arch"}
+
+
+class Preset(NamedTuple):
+    """A setting of config/; flags are names without dashes in front, with their values as the file writes them."""
+
+    flags: dict[str, str]  #: "" where the flag has no value
+    method_flags: dict[str, str]  #: those of intra-distillation
+    batch_tokens: int  #: of an update
+    max_tokens: int  #: what a worker takes at once, at most
+    fp16: bool  #: on a GPU
+
+
+def preset_names() -> list[str]:
+    """The presets, as --preset takes them."""
+    return sorted(path.stem.replace("_", "-") for path in CONFIG.glob("*.yaml") if path.stem != ALIAS)
+
+
+def read_preset(name: str) -> Preset:
+    """The preset of a name that `preset_names` gives."""
+    sections = _read(CONFIG / f"{name.replace('-', '_')}.yaml")
+    found = {}
+    for section, content in sections.items():
+        for key, value in content.items():
+            flag = NAMES.get(section, section) if key == "_name" else key.replace("_", "-")
+            found[flag] = value[0] if isinstance(value, list) else value
+    max_tokens = int(found["max-tokens"])
+    middle = [flag for flag in found if flag not in {*FIRST, *LAST, *OF_THE_METHOD, *DECIDED}]
+    return Preset(
+        {flag: "" if found[flag] == "true" else found[flag] for flag in [*FIRST, *middle, *LAST] if flag in found},
+        {flag: found[flag] for flag in OF_THE_METHOD if flag in found},
+        max_tokens * int(found.get("update-freq", 1)),
+        max_tokens,
+        found["fp16"] == "true",
+    )
+
+
+def as_words(flags: dict[str, str]) -> list[str]:
+    """Flags as the words of a command line."""
+    return [word for flag, value in flags.items() for word in (f"--{flag}", value) if word]
+
+
+def _read(path: Path) -> dict[str, dict]:
+    """The sections of a file, over those of the file that its defaults list names."""
+    import yaml  # comes with omegaconf
+
+    # Every number stays as it is written: 5e-4 is not to become 0.0005.
+    content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+    defaults = [name for name in content.pop("defaults", []) if name != "_self_"]
+    sections = {}
+    for part in [*(_read(path.with_name(f"{name}.yaml")) for name in defaults), content]:
+        for section, keys in part.items():
+            sections[section] = sections.get(section, {}) | keys
+    return sections

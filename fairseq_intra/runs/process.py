@@ -1,0 +1,128 @@
+"""Runs a command as a process group of its own, which signals end and which never outlives this process."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+#: They end the group.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+KILL_TIMEOUT = 5  # seconds from SIGTERM to SIGKILL
+AGAIN = 1  # seconds from one SIGUSR1 to the next
+#: The parent-death watchdog: where its input ends without a word, this process was killed.
+WATCHDOG = "import os, sys; pid = int(sys.stdin.readline()); sys.stdin.read() or os.killpg(pid, 9)"
+
+
+class Stopped(Exception):
+    """A signal asked for the end; its number is the argument."""
+
+
+def run(command: list[str], environment: dict[str, str], take: Callable[[bytes], None]) -> int:
+    """Runs a command to its end. SIGUSR1 is passed on to it, again and again until it has ended.
+
+    Args:
+        command: its words.
+        environment: its environment.
+        take: called with every line of its standard output and standard error.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        Stopped: after SIGINT, SIGTERM or SIGHUP, when nothing of the group is left.
+    """
+    group = _Group()
+    with _handlers(group):
+        try:
+            group.start(command, environment)
+            for line in group.process.stdout:
+                take(line)
+            return group.process.wait()
+        finally:
+            group.end()
+
+
+class _Group:
+    """The processes of a command: its own, and what that starts."""
+
+    def __init__(self):
+        self.process = self.watchdog = None
+
+    def start(self, command, environment):
+        pipe, quiet, session = subprocess.PIPE, subprocess.DEVNULL, {"start_new_session": True}
+        self.watchdog = subprocess.Popen(
+            [sys.executable, "-ISc", WATCHDOG], stdin=pipe, stdout=quiet, stderr=quiet, **session
+        )
+        self.process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=quiet,
+            stdout=pipe,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_ignore_sigusr1,
+            **session,
+        )
+        self.watchdog.stdin.write(b"%d\n" % self.process.pid)
+        self.watchdog.stdin.flush()
+        # What a failed training leaves behind, such as its workers, would keep the pipe open.
+        threading.Thread(target=self._kill_the_rest, daemon=True).start()
+
+    def send(self, number):
+        # There may be nobody left.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
+
+    def ask_for_checkpoint(self):
+        while self.process is None or self.process.poll() is None:
+            if self.process:
+                self.send(signal.SIGUSR1)
+            time.sleep(AGAIN)
+
+    def end(self):
+        if self.process is not None:
+            self.send(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(KILL_TIMEOUT)
+            self.send(signal.SIGKILL)
+            self.process.wait()
+            self.process.stdout.close()
+        if self.watchdog is not None:
+            with contextlib.suppress(OSError):
+                self.watchdog.stdin.write(b"ended")
+            with contextlib.suppress(OSError):
+                self.watchdog.stdin.close()
+            self.watchdog.wait()
+
+    def _kill_the_rest(self):
+        self.process.wait()
+        self.send(signal.SIGKILL)
+
+
+def _ignore_sigusr1():
+    """Until the plugin handles it (patches/preemption.py), the command would die of it."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def _handlers(group: _Group) -> Iterator[None]:
+    def stop(number, _frame):
+        # One is enough: the next would interrupt the ending.
+        for each in ENDING:
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(number)
+
+    def pass_on(_number, _frame):
+        threading.Thread(target=group.ask_for_checkpoint, daemon=True).start()
+
+    # What the caller has it ignore, as nohup does, stays ignored.
+    before = {number: signal.signal(number, stop) for number in ENDING if signal.getsignal(number) != signal.SIG_IGN}
+    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, pass_on)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,172 @@
+"""The folder of a training: its lock, its arguments, its log, and whether it is finished."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+from ..console import say
+from ..errors import UsageError
+from ..files import locked, make_folder, remove, write_text
+from . import process
+from .arguments import differences, flag_value
+from .train_output import TrainOutput
+
+#: Exit status of a training that ended before its last update, as it was asked to: repeat it.
+UNFINISHED = 75
+
+
+class Run:
+    """The folder that --out names.
+
+    Args:
+        folder: may be missing.
+        rank: of this worker; the first has the folder's files in its care, another one writes a log of its own.
+    """
+
+    def __init__(self, folder: Path, rank: int = 0):
+        self.folder, self.rank = folder, rank
+        self.arguments, self.finished = folder / "arguments.txt", folder / "finished"
+        self.checkpoints = folder / "checkpoints"
+        self.log = folder / (f"train.rank{rank}.log" if rank else "train.log")
+
+    @contextlib.contextmanager
+    def opened(self, arguments: list[str], extend: bool = False) -> Iterator[None]:
+        """Makes the folder, holds its lock, and sees to it that it is a run with these arguments.
+
+        Args:
+            arguments: what the run is made with, one word a line of arguments.txt.
+            extend: more updates are wanted than the run was begun with, though its schedule depends on the number.
+
+        Raises:
+            UsageError: if another process works in it, it is a run with other arguments, or its checkpoints are gone.
+        """
+        make_folder("--out", self.folder)
+        if self.rank:
+            yield
+            return
+        with locked(self.folder):
+            self._need_checkpoints()
+            self._keep_arguments(arguments, extend)
+            yield
+
+    def train(self, command: list[str], environment: dict[str, str], total_updates: int | None) -> None:
+        """Runs fairseq-train, appends all that it prints to the log, and shows what tells of its progress.
+
+        Raises:
+            UsageError: if it failed; the message has the reason.
+            SystemExit: with UNFINISHED, or 128 + the number of the signal that ended it.
+        """
+        output = TrainOutput(self.log, total_updates)
+        try:
+            status = process.run(command, environment, output.take)
+        except process.Stopped as stopped:
+            say(f"stopped by {signal.Signals(stopped.args[0]).name}; the same command resumes {self.folder}")
+            sys.exit(128 + stopped.args[0])
+        finally:
+            output.close()
+        # SIGUSR1 may come when the training has ended, but not yet its process.
+        if status and not (status == -signal.SIGUSR1 and (output.done or output.preempted)):
+            how = "failed" if status > 0 else f"was ended by {signal.Signals(-status).name}"
+            reason = output.reason()
+            raise UsageError(
+                f"fairseq-train {how}; the whole log is {self.log}{reason and ', and it ends: '}{reason}"
+            )
+        if output.came_to_its_end:
+            return
+        if output.preempted:
+            say(f"stopped by SIGUSR1 behind a checkpoint; the same command resumes {self.folder}")
+        elif output.time_is_up:
+            say(f"stopped by --stop-time-hours; the same command with a larger one resumes {self.folder}")
+        else:
+            raise UsageError(f"fairseq-train ended before its last update; the whole log is {self.log}")
+        sys.exit(UNFINISHED)
+
+    def finish(self, *needed: str) -> Path:
+        """Marks the run as finished; returns the first of its checkpoints of these names that is there.
+
+        Raises:
+            UsageError: if there is none.
+        """
+        found = self._first_of(needed)
+        if not found:
+            raise UsageError(f"fairseq-train wrote no checkpoint; see {self.log}")
+        write_text(self.finished, datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ\n"))
+        return found
+
+    def _first_of(self, names):
+        return next((self.checkpoints / name for name in names if (self.checkpoints / name).is_file()), None)
+
+    def _saved_before(self):
+        """Whether the log tells of a checkpoint."""
+        try:
+            return b" | Saved checkpoint " in self.log.read_bytes()
+        except FileNotFoundError:
+            return False
+
+    def _has_checkpoints(self):
+        return any(self.checkpoints.glob("*.pt"))
+
+    def _need_checkpoints(self):
+        if self._has_checkpoints():
+            return
+        if self.finished.exists() or self._saved_before():
+            raise UsageError(
+                f"the checkpoints of {self.folder} are gone, which it had; put them back into {self.checkpoints}, or "
+                "remove the folder of the run to train it again"
+            )
+
+    def _keep_arguments(self, arguments, extend):
+        try:
+            before = self.arguments.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            before = arguments
+        found = differences(before, arguments)
+        if found and not self._has_checkpoints():
+            say(f"{self.folder} has no checkpoint yet: it begins anew with these arguments")
+            remove(self.log)
+        elif list(found) == ["--max-update"] and _is_more(*found["--max-update"]):
+            self._extend(arguments, found["--max-update"], extend)
+        elif found:
+            name, (old, new) = next(iter(found.items()))
+            raise UsageError(
+                f"{self.folder} is a run with other arguments or data; give another --out. The first that differs: "
+                f"{name} is {_shown(old)} in the run and {_shown(new)} here"
+            )
+        else:
+            arguments = before
+        write_text(self.arguments, "".join(f"{word}\n" for word in arguments))
+
+    def _extend(self, arguments, numbers, extend):
+        old, new = numbers
+        why = depends_on_total(arguments)
+        if why and not extend:
+            raise UsageError(
+                f"{self.folder} was begun for {old} updates, and {why}: its updates so far are not those of a run of "
+                f"{new}. Give --extend to continue it all the same, or another --out"
+            )
+        say(f"{self.folder} continues to {new} updates in place of {old}")
+        remove(self.finished)
+
+
+def depends_on_total(arguments: list[str]) -> str:
+    """What of a run's schedule depends on its number of updates, "" if nothing does."""
+    scheduler = flag_value(arguments, "--lr-scheduler")
+    if scheduler in ("cosine", "polynomial_decay", "tri_stage"):
+        return f"--lr-scheduler {scheduler} depends on that number"
+    adaptive = flag_value(arguments, "--adaptive-alpha") == "1"
+    if adaptive and flag_value(arguments, "--max-updates-train") in (None, "0"):
+        return "adaptive alpha depends on that number"
+    return ""
+
+
+def _is_more(old, new):
+    return bool(old and new and old.isdigit() and new.isdigit() and int(new) > int(old))
+
+
+def _shown(value):
+    if value is None:
+        return "not given"
+    return value or "given"
