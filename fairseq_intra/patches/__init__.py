@@ -1,9 +1,21 @@
 """What is fixed in fairseq, each by feature and not by version number. Applied once; for plain training too."""
 
+import importlib
+
+PATCHES = (
+    "current_folder",
+    "safe_loading",
+    "literals",
+    "compat",
+    "data_parallel",
+    "input_checks",
+    "resume",
+    "task_state",
+    "atomic_save",
+)
+
 
 def apply() -> None:
     """Applies every patch; repeated, it does nothing."""
-    from . import atomic_save, compat, data_parallel, input_checks, resume, safe_loading, task_state
-
-    for patch in (safe_loading, compat, data_parallel, input_checks, resume, task_state, atomic_save):
-        patch.apply()
+    for name in PATCHES:
+        importlib.import_module(f".{name}", __package__).apply()
