@@ -76,8 +76,8 @@ def evaluate(text):
         shown = repr(text if len(text) <= 80 else text[:77] + "...")
         field = _field_of(text, sys._getframe(1))
         raise UsageError(
-            f"{field or 'the configuration'} has the value {shown}, which is rejected: only literals and arithmetic "
-            "are evaluated, such as [(512, 3)] * 4"
+            f"{field or 'a configuration or manifest'} has the value {shown}, which is rejected: only literals and "
+            "arithmetic are evaluated, such as [(512, 3)] * 4"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""fairseq_intra/distribution.py, and that two workers do what one process does."""
+"""fairseq_intra/patches/data_parallel.py, and that two workers do what one process does."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ import torch
 from fairseq.distributed import utils as distributed_utils
 
 from fairseq_intra.errors import UsageError
-from fairseq_intra.patches import data_parallel as distribution
+from fairseq_intra.patches import data_parallel
 
 WORKER = Path(worker.__file__)
 LAUNCHED = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29400", "WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}
@@ -49,7 +49,7 @@ def test_two_workers_have_the_gradients_of_one_process(found, case):
             torch.testing.assert_close(gradient, alone[name], atol=1e-6, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_workers_drop_other_parts_of_the_same_mini_batch(found):
+def test_workers_use_other_dropout_masks_for_the_same_mini_batch(found):
     (first,), (second,) = (found[rank, 2]["same work"]["losses"] for rank in (0, 1))
     assert first != second
 
@@ -63,7 +63,7 @@ def test_gradients_that_are_not_synchronised_stop_the_training(found):
 
 def launched(monkeypatch, environment, *flags):
     """fairseq's settings of distributed training at the moment where it begins to train."""
-    for name in distribution.LAUNCHER:
+    for name in data_parallel.LAUNCHER:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -94,15 +94,15 @@ def test_flags_win_over_the_launcher(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flags", "named"),
+    ("flags", "message"),
     [
         (["--distributed-init-method", "tcp://127.0.0.1:29401"], "each with --distributed-no-spawn"),
         (["--ddp-backend", "fully_sharded"], "--ddp-backend fully_sharded needs fairscale"),
     ],
 )
-def test_what_would_train_nothing_is_refused(monkeypatch, flags, named):
+def test_a_launch_that_would_train_nothing_is_rejected(monkeypatch, flags, message):
     monkeypatch.setitem(sys.modules, "fairscale", None)
-    with pytest.raises(UsageError, match=named):
+    with pytest.raises(UsageError, match=message):
         launched(monkeypatch, {}, *flags)
 
 

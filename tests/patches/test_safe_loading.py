@@ -23,6 +23,7 @@ import pytest
 import torch
 from fairseq import checkpoint_utils, utils
 from fairseq.data import data_utils
+from fairseq.data.codedataset import parse_manifest
 from fairseq.data.fasta_dataset import FastaDataset
 from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
@@ -219,6 +220,13 @@ def test_the_field_that_holds_a_rejected_value_is_named():
     assert utils.eval_str_list(args.one, type=int) == [1]
     with pytest.raises(UsageError, match=r"error: encoder_layers has the value 'exit\(\)', which is rejected"):
         utils.eval_str_list(args.encoder_layers)
+
+
+def test_a_manifest_that_runs_code_is_rejected(tmp_path):
+    (tmp_path / "manifest").write_text(code(tmp_path / "made") + "\n")
+    with pytest.raises(UsageError, match="a configuration or manifest has the value .*system.* which is rejected"):
+        parse_manifest(tmp_path / "manifest", None)
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_flag_that_is_already_a_boolean_has_its_default():
