@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import commands
 import corpus
@@ -10,6 +11,7 @@ import data_parallel_worker as worker
 import pytest
 import tiny
 import torch
+from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
 from fairseq.distributed import utils as distributed_utils
 
 from fairseq_intra.errors import UsageError
@@ -116,3 +118,20 @@ def test_torchrun_trains_one_model_on_all_workers(dataset, tmp_path):
     for ours, expected in zip(two, one, strict=True):
         for name in ("loss", "nll_loss", "alpha", "num_updates", "wpb"):
             assert ours[name] == pytest.approx(expected[name], rel=1e-3), name
+
+
+def test_predictions_are_gathered_from_all_workers(monkeypatch):
+    """Of a stub of two workers; fairseq would add up the lists that --report-mcc and the like are made of."""
+    summed = SentencePredictionCriterion.logging_outputs_can_be_summed
+    assert not summed(SimpleNamespace(training=False, keep_pred_and_targ=True))
+    assert summed(SimpleNamespace(training=True, keep_pred_and_targ=True)) and summed(SimpleNamespace(training=False))
+
+    def gather(found, data, group):
+        assert group == "all"
+        found[:] = [data, [{"pred": [1]}]]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    monkeypatch.setattr(distributed_utils, "get_global_group", lambda: "all")
+    monkeypatch.setattr(distributed_utils, "get_world_size", lambda group: 2)
+    assert distributed_utils.all_gather_list([{"pred": [0]}]) == [[{"pred": [0]}], [{"pred": [1]}]]
