@@ -193,6 +193,7 @@ def counted(tmp_path, monkeypatch):
     vars(train_command.should_stop_early).update(num_runs=3, best=4.5)
     trainer = tiny.trainer(configuration(tmp_path))
     trainer.set_num_updates(7)
+    trainer.task.state.late_start["best"] = 4.25
     trainer.consolidate_optimizer()
     trainer.save_checkpoint(str(tmp_path / "pretrained.pt"), dict(STATE))
     vars(train_command.should_stop_early).clear()
@@ -200,22 +201,24 @@ def counted(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"),
+    ("flags", "expected", "best"),
     [
-        (["--restore-file", "pretrained.pt"], {"num_runs": 3, "best": 4.5}),
-        (["--restore-file", "pretrained.pt", "--reset-meters"], {}),
-        (["--restore-file", "pretrained.pt", "--reset-optimizer"], {}),
-        (["--finetune-from-model", "pretrained.pt"], {}),
+        (["--restore-file", "pretrained.pt"], {"num_runs": 3, "best": 4.5}, 4.25),
+        (["--restore-file", "pretrained.pt", "--reset-meters"], {}, 4.25),
+        (["--restore-file", "pretrained.pt", "--reset-optimizer"], {}, None),
+        (["--finetune-from-model", "pretrained.pt"], {}, None),
     ],
-    ids=" ".join,
+    ids=["resumed", "meters reset", "optimizer reset", "fine-tuned"],
 )
-def test_patience_is_restored_where_fairseq_restores_the_training(counted, monkeypatch, flags, expected):
+def test_patience_is_restored_where_fairseq_restores_the_training(counted, monkeypatch, flags, expected, best):
+    """And so is the state of the task."""
     monkeypatch.chdir(counted)
     cfg = configuration(counted, "--patience", "4", *flags)
     trainer = tiny.trainer(cfg)
     monkeypatch.setattr(trainer, "get_train_iterator", MagicMock())
     checkpoint_utils.load_checkpoint(cfg.checkpoint, trainer)
     assert vars(train_command.should_stop_early) == expected
+    assert trainer.task.state.late_start["best"] == best
 
 
 def test_finetuning_a_model_whose_patience_had_ended_trains(counted, monkeypatch):

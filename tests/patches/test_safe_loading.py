@@ -239,7 +239,7 @@ def test_what_a_configuration_names_is_neither_imported_nor_opened(trained, data
     (tmp_path / "evil" / "__init__.py").write_text(f"open({str(tmp_path / 'made')!r}, 'w')")
     cfg = OmegaConf.to_container(load(trained.checkpoint)["cfg"])
     cfg["common"]["user_dir"] = str(tmp_path / "evil")
-    cfg["task"] |= {"user_dir": str(tmp_path / "evil"), "data": str(tmp_path / "elsewhere")}
+    cfg["task"]["data"] = str(tmp_path / "elsewhere")
     vars(cfg["model"])["_target_"] = "os.system"
     cfg["bpe"] = {"_name": "sentencepiece", "sentencepiece_model": str(tmp_path / "elsewhere")}
     cfg["tokenizer"] = {"_name": "moses", "source_lang": "${oc.env:HOME}"}
