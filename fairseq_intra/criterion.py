@@ -20,6 +20,7 @@ from .model_outputs import (
     counts,
     projection,
     reject_adaptive_softmax,
+    reject_other_inputs,
     select_positions,
     target_positions,
 )
@@ -89,6 +90,7 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         if not model.training or self.method.is_plain:
             return super().forward(model, sample, reduce=reduce)
         if self._plan is None:
+            reject_other_inputs(model, sample["net_input"], "intra_distillation")
             self._plan = self._planned(model)
         inputs, target = self._loss_inputs(model, sample)
         logging_output = counts(sample, self.sentence_avg)

@@ -262,4 +262,6 @@ def os_error_message(error: OSError, where: Path | None = None) -> str:
     name = error.filename or where or "standard output"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"no space left on the disk of {name}; free some and run this again"
+    if error.errno == errno.EFBIG:
+        return f"{name} would be larger than its file system or the limit of this shell (ulimit -f) allows"
     return f"{name}: {error.strerror or error}"

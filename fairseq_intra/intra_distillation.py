@@ -14,6 +14,8 @@ from .passes import PASSES, choose_passes, has_dropout, is_deterministic_encoder
 logger = logging.getLogger(__name__)
 
 DIVERGENCES = ("X", "JS")
+#: The loss is float32, and its sum over a mini-batch has to fit.
+HIGHEST_ALPHA = 1_000_000
 DIV_CHOICES = ChoiceEnum(list(DIVERGENCES))
 PASSES_CHOICES = ChoiceEnum(list(PASSES))
 
@@ -66,6 +68,8 @@ class IntraDistillation:
             raise UsageError(f"--num-iter must be at least 1, not {num_iter}")
         if not 0 <= alpha < math.inf:
             raise UsageError(f"--alpha must be a number of at least 0, not {alpha}")
+        if alpha > HIGHEST_ALPHA:
+            raise UsageError(f"--alpha must be at most {HIGHEST_ALPHA}, not {alpha}")
         if str(div) not in DIVERGENCES:
             raise UsageError(f"--div must be X or JS, not {div}")
         if str(passes) not in PASSES:

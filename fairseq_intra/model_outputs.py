@@ -1,5 +1,7 @@
 """What the losses take of a translation model: features or logits, at the positions that count."""
 
+import inspect
+
 import torch
 from fairseq.distributed import FullyShardedDataParallel
 from fairseq.models import FairseqLanguageModel
@@ -48,6 +50,18 @@ def reject_adaptive_softmax(model, criterion: str) -> None:
             f"{criterion} needs logits over the whole vocabulary, which a model with "
             "--adaptive-softmax-cutoff does not have; leave that flag out"
         )
+
+
+def reject_other_inputs(model, net_input, criterion: str) -> None:
+    """Raises UsageError if a model's forward takes more than net_input; non-autoregressive ones take the target."""
+    inner = unwrapped(model)
+    try:
+        inspect.signature(inner.forward).bind(**net_input)
+    except TypeError as error:
+        raise UsageError(
+            f"{criterion} cannot train a {type(inner).__name__}, whose forward takes other inputs than the task's "
+            f"mini-batches have ({', '.join(net_input)}): {error}; use the criterion that this model comes with"
+        ) from None
 
 
 def target_positions(model, sample, padding_idx, ignore_prefix_size):

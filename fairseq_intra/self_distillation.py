@@ -21,6 +21,7 @@ from .model_outputs import (
     counts,
     projection,
     reject_adaptive_softmax,
+    reject_other_inputs,
     select_positions,
     target_positions,
 )
@@ -89,6 +90,7 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         if not model.training:
             return super().forward(model, sample, reduce=reduce)
         if not self._loaded:
+            reject_other_inputs(model, sample["net_input"], "self_distillation")
             self._loaded = (self._load(model),)
         target, keep = target_positions(model, sample, self.padding_idx, self.ignore_prefix_size)
         logits = select_positions(model(**sample["net_input"])[0].unsqueeze(0), keep)

@@ -43,7 +43,7 @@ def schedule():
 def models(dataset, schedule, tmp_path_factory):
     """Two models, made at the same time. Not to be changed.
 
-    "undisturbed" had 20 updates of `schedule`; "published" had three of the authors' command, validated with
+    "uninterrupted" had 20 updates of `schedule`; "published" had three of the authors' command, validated with
     BLEU, which puts numpy arrays into its checkpoint, and logged as JSON and for TensorBoard.
     """
     base = tmp_path_factory.mktemp("models")
@@ -56,7 +56,7 @@ def models(dataset, schedule, tmp_path_factory):
     ]
     logs = ["--log-format", "json", "--tensorboard-logdir", base / "events"]
     published = [*commands.PUBLISHED, *commands.TINY, "--max-update", 3, *bleu, *logs]
-    names = {"undisturbed": [*schedule, "--keep-interval-updates", 3, "--max-update", 20], "published": published}
+    names = {"uninterrupted": [*schedule, "--keep-interval-updates", 3, "--max-update", 20], "published": published}
     calls = [lambda n=name, f=flags: commands.train(dataset, base / n, *f) for name, flags in names.items()]
     return {name: Trained(log, base / name) for name, log in zip(names, commands.at_once(*calls), strict=True)}
 
@@ -64,7 +64,7 @@ def models(dataset, schedule, tmp_path_factory):
 @pytest.fixture(scope="session")
 def trained(models):
     """The model with 20 updates; its folder has the numbered checkpoints of updates 10, 15 and 20 as well."""
-    return models["undisturbed"]
+    return models["uninterrupted"]
 
 
 #: Stands in for Python: it has GPUs or not, and for fairseq-train it notes its arguments and makes a checkpoint.

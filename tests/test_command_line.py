@@ -92,12 +92,12 @@ def test_alpha_grows_and_the_divergence_counts(trained):
     assert lines[5]["loss"] > lines[5]["nll_loss"]
 
 
-def test_a_resumed_run_is_the_undisturbed_one(trained, runs):
+def test_a_resumed_run_equals_the_uninterrupted_one(trained, runs):
     resumed, _, _ = runs
-    undisturbed = commands.updates(trained.log)
+    uninterrupted = commands.updates(trained.log)
     halves = [commands.updates(log) for log in resumed]
     assert "Loaded checkpoint" in resumed[1] and [len(half) for half in halves] == [10, 10]
-    assert halves[0] + halves[1] == undisturbed
+    assert halves[0] + halves[1] == uninterrupted
 
 
 def test_the_criterion_works_without_the_task_and_on_a_terminal(runs):

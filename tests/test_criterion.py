@@ -393,6 +393,7 @@ class TestReduceMetrics:
         ({"alpha": -0.5}, "--alpha must be a number of at least 0, not -0.5"),
         ({"alpha": math.nan}, "--alpha must be a number of at least 0, not nan"),
         ({"alpha": math.inf}, "--alpha must be a number of at least 0, not inf"),
+        ({"alpha": 1e39}, "--alpha must be at most 1000000, not 1e+39"),
         ({"div": "KL"}, "--div must be X or JS, not KL"),
         ({"passes": "both"}, "--passes must be one of auto, batched, sequential, recompute, not both"),
         ({"id_loss": "fast"}, "--id-loss must be one of auto, torch, triton, reference, not fast"),

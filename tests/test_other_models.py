@@ -39,6 +39,7 @@ CASES = {
     ],
     "translation_multi_simple_epoch": ["--task=translation_multi_simple_epoch", *MANY, *TRANSFORMER],
 }
+NON_AUTOREGRESSIVE = ["--task=translation", *PAIR, "--arch=nonautoregressive_transformer", *TRANSFORMER[1:]]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def trainer(data, case, *flags):
     """fairseq's trainer of an untrained model, with the training set loaded, and its mini-batches."""
     argv = [
         data / "lm" if case == "transformer_lm" else data,
-        *CASES[case],
+        *CASES.get(case, NON_AUTOREGRESSIVE),
         "--cpu",
         "--optimizer=adam",
         "--lr=0.01",
@@ -118,8 +119,16 @@ def test_one_pass_is_fairseqs_own_criterion(data, case):
     assert first[0] == pytest.approx(first[1], abs=2e-3)
 
 
+@pytest.mark.parametrize("criterion", [INTRA[:1], ["--criterion=self_distillation", "--teacher=none.pt"]])
+def test_a_model_whose_forward_takes_the_target_is_rejected_in_one_line(data, tmp_path, criterion):
+    made, batches = trainer(data, "nonautoregressive_transformer", f"--save-dir={tmp_path}", *criterion)
+    with pytest.raises(UsageError, match=r"cannot train a NATransformerModel, .*: missing .* 'tgt_tokens'; use the"):
+        made.train_step([next(batches)])
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.parametrize("case", ["transformer_lm", "fconv"])
-def test_an_adaptive_softmax_is_refused(data, case):
+def test_an_adaptive_softmax_is_rejected(data, case):
     cutoff = "--adaptive-softmax-cutoff=6,10"
     if case == "fconv":
         # fconv takes it together with fairseq's criterion adaptive_loss alone.

@@ -1,7 +1,6 @@
-"""Checkpoints are written whole or not at all, and a full disk ends in a one-line error message."""
+"""Checkpoints are written whole or not at all; one that cannot be written ends in a one-line error message."""
 
 import contextlib
-import errno
 import functools
 import os
 
@@ -10,59 +9,74 @@ from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 
 from ..errors import UsageError
+from ..files import os_error_message
 
 
 def apply():
     """Puts the patches into fairseq's modules; repeated, it does nothing."""
     if hasattr(checkpoint_utils.torch_persistent_save, "__wrapped__"):
         return
-    # fairseq's tries three times, each behind the torn bytes of the one before: that file could not be read.
+    # fairseq's tries three times, each behind the truncated bytes of the one before: that file could not be read.
     checkpoint_utils._torch_persistent_save = torch.save
-    checkpoint_utils.torch_persistent_save = _save_or_name_a_full_disk(checkpoint_utils.torch_persistent_save)
-    PathManager.copy = staticmethod(_copy_or_name_a_full_disk(PathManager.copy))
+    checkpoint_utils.torch_persistent_save = _save_or_report(checkpoint_utils.torch_persistent_save)
+    checkpoint_utils.verify_checkpoint_directory = _verify_or_report(checkpoint_utils.verify_checkpoint_directory)
+    PathManager.copy = staticmethod(_copy_and_rename(PathManager.copy))
 
 
-def _save_or_name_a_full_disk(save):
+def _verify_or_report(verify):
+    """fairseq tries --save-dir before it trains."""
+
+    @functools.wraps(verify)
+    def verify_checkpoint_directory(save_dir):
+        try:
+            verify(save_dir)
+        except OSError as error:
+            raise UsageError(f"--save-dir {save_dir} cannot be written to: {os_error_message(error)}") from None
+
+    return verify_checkpoint_directory
+
+
+def _save_or_report(save):
     @functools.wraps(save)
     def torch_persistent_save(obj, filename, *args, **kwargs):
-        with _full_disk_named(filename):
+        with _failure_reported(filename):
             return save(obj, filename, *args, **kwargs)
 
     return torch_persistent_save
 
 
-def _copy_or_name_a_full_disk(copy):
+def _copy_and_rename(copy):
     """fairseq copies its newest checkpoint to checkpoint_last.pt; a run killed meanwhile would leave half of one."""
 
     @functools.wraps(copy)
-    def copy_and_rename(src_path, dst_path, overwrite=False):
+    def copied_whole(src_path, dst_path, overwrite=False):
         if not PathManager.supports_rename(dst_path):
             return copy(src_path, dst_path, overwrite)
-        with _full_disk_named(dst_path):
+        with _failure_reported(dst_path):
             copied = copy(src_path, f"{dst_path}.tmp", overwrite)
             PathManager.rename(f"{dst_path}.tmp", dst_path)
         return copied
 
-    return copy_and_rename
+    return copied_whole
 
 
 @contextlib.contextmanager
-def _full_disk_named(path):
-    """Raises UsageError where a checkpoint finds no space, and removes what there is of it."""
+def _failure_reported(path):
+    """Raises UsageError where the system cannot write a checkpoint, and removes what there is of it."""
     try:
         yield
     except Exception as error:
-        if not _is_of_a_full_disk(error):
+        cause = _os_error(error)
+        if cause is None:
             raise
         with contextlib.suppress(OSError):
             os.remove(f"{path}.tmp")
-        raise UsageError(f"no space left on the disk of {path}; free some and run this again") from None
+        # Without the file's name: of a copy, Python gives the one that is read.
+        raise UsageError(os_error_message(OSError(cause.errno, cause.strerror), path)) from None
 
 
-def _is_of_a_full_disk(error):
+def _os_error(error):
     """torch says of a failed write no more than that it did not come far; what Python said is its context."""
-    while error is not None:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            return True
+    while error is not None and not isinstance(error, OSError):
         error = error.__context__
-    return False
+    return error

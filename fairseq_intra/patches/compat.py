@@ -47,7 +47,7 @@ def _keep_numpys_old_name():
 
 
 def drop_fast_path_weights(state):
-    """Removes the second copy of an encoder layer's weights that fairseq 0.12.2 writes and newer code refuses."""
+    """Removes the second copy of an encoder layer's weights that fairseq 0.12.2 writes and newer code rejects."""
     if _has_fast_path():
         return
     copies = re.compile(r"(^|\.)encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$")
@@ -56,7 +56,7 @@ def drop_fast_path_weights(state):
 
 
 def _leave_fast_path_off():
-    """fairseq 0.12.2 hands its encoder layers to a fused torch function that current torch refuses to run."""
+    """fairseq 0.12.2 hands its encoder layers to a fused torch function that current torch does not run."""
     if not _has_fast_path():
         return
     init = TransformerEncoderLayerBase.__init__

@@ -14,7 +14,7 @@ from omegaconf import open_dict
 
 from ..errors import UsageError
 
-#: What torchrun (and torch.distributed.launch) tell their processes.
+#: The environment that torchrun (and torch.distributed.launch) give their processes.
 LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
 #: From one worker's seed to the next one's: more than a training has updates, each of which adds 1.
 SEED_STRIDE = 1_000_003
@@ -74,7 +74,7 @@ def _set_up(cfg, cpu):
 
 
 def _leave_device_ids_out_on_cpu():
-    """torch's DistributedDataParallel refuses device_ids for a model on the CPU, and fairseq always names one."""
+    """torch's DistributedDataParallel rejects device_ids for a model on the CPU, and fairseq always gives one."""
     wrapper = distributed_fairseq_model.DistributedDataParallel
 
     class DistributedDataParallel(wrapper):

@@ -1,11 +1,12 @@
-"""Data and checkpoints that are damaged, or do not fit each other, end fairseq's commands with one line.
+"""Invalid data, checkpoints and flags end fairseq's commands with a one-line error message.
 
-fairseq would stop with a traceback, often hours later, at the first sentence that is not there, or at a word that the
-dictionary does not have, on a GPU with no hint at what is wrong.
+fairseq would stop with a traceback, often hours later, at the first sentence that is not there, or at a token that
+the dictionary does not have, on a GPU with no hint at what is wrong.
 """
 
 import functools
 import itertools
+import re
 import struct
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import numpy as np
 from fairseq import checkpoint_utils
 from fairseq.data import data_utils
 from fairseq.data.indexed_dataset import _code_to_dtype as DTYPES
+from fairseq.distributed import utils as distributed_utils
+from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 
 from ..errors import UsageError, reason
@@ -23,15 +26,32 @@ MARK = b"MMIDIDX\x00\x00"
 #: What torch says where names or shapes of parameters are not the model's.
 MISFIT = "loading state_dict"
 AGAIN = "make the dataset again"
+#: numpy's limit, less a million epochs, whose number fairseq adds.
+HIGHEST_SEED = 2**32 - 1 - 1_000_000
 
 
 def apply():
     """Puts the checks into fairseq's modules; repeated, it does nothing."""
     if hasattr(data_utils.load_indexed_dataset, "__wrapped__"):
         return
+    _check_seed()
     _check_data()
-    _name_what_does_not_fit_in_training()
-    _name_what_does_not_fit_elsewhere()
+    _report_sentences_that_are_too_long()
+    _report_what_does_not_fit_in_training()
+    _report_what_does_not_fit_elsewhere()
+
+
+def _check_seed():
+    call_main = distributed_utils.call_main
+
+    @functools.wraps(call_main)
+    def checked(cfg, main, **kwargs):
+        seed = cfg.common.seed
+        if seed is not None and not 0 <= seed <= HIGHEST_SEED:
+            raise UsageError(f"--seed must be from 0 to {HIGHEST_SEED}, not {seed}")
+        return call_main(cfg, main, **kwargs)
+
+    distributed_utils.call_main = checked
 
 
 def _check_data():
@@ -53,7 +73,7 @@ def check_binarised(prefix: str, dictionary=None) -> bool:
     Other formats than its default one are left to fairseq.
 
     Raises:
-        UsageError: if one is missing or cut short, or numbers a word that the dictionary does not have.
+        UsageError: if one is missing or truncated, or holds a token that the dictionary does not have.
     """
     index, content = Path(f"{prefix}.idx"), Path(f"{prefix}.bin")
     if not index.is_file() and not content.is_file():
@@ -66,32 +86,67 @@ def check_binarised(prefix: str, dictionary=None) -> bool:
         if head[: len(MARK)] != MARK[: len(head)]:
             return True
         if len(head) < HEAD.size:
-            raise UsageError(f"{index} is cut short: {len(head)} bytes; {AGAIN}")
+            raise UsageError(f"{index} is truncated: {len(head)} bytes; {AGAIN}")
         _, _, code, count = HEAD.unpack(head)
         # Every sentence's length, then where it begins.
         needed = HEAD.size + 12 * count
         if index.stat().st_size < needed:
-            raise UsageError(f"{index} is cut short: {index.stat().st_size} bytes of {needed}; {AGAIN}")
+            raise UsageError(f"{index} is truncated: {index.stat().st_size} bytes of {needed}; {AGAIN}")
         sizes = np.fromfile(file, np.int32, count)
     dtype = np.dtype(DTYPES[code])
     needed = int(sizes.sum(dtype=np.int64)) * dtype.itemsize
     if content.stat().st_size < needed:
-        raise UsageError(f"{content} is cut short: {content.stat().st_size} bytes of {needed}; {AGAIN}")
+        raise UsageError(f"{content} is truncated: {content.stat().st_size} bytes of {needed}; {AGAIN}")
     if dictionary is not None and needed:
         highest = int(np.memmap(content, dtype, mode="r").max())
         if highest >= len(dictionary):
             raise UsageError(
-                f"{content} has word number {highest}, and its dictionary only {len(dictionary)} words: it was made "
+                f"{content} has token number {highest}, and its dictionary only {len(dictionary)} types: it was made "
                 f"with another dictionary; {AGAIN}"
             )
     return True
 
 
-def _name_what_does_not_fit_in_training():
+def _report_sentences_that_are_too_long():
+    """fairseq says no more than that there is one, in an assertion, or gives a number that counts from 0."""
+    get_batch_iterator = FairseqTask.get_batch_iterator
+
+    @functools.wraps(get_batch_iterator)
+    def reported(self, dataset, max_tokens=None, *args, **kwargs):
+        try:
+            return get_batch_iterator(self, dataset, max_tokens, *args, **kwargs)
+        except AssertionError as error:
+            if not max_tokens or "max_tokens" not in str(error):
+                raise
+            sizes = [int(dataset.num_tokens(index)) for index in range(len(dataset))]
+            line = next(line for line, size in enumerate(sizes, 1) if size > max_tokens)
+            raise UsageError(
+                f"line {line} of {_split_of(self, dataset)} has {sizes[line - 1]} tokens, and a mini-batch holds "
+                f"{max_tokens} (--max-tokens; in validation --max-tokens-valid, the same by default); set it to "
+                f"{max(sizes)}, the longest, or more"
+            ) from None
+        except Exception as error:
+            found = re.fullmatch(r"Size of sample #(\d+) is invalid .* since max_positions=(.*), skip .*", str(error))
+            if not found:
+                raise
+            size = np.max(dataset.size(int(found[1])))
+            raise UsageError(
+                f"line {int(found[1]) + 1} of {_split_of(self, dataset)} has {size} tokens, more than the model has "
+                f"positions ({found[2]}); leave such lines out by --skip-invalid-size-inputs-valid-test"
+            ) from None
+
+    FairseqTask.get_batch_iterator = reported
+
+
+def _split_of(task, dataset):
+    return next((split for split, loaded in task.datasets.items() if loaded is dataset), "the input")
+
+
+def _report_what_does_not_fit_in_training():
     load = Trainer.load_checkpoint
 
     @functools.wraps(load)
-    def named(self, filename, *args, **kwargs):
+    def reported(self, filename, *args, **kwargs):
         try:
             return load(self, filename, *args, **kwargs)
         except AssertionError as error:
@@ -102,14 +157,14 @@ def _name_what_does_not_fit_in_training():
                 raise
             raise UsageError(_unfit(filename, error.__context__)) from None
 
-    Trainer.load_checkpoint = named
+    Trainer.load_checkpoint = reported
 
 
-def _name_what_does_not_fit_elsewhere():
+def _report_what_does_not_fit_elsewhere():
     load = checkpoint_utils.load_model_ensemble_and_task
 
     @functools.wraps(load)
-    def named(filenames, *args, **kwargs):
+    def reported(filenames, *args, **kwargs):
         try:
             return load(filenames, *args, **kwargs)
         except RuntimeError as error:
@@ -117,7 +172,7 @@ def _name_what_does_not_fit_elsewhere():
                 raise
             raise UsageError(_unfit(", ".join(map(str, filenames)), error)) from None
 
-    checkpoint_utils.load_model_ensemble_and_task = named
+    checkpoint_utils.load_model_ensemble_and_task = reported
 
 
 def _unfit(filename, error):

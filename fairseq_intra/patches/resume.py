@@ -6,7 +6,6 @@ import inspect
 import logging
 import sys
 
-from fairseq import checkpoint_utils
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 
@@ -15,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 def apply():
     """Puts the patches into fairseq's modules; repeated, it does nothing."""
-    if hasattr(checkpoint_utils.load_checkpoint, "__wrapped__"):
+    if hasattr(Trainer.save_checkpoint, "__wrapped__"):
         return
     _remember_patience()
     _end_where_the_last_update_was_made()
@@ -24,8 +23,12 @@ def apply():
 
 
 def _remember_patience():
-    """fairseq counts validations without improvement (--patience) in memory: a resumed training would begin anew."""
-    save, load = Trainer.save_checkpoint, checkpoint_utils.load_checkpoint
+    """fairseq counts validations without improvement (--patience) in memory: a resumed training would begin anew.
+
+    The count is restored with the optimizer and the meters: not for --finetune-from-model, of which fairseq makes
+    resets.
+    """
+    save, load = Trainer.save_checkpoint, Trainer.load_checkpoint
 
     @functools.wraps(save)
     def save_checkpoint(self, filename, extra_state):
@@ -33,18 +36,20 @@ def _remember_patience():
         return save(self, filename, extra_state)
 
     @functools.wraps(load)
-    def load_checkpoint(cfg, trainer, **passthrough_args):
-        extra_state, *more = load(cfg, trainer, **passthrough_args)
-        if extra_state and not (cfg.reset_optimizer or cfg.reset_meters):
+    def load_checkpoint(
+        self, filename, reset_optimizer=False, reset_lr_scheduler=False, optimizer_overrides=None, reset_meters=False
+    ):
+        extra_state = load(self, filename, reset_optimizer, reset_lr_scheduler, optimizer_overrides, reset_meters)
+        if extra_state and not (reset_optimizer or reset_meters):
             counted = extra_state.get("patience", {})
             vars(_early_stop()).update(counted)
-            if 0 < cfg.patience <= counted.get("num_runs", 0):
+            if 0 < self.cfg.checkpoint.patience <= counted.get("num_runs", 0):
                 logger.info("nothing left to train: %d validations without improvement", counted["num_runs"])
                 raise SystemExit(0)
-        return extra_state, *more
+        return extra_state
 
     Trainer.save_checkpoint = save_checkpoint
-    checkpoint_utils.load_checkpoint = load_checkpoint
+    Trainer.load_checkpoint = load_checkpoint
 
 
 def _early_stop():
@@ -55,26 +60,26 @@ def _early_stop():
 
 
 def _end_where_the_last_update_was_made():
-    """fairseq looks at --max-update after an update only: a finished training, repeated, would go on by one."""
-    load = checkpoint_utils.load_checkpoint
+    """fairseq looks at --max-update after an update only: a finished training, repeated, would make one more."""
+    load = Trainer.load_checkpoint
 
     @functools.wraps(load)
-    def load_checkpoint(cfg, trainer, **passthrough_args):
-        loaded = load(cfg, trainer, **passthrough_args)
-        done, asked = trainer.get_num_updates(), trainer.cfg.optimization.max_update
+    def load_checkpoint(self, *args, **kwargs):
+        extra_state = load(self, *args, **kwargs)
+        done, asked = self.get_num_updates(), self.cfg.optimization.max_update
         if 0 < asked <= done:
             logger.info("nothing left to train: the checkpoint had %d updates, --max-update is %d", done, asked)
             raise SystemExit(0)
-        return loaded
+        return extra_state
 
-    checkpoint_utils.load_checkpoint = load_checkpoint
+    Trainer.load_checkpoint = load_checkpoint
 
 
 def _cut_the_same_batches_in_every_epoch():
     """fairseq's main branch cuts a training set into mini-batches once, by a seed of the epoch in which it starts.
 
-    A run that is resumed in its second epoch or a later one would go on with other mini-batches than it had: within
-    the epoch some sentences would come twice, and others not at all.
+    A run that is resumed in its second epoch or a later one would have other mini-batches than before: within the
+    epoch some sentences would come twice, and others not at all.
     """
     get_batch_iterator = FairseqTask.get_batch_iterator
 

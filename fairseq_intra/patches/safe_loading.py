@@ -1,6 +1,7 @@
 """Checkpoints load without running code: by an allow-list of the data types that fairseq writes.
 
-torch >= 2.6 loads with weights_only=True unless told otherwise, and fairseq does not tell it.
+torch >= 2.6 loads with weights_only=True unless a caller or the environment says otherwise, and fairseq says nothing.
+What the strings of a checkpoint may do is in `literals`.
 """
 
 import argparse
@@ -10,11 +11,13 @@ import functools
 import importlib
 import pickle
 import re
+import shlex
 import typing
 
 import numpy as np
 import torch
 from fairseq import checkpoint_utils
+from fairseq.data.fasta_dataset import FastaDataset
 
 from ..errors import UsageError, reason
 from .compat import drop_fast_path_weights
@@ -25,7 +28,41 @@ def apply():
     if hasattr(checkpoint_utils.load_checkpoint_to_cpu, "__wrapped__"):
         return
     torch.serialization.add_safe_globals([argparse.Namespace, *_numpy_globals(), *_omegaconf_globals()])
+    _load_safely_whatever_the_environment_says()
     _report_rejected_globals()
+    _keep_names_from_the_shell()
+
+
+def _load_safely_whatever_the_environment_says():
+    """TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 would switch protection off wherever a caller of torch.load leaves it open.
+
+    That is everywhere in fairseq: checkpoints, vocoders, quantisers, what a worker broadcasts to the others.
+    """
+    load = torch.load
+
+    @functools.wraps(load)
+    def load_safely(f, map_location=None, pickle_module=None, *, weights_only=None, **kwargs):
+        if weights_only is None and pickle_module is None:
+            weights_only = True
+        return load(f, map_location, pickle_module, weights_only=weights_only, **kwargs)
+
+    torch.load = load_safely
+
+
+def _keep_names_from_the_shell():
+    """fairseq indexes protein sequences (--dataset-impl fasta) by a shell, which is given the name as it is.
+
+    A checkpoint may choose that format and the languages, of which the name is made.
+    """
+    build_index = FastaDataset._build_index
+
+    @functools.wraps(build_index)
+    def checked(self, path):
+        if shlex.quote(path) != path:
+            raise UsageError(f"{path + '.fasta'!r} is rejected: fairseq would pass the name to a shell; rename it")
+        return build_index(self, path)
+
+    FastaDataset._build_index = checked
 
 
 def _numpy_globals():

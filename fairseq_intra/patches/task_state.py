@@ -3,31 +3,31 @@
 import functools
 import sys
 
-from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
 
 
 def apply():
     """Puts the patches into fairseq's modules; repeated, it does nothing."""
-    if hasattr(checkpoint_utils.load_checkpoint, "loads_task_state"):
+    if hasattr(Trainer.load_checkpoint, "loads_task_state"):
         return
-    save, load = Trainer.save_checkpoint, checkpoint_utils.load_checkpoint
+    save, load = Trainer.save_checkpoint, Trainer.load_checkpoint
 
     @functools.wraps(save)
     def save_checkpoint(self, filename, extra_state):
         extra_state["task_state"] = self.task.state_dict()
         return save(self, filename, extra_state)
 
+    # Of --finetune-from-model fairseq makes resets: the task's state is that of another training.
     @functools.wraps(load)
-    def load_checkpoint(cfg, trainer, **passthrough_args):
-        extra_state, *more = load(cfg, trainer, **passthrough_args)
-        if extra_state and not cfg.reset_optimizer:
-            trainer.task.load_state_dict(extra_state.get("task_state", {}))
-        return extra_state, *more
+    def load_checkpoint(self, filename, reset_optimizer=False, *args, **kwargs):
+        extra_state = load(self, filename, reset_optimizer, *args, **kwargs)
+        if extra_state and not reset_optimizer:
+            self.task.load_state_dict(extra_state.get("task_state", {}))
+        return extra_state
 
     load_checkpoint.loads_task_state = True
     Trainer.save_checkpoint = save_checkpoint
-    checkpoint_utils.load_checkpoint = load_checkpoint
+    Trainer.load_checkpoint = load_checkpoint
     for name in ("__main__", "fairseq_cli.train"):
         _warn_at_the_end(sys.modules.get(name))
 

@@ -1,12 +1,22 @@
-"""A disk that is full: the scripts say so in one line, and go on once there is space. The disk is a small tmpfs."""
+"""A checkpoint that cannot be written is reported in one line, and what is there stays whole.
 
+Where the disk is full, the scripts resume once there is space. The disk is a small tmpfs."""
+
+import errno
+import os
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import campaign
 import commands
 import corpus
 import pytest
+import torch
+from fairseq import checkpoint_utils
+from fairseq.file_io import PathManager
+
+from fairseq_intra.errors import UsageError
 
 #: Mounts a small disk where nobody else sees it, runs a command there, and again after the disk has grown.
 ON_SMALL_DISK = """
@@ -41,6 +51,62 @@ def on_small_disk(size, tmp_path, script, *arguments):
     ]
 
 
+class Failing:
+    """A file that a system stops writing to."""
+
+    def __init__(self, path, number):
+        self.path, self.number = path, number
+
+    def __enter__(self):
+        self.path.write_text("half of it")
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def write(self, content):
+        raise OSError(self.number, os.strerror(self.number))
+
+    def flush(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "no space left on the disk of {}; free some"),
+        (errno.EDQUOT, "no space left on the disk of {}; free some"),
+        (errno.EFBIG, r"{} would be larger than its file system or the limit of this shell \(ulimit -f\) allows"),
+        (errno.EROFS, "{}: Read-only file system"),
+        (errno.EIO, "{}: Input/output error"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_written_is_reported_and_leaves_nothing(tmp_path, monkeypatch, number, message):
+    path = tmp_path / "checkpoint1.pt"
+    monkeypatch.setattr(PathManager, "open", lambda name, mode: Failing(Path(name), number))
+    with pytest.raises(UsageError, match=message.format(path)):
+        checkpoint_utils.torch_persistent_save({"model": torch.zeros(2)}, str(path))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_other_errors_of_writing_stay_as_they_are(tmp_path):
+    with pytest.raises(AttributeError):
+        checkpoint_utils.torch_persistent_save(lambda: None, str(tmp_path / "checkpoint1.pt"))
+
+
+def test_a_save_dir_that_cannot_be_written_is_reported_before_training(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=f"--save-dir {tmp_path}/file/run cannot be written to: .*Not a directory"):
+        checkpoint_utils.verify_checkpoint_directory(str(tmp_path / "file" / "run"))
+
+    def read_only(path, mode):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    monkeypatch.setattr("builtins.open", read_only)
+    with pytest.raises(UsageError, match=f"--save-dir {tmp_path} cannot be written to: .*Read-only file system"):
+        checkpoint_utils.verify_checkpoint_directory(str(tmp_path))
+
+
 def says_so(run):
     last = run.error.splitlines()[-1]
     return run.status == 1 and "no space left on the disk of " in last and "Traceback" not in run.error
@@ -58,7 +124,7 @@ def test_a_full_disk_ends_the_preparation_in_one_line(tmp_path):
     assert {"out/de-en/manifest.json", "out/de-en/bin/train.de-en.de.bin"} <= set(large.files)
 
 
-def test_a_full_disk_ends_the_training_and_leaves_no_torn_checkpoint(dataset, tmp_path):
+def test_a_full_disk_ends_the_training_and_leaves_no_truncated_checkpoint(dataset, tmp_path):
     """The first checkpoint finds space, checkpoint_last.pt does not."""
     arguments = ["--data", dataset, "--method", "intra", "--out", tmp_path / "disk/run", "--preset", "tiny"]
     small = ["--updates", 2, *commands.TINY, "--save-interval-updates=1"]

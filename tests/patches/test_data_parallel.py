@@ -1,8 +1,9 @@
-"""fairseq_intra/distribution.py, and that two workers do what one process does."""
+"""fairseq_intra/patches/data_parallel.py, and that two workers do what one process does."""
 
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import commands
 import corpus
@@ -10,10 +11,11 @@ import data_parallel_worker as worker
 import pytest
 import tiny
 import torch
+from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
 from fairseq.distributed import utils as distributed_utils
 
 from fairseq_intra.errors import UsageError
-from fairseq_intra.patches import data_parallel as distribution
+from fairseq_intra.patches import data_parallel
 
 WORKER = Path(worker.__file__)
 LAUNCHED = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29400", "WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}
@@ -49,7 +51,7 @@ def test_two_workers_have_the_gradients_of_one_process(found, case):
             torch.testing.assert_close(gradient, alone[name], atol=1e-6, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_workers_drop_other_parts_of_the_same_mini_batch(found):
+def test_workers_use_other_dropout_masks_for_the_same_mini_batch(found):
     (first,), (second,) = (found[rank, 2]["same work"]["losses"] for rank in (0, 1))
     assert first != second
 
@@ -63,7 +65,7 @@ def test_gradients_that_are_not_synchronised_stop_the_training(found):
 
 def launched(monkeypatch, environment, *flags):
     """fairseq's settings of distributed training at the moment where it begins to train."""
-    for name in distribution.LAUNCHER:
+    for name in data_parallel.LAUNCHER:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -94,15 +96,15 @@ def test_flags_win_over_the_launcher(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flags", "named"),
+    ("flags", "message"),
     [
         (["--distributed-init-method", "tcp://127.0.0.1:29401"], "each with --distributed-no-spawn"),
         (["--ddp-backend", "fully_sharded"], "--ddp-backend fully_sharded needs fairscale"),
     ],
 )
-def test_what_would_train_nothing_is_refused(monkeypatch, flags, named):
+def test_a_launch_that_would_train_nothing_is_rejected(monkeypatch, flags, message):
     monkeypatch.setitem(sys.modules, "fairscale", None)
-    with pytest.raises(UsageError, match=named):
+    with pytest.raises(UsageError, match=message):
         launched(monkeypatch, {}, *flags)
 
 
@@ -116,3 +118,20 @@ def test_torchrun_trains_one_model_on_all_workers(dataset, tmp_path):
     for ours, expected in zip(two, one, strict=True):
         for name in ("loss", "nll_loss", "alpha", "num_updates", "wpb"):
             assert ours[name] == pytest.approx(expected[name], rel=1e-3), name
+
+
+def test_predictions_are_gathered_from_all_workers(monkeypatch):
+    """Of a stub of two workers; fairseq would add up the lists that --report-mcc and the like are made of."""
+    summed = SentencePredictionCriterion.logging_outputs_can_be_summed
+    assert not summed(SimpleNamespace(training=False, keep_pred_and_targ=True))
+    assert summed(SimpleNamespace(training=True, keep_pred_and_targ=True)) and summed(SimpleNamespace(training=False))
+
+    def gather(found, data, group):
+        assert group == "all"
+        found[:] = [data, [{"pred": [1]}]]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    monkeypatch.setattr(distributed_utils, "get_global_group", lambda: "all")
+    monkeypatch.setattr(distributed_utils, "get_world_size", lambda group: 2)
+    assert distributed_utils.all_gather_list([{"pred": [0]}]) == [[{"pred": [0]}], [{"pred": [1]}]]

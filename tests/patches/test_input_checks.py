@@ -1,15 +1,18 @@
-"""fairseq_intra/inputs.py, and the scripts: damaged data, checkpoints that do not fit, checkpoints of others."""
+"""fairseq_intra/patches/input_checks.py, and the scripts: invalid data, flags and checkpoints, those of others."""
 
+import re
 import shutil
 from argparse import Namespace
 
 import commands
 import corpus
 import pytest
+import tiny
 import torch
-from fairseq import checkpoint_utils, options
+from fairseq import checkpoint_utils, options, tasks
 from fairseq.data import Dictionary, data_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.distributed import utils as distributed_utils
 from fairseq_cli.train import main
 
 from fairseq_intra import checkpoint, cli
@@ -28,7 +31,7 @@ def damaged(dataset, tmp_path):
     return shutil.copytree(dataset, tmp_path / "data")
 
 
-def cut(path, size):
+def truncate(path, size):
     path.write_bytes(path.read_bytes()[:size])
 
 
@@ -37,48 +40,48 @@ def load(data, dictionary=None, **more):
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "told"),
+    ("name", "size", "message"),
     [
-        ("train.de-en.de.bin", 0.5, "is cut short: [0-9]+ bytes of [0-9]+; make the dataset again"),
-        ("train.de-en.de.bin", 0, "is cut short: 0 bytes of [0-9]+"),
-        ("train.de-en.de.idx", 0.5, "is cut short: [0-9]+ bytes of 3626"),
-        ("train.de-en.de.idx", 20, "is cut short: 20 bytes"),
-        ("train.de-en.de.idx", 0, "is cut short: 0 bytes"),
+        ("train.de-en.de.bin", 0.5, "is truncated: [0-9]+ bytes of [0-9]+; make the dataset again"),
+        ("train.de-en.de.bin", 0, "is truncated: 0 bytes of [0-9]+"),
+        ("train.de-en.de.idx", 0.5, "is truncated: [0-9]+ bytes of 3626"),
+        ("train.de-en.de.idx", 20, "is truncated: 20 bytes"),
+        ("train.de-en.de.idx", 0, "is truncated: 0 bytes"),
     ],
 )
-def test_binarised_text_that_was_cut_short_is_named(damaged, name, size, told):
+def test_truncated_binarised_text_is_reported(damaged, name, size, message):
     path = damaged / "bin" / name
-    cut(path, int(path.stat().st_size * size) if isinstance(size, float) else size)
-    with pytest.raises(UsageError, match=f"{path} {told}"):
+    truncate(path, int(path.stat().st_size * size) if isinstance(size, float) else size)
+    with pytest.raises(UsageError, match=f"{path} {message}"):
         load(damaged)
 
 
 @pytest.mark.parametrize(("gone", "kept"), [("bin", "idx"), ("idx", "bin")])
-def test_half_of_a_split_is_missed(damaged, gone, kept):
+def test_a_missing_half_of_a_split_is_reported(damaged, gone, kept):
     (damaged / "bin" / f"train.de-en.de.{gone}").unlink()
     with pytest.raises(UsageError, match=rf"train\.de-en\.de\.{gone} is missing beside train\.de-en\.de\.{kept}"):
         load(damaged)
 
 
-def test_a_dictionary_of_fewer_words_is_not_that_of_the_text(dataset):
+def test_text_of_a_larger_dictionary_is_reported(dataset):
     dictionary = Dictionary.load(str(dataset / "bin" / "dict.de.txt"))
     assert len(load(dataset, dictionary)) == 300
     del dictionary.symbols[50:]
-    with pytest.raises(UsageError, match=r"de\.bin has word number \d+, and its dictionary only 50 words"):
+    with pytest.raises(UsageError, match=r"de\.bin has token number \d+, and its dictionary only 50 types"):
         load(dataset, dictionary)
 
 
-def test_all_parts_of_a_split_are_looked_at(damaged):
+def test_all_files_of_a_split_are_checked(damaged):
     for end in ("bin", "idx"):
         shutil.copy(damaged / "bin" / f"train.de-en.de.{end}", damaged / "bin" / f"train.de-en.de1.{end}")
     assert len(load(damaged, combine=True)) == 600
-    cut(damaged / "bin" / "train.de-en.de1.bin", 100)
+    truncate(damaged / "bin" / "train.de-en.de1.bin", 100)
     assert len(load(damaged)) == 300
-    with pytest.raises(UsageError, match=r"de1\.bin is cut short"):
+    with pytest.raises(UsageError, match=r"de1\.bin is truncated"):
         load(damaged, combine=True)
 
 
-def test_other_formats_and_splits_that_are_not_there_are_left_to_fairseq(tmp_path):
+def test_other_formats_and_missing_splits_are_left_to_fairseq(tmp_path):
     assert load(tmp_path) is None
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "train.de-en.de").write_text("w w\nw\n")
@@ -88,10 +91,55 @@ def test_other_formats_and_splits_that_are_not_there_are_left_to_fairseq(tmp_pat
     assert check_binarised(str(tmp_path / "bin" / "train.de-en.de"))
 
 
-def test_the_scripts_say_in_one_line_what_is_wrong_with_data_and_checkpoint(damaged, trained, tmp_path):
-    cut(damaged / "bin" / "valid.de-en.en.bin", 50)
-    torn = tmp_path / "torn.pt"
-    torn.write_bytes(trained.checkpoint.read_bytes()[:9000])
+def batches(dataset, **limits):
+    """The mini-batches of the validation text, as fairseq makes them before it trains."""
+    task = tasks.setup_task(tiny.configuration(dataset / "bin").task)
+    task.load_dataset("valid")
+    return task.get_batch_iterator(task.dataset("valid"), **limits)
+
+
+@pytest.fixture
+def lengths(dataset):
+    """Of the validation text, by line, the longer side with the end of the sentence."""
+    sides = [corpus.lines(dataset / "encoded" / f"valid.{language}") for language in ("de", "en")]
+    return [1 + max(len(side.split()) for side in pair) for pair in zip(*sides, strict=True)]
+
+
+def test_a_sentence_longer_than_a_mini_batch_is_reported_with_split_line_and_flag(dataset, lengths):
+    longest = max(lengths)
+    limit = longest - 1
+    line = next(number for number, length in enumerate(lengths, 1) if length > limit)
+    message = (
+        f"line {line} of valid has {lengths[line - 1]} tokens, and a mini-batch holds {limit} .*--max-tokens-valid"
+    )
+    with pytest.raises(UsageError, match=f"{message}.*; set it to {longest}, the longest, or more"):
+        batches(dataset, max_tokens=limit)
+    assert batches(dataset, max_tokens=longest)
+
+
+def test_a_sentence_longer_than_the_model_has_positions_is_reported_with_split_line_and_flag(dataset, lengths):
+    longest = max(lengths)
+    positions = (longest - 1, longest - 1)
+    message = rf"line (\d+) of valid has {longest} tokens, more than .* {re.escape(str(positions))}.*--skip-invalid"
+    with pytest.raises(UsageError, match=message) as rejection:
+        batches(dataset, max_tokens=500, max_positions=positions)
+    assert lengths[int(re.search(message, str(rejection.value))[1]) - 1] == longest
+
+
+@pytest.mark.parametrize("seed", [99999999999, 2**32 - 1, -1])
+def test_a_seed_that_numpy_does_not_take_is_reported(seed):
+    begun = []
+    with pytest.raises(UsageError, match=f"--seed must be from 0 to 4293967295, not {seed}"):
+        distributed_utils.call_main(tiny.configuration("data", f"--seed={seed}"), begun.append)
+    for fine in (0, 4293967295):
+        distributed_utils.call_main(tiny.configuration("data", f"--seed={fine}"), begun.append)
+    assert [cfg.common.seed for cfg in begun] == [0, 4293967295]
+
+
+def test_the_scripts_report_invalid_data_and_checkpoints_in_one_line(damaged, trained, tmp_path):
+    truncate(damaged / "bin" / "valid.de-en.en.bin", 50)
+    truncated = tmp_path / "truncated.pt"
+    truncated.write_bytes(trained.checkpoint.read_bytes()[:9000])
     train = ["--data", damaged, "--method", "intra", "--out", tmp_path / "run", "--preset", "tiny"]
     evaluate = ["--data", damaged, "--checkpoint"]
     small = tmp_path / "small"
@@ -101,11 +149,11 @@ def test_the_scripts_say_in_one_line_what_is_wrong_with_data_and_checkpoint(dama
         (small / "bin" / f"dict.{language}.txt").write_text("\n".join(words[:-3]) + "\n", encoding="utf-8")
     said = commands.at_once(
         lambda: corpus.fail("scripts/train.sh", *train),
-        lambda: corpus.fail("scripts/evaluate.sh", *evaluate, torn),
+        lambda: corpus.fail("scripts/evaluate.sh", *evaluate, truncated),
         lambda: corpus.fail("scripts/evaluate.sh", "--data", small, "--checkpoint", trained.checkpoint),
     )
-    assert f"and it ends: fairseq_intra: error: {damaged}/bin/valid.de-en.en.bin is cut short: 50 bytes of" in said[0]
-    assert f"error: checkpoint {torn} cannot be read: " in said[1]
+    assert f"and it ends: fairseq_intra: error: {damaged}/bin/valid.de-en.en.bin is truncated: 50 bytes of" in said[0]
+    assert f"error: checkpoint {truncated} cannot be read: " in said[1]
     assert f"{small}/bin/dict.de.txt was changed since the dataset was made" in said[2]
 
 
@@ -150,12 +198,12 @@ def test_a_model_of_plain_fairseq_is_trained_on_with_intra_distillation(upstream
         assert torch.equal(state["model"][name], value)
 
 
-def test_without_resets_it_is_refused_with_what_to_reset(upstream, tmp_path, train_here):
+def test_without_resets_it_is_rejected_with_what_to_reset(upstream, tmp_path, train_here):
     with pytest.raises(UsageError, match=rf"checkpoint {upstream}: Criterion does not match.*--reset-optimizer"):
         train_here(tmp_path, *INTRA, "--restore-file", upstream)
 
 
-def test_a_model_of_other_sizes_is_refused_in_training(upstream, tmp_path, train_here):
+def test_a_model_of_other_sizes_is_rejected_in_training(upstream, tmp_path, train_here):
     with pytest.raises(UsageError, match=rf"checkpoint {upstream} does not fit .* size mismatch for .*fc1"):
         train_here(tmp_path, *INTRA, "--finetune-from-model", upstream, "--encoder-ffn-embed-dim", 8)
 

@@ -1,18 +1,33 @@
-"""A training that is killed, at whatever moment, and repeated is the undisturbed one."""
+"""A training that is killed, at whatever moment, and repeated equals the uninterrupted one."""
 
+import contextlib
 import re
 import subprocess
 import sys
 from typing import NamedTuple
+from unittest.mock import MagicMock
 
 import commands
 import corpus
+import fairseq_cli.train as train_command
 import killed_training
 import pytest
+import tiny
 import torch
+from fairseq import checkpoint_utils
+from fairseq.file_io import PathManager
+from omegaconf import OmegaConf
 
 from fairseq_intra import checkpoint
 
+#: The part of a configuration that fairseq's load_checkpoint reads, as in tests/test_train.py of its repository.
+READ = {
+    "save_dir": "run",
+    "restore_file": "checkpoint_last.pt",
+    "finetune_from_model": None,
+    "optimizer_overrides": "{}",
+    **{f"reset_{name}": False for name in ("dataloader", "lr_scheduler", "meters", "optimizer")},
+}
 #: By --update-freq: moments to be killed at (see killed_training.py), with the updates that each start makes. Epochs
 #: are of 16 or 8 updates, and there is a checkpoint at their end and at every fifth update.
 STARTS = {
@@ -35,9 +50,9 @@ STARTS = {
 
 
 class Runs(NamedTuple):
-    """An undisturbed training, and the same one killed and started again."""
+    """An uninterrupted training, and the same one killed and started again."""
 
-    undisturbed: object  #: folder of checkpoints, as a Path
+    uninterrupted: object  #: folder of checkpoints, as a Path
     log: str
     killed: object
     logs: list  #: what fairseq-train said in each start
@@ -83,7 +98,7 @@ def runs(request, dataset, schedule, trained, tmp_path_factory):
     return Runs(folder, log, base / "killed", logs, [*STARTS[request.param].values()])
 
 
-def test_it_goes_on_from_the_last_whole_checkpoint(runs):
+def test_it_resumes_from_the_last_whole_checkpoint(runs):
     made = [[line["num_updates"] for line in commands.updates(log)] for log in runs.logs]
     assert made == [[*numbers] for numbers in runs.updates]
     for log, before in zip(runs.logs[1:], runs.updates[1:], strict=True):
@@ -91,17 +106,17 @@ def test_it_goes_on_from_the_last_whole_checkpoint(runs):
         assert re.search(rf"Loaded checkpoint \S+last\.pt .* @ {loaded} updates", log)
 
 
-def test_every_update_is_that_of_the_undisturbed_run(runs):
-    undisturbed = {line["num_updates"]: line for line in commands.updates(runs.log)}
-    assert len(undisturbed) == 20 and len({line["alpha"] for line in undisturbed.values()}) == 5
+def test_every_update_is_that_of_the_uninterrupted_run(runs):
+    uninterrupted = {line["num_updates"]: line for line in commands.updates(runs.log)}
+    assert len(uninterrupted) == 20 and len({line["alpha"] for line in uninterrupted.values()}) == 5
     for log in runs.logs:
         for line in commands.updates(log):
-            assert line == undisturbed[line["num_updates"]]
+            assert line == uninterrupted[line["num_updates"]]
 
 
 @pytest.mark.parametrize("name", ["checkpoint_last.pt", "checkpoint_best.pt"])
-def test_the_model_and_all_that_training_goes_on_with_is_the_same(runs, name):
-    found, expected = (checkpoint.load(folder / name) for folder in (runs.killed, runs.undisturbed))
+def test_the_model_and_all_that_a_resumed_training_needs_is_the_same(runs, name):
+    found, expected = (checkpoint.load(folder / name) for folder in (runs.killed, runs.uninterrupted))
     assert found["model"].keys() == expected["model"].keys()
     for parameter, value in expected["model"].items():
         # Of fairseq 0.12.2, read by nothing: second copies of its encoder layers' weights (fc1_weight of fc1.weight)
@@ -122,10 +137,96 @@ def test_repeated_after_its_end_it_says_so_and_changes_nothing(runs):
     assert "Saved checkpoint" not in runs.logs[-1] and "Saved checkpoint" in runs.logs[-2]
 
 
-def test_patience_goes_on_counting(dataset, tmp_path):
+def test_a_resumed_run_continues_to_count_for_patience(dataset, tmp_path):
     """Nothing improves at a learning rate of zero: a first validation, and three more until --patience 3 ends it."""
     flags = [*commands.PUBLISHED, *commands.TINY, "--lr", 0, "--max-epoch", 9, "--patience", 3, "--max-update", 999]
     first, second = (commands.train(dataset, tmp_path, *flags, *more) for more in (["--max-epoch", 3], []))
     assert [log.count("| valid |") for log in (first, second)] == [3, 1]
     assert "hasn't improved for last 3 runs" in second
     assert "nothing left to train: 3 validations" in commands.train(dataset, tmp_path, *flags)
+
+
+def restored(monkeypatch, extra_state, exists=(), **settings):
+    """What fairseq's load_checkpoint asked a stub of a trainer for, and the epoch that training begins with."""
+    trainer = MagicMock()
+    trainer.checkpoint_suffix = ""
+    trainer.load_checkpoint.return_value = extra_state
+    trainer.get_num_updates.return_value = 0 if extra_state is None else 200
+    cfg = OmegaConf.create(READ | settings)
+    OmegaConf.set_struct(cfg, True)
+    monkeypatch.setattr(PathManager, "exists", lambda path: path in exists)
+    found, _ = checkpoint_utils.load_checkpoint(cfg, trainer)
+    assert found is extra_state
+    path, *resets = trainer.load_checkpoint.call_args.args
+    # The last of them are --optimizer-overrides.
+    resets = [*resets[:2], trainer.load_checkpoint.call_args.kwargs["reset_meters"]]
+    return path, resets, trainer.get_train_iterator.call_args.kwargs["epoch"]
+
+
+STATE = {"train_iterator": {"epoch": 2, "iterations_in_epoch": 50, "shuffle": False}}
+
+
+def test_fairseqs_own_tests_of_resuming_hold(monkeypatch):
+    """The cases of tests/test_train.py, whose configurations and trainers have no more than fairseq's code reads."""
+    last, other = "run/checkpoint_last.pt", "pretrained.pt"
+    tuned = {"finetune_from_model": other}
+    keep, reset = [False] * 3, [True] * 3
+    assert restored(monkeypatch, None) == (last, keep, 1)
+    assert restored(monkeypatch, STATE, [last]) == (last, keep, 2)
+    assert restored(monkeypatch, STATE, [other], **tuned) == (other, reset, 1)
+    assert restored(monkeypatch, STATE, [last, other], **tuned) == (last, keep, 2)
+    with pytest.raises(ValueError, match="can not be set together"):
+        restored(monkeypatch, STATE, [other], **tuned, reset_optimizer=True)
+    with pytest.raises(ValueError, match="can not be specified together"):
+        restored(monkeypatch, STATE, [other], **tuned, restore_file="other.pt")
+
+
+def configuration(folder, *flags):
+    return tiny.configuration(folder, "--optimizer=adam", "--lr=0.1", "--save-dir=run", "--max-update=9", *flags)
+
+
+@pytest.fixture
+def counted(tmp_path, monkeypatch):
+    """A checkpoint written after three validations without improvement, the best of them 4.5."""
+    monkeypatch.setattr(train_command, "should_stop_early", lambda cfg, loss: None)
+    tiny.save_dictionaries(tmp_path)
+    vars(train_command.should_stop_early).update(num_runs=3, best=4.5)
+    trainer = tiny.trainer(configuration(tmp_path))
+    trainer.set_num_updates(7)
+    trainer.task.state.late_start["best"] = 4.25
+    trainer.consolidate_optimizer()
+    trainer.save_checkpoint(str(tmp_path / "pretrained.pt"), dict(STATE))
+    vars(train_command.should_stop_early).clear()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected", "best"),
+    [
+        (["--restore-file", "pretrained.pt"], {"num_runs": 3, "best": 4.5}, 4.25),
+        (["--restore-file", "pretrained.pt", "--reset-meters"], {}, 4.25),
+        (["--restore-file", "pretrained.pt", "--reset-optimizer"], {}, None),
+        (["--finetune-from-model", "pretrained.pt"], {}, None),
+    ],
+    ids=["resumed", "meters reset", "optimizer reset", "fine-tuned"],
+)
+def test_patience_is_restored_where_fairseq_restores_the_training(counted, monkeypatch, flags, expected, best):
+    """And so is the state of the task."""
+    monkeypatch.chdir(counted)
+    cfg = configuration(counted, "--patience", "4", *flags)
+    trainer = tiny.trainer(cfg)
+    monkeypatch.setattr(trainer, "get_train_iterator", MagicMock())
+    checkpoint_utils.load_checkpoint(cfg.checkpoint, trainer)
+    assert vars(train_command.should_stop_early) == expected
+    assert trainer.task.state.late_start["best"] == best
+
+
+def test_finetuning_a_model_whose_patience_had_ended_trains(counted, monkeypatch):
+    monkeypatch.chdir(counted)
+    for flags, ends in ((["--restore-file"], True), (["--finetune-from-model"], False)):
+        cfg = configuration(counted, "--patience", "3", *flags, "pretrained.pt")
+        trainer = tiny.trainer(cfg)
+        monkeypatch.setattr(trainer, "get_train_iterator", MagicMock())
+        with pytest.raises(SystemExit) if ends else contextlib.nullcontext() as end:
+            checkpoint_utils.load_checkpoint(cfg.checkpoint, trainer)
+        assert not ends or end.value.code == 0
