@@ -36,11 +36,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser():
-    from . import finetune, runs, sensitivity, train, transfer
+    from . import finetune, finetune_transfer, grid, runs, sensitivity, train, transfer
 
     parser = Parser(prog="fairseq-intra", description="Commands beside the fairseq plugin.")
     parser.add_argument("--version", action="version", version=f"fairseq-intra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (train, finetune, runs, sensitivity, transfer):
+    for group in (train, finetune, finetune_transfer, grid, runs, sensitivity, transfer):
         group.add_commands(commands)
     return parser
