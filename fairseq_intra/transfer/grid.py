@@ -7,8 +7,6 @@ from ..errors import UsageError
 from ..files import sha256
 from ..runs.grid import Run
 from ..runs.steps import Step, command
-from .prepare import read_summary
-from .table import transfer_table
 
 
 @dataclass
@@ -55,6 +53,8 @@ class TransferGrid:
         return [Run("data", data, [step])]
 
     def runs(self) -> list[Run]:
+        from .prepare import read_summary
+
         languages = read_summary(self.out / "data")["languages"]
         return [self._run(method, seed, languages) for seed in self.seeds for method in self.methods]
 
@@ -72,4 +72,6 @@ class TransferGrid:
         return Run(name, folder, steps, method, f"seed {seed}", best, results)
 
     def table(self, runs: list[Run]) -> str:
+        from .table import transfer_table
+
         return transfer_table([path for run in runs for path in run.results])

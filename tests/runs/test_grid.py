@@ -18,7 +18,7 @@ from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
 from fairseq_intra.files import is_locked
 from fairseq_intra.runs import grid, progress, steps, tables, task_table
-from fairseq_intra.transfer import grid as transfer_grid
+from fairseq_intra.transfer import table as transfer_table
 
 STUB = Path(__file__).parent.parent / "stub_step.py"
 NAMES = [f"{pair}.{method}.seed1" for pair in ("de-en", "fa-en") for method in ("plain", "intra")]
@@ -45,7 +45,7 @@ def calls(tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "gpu_count", lambda: 0)
     monkeypatch.setattr(tables, "results_table", lambda files, paper: "\n".join([f"paper {paper}", *map(str, files)]))
     monkeypatch.setattr(task_table, "task_table", lambda folders: " ".join(folder.name for folder in folders))
-    monkeypatch.setattr(transfer_grid, "transfer_table", lambda files: " ".join(file.name for file in files))
+    monkeypatch.setattr(transfer_table, "transfer_table", lambda files: " ".join(file.name for file in files))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return path
 
