@@ -10,6 +10,14 @@ usage() {
   awk 'NR == 1 { next } !/^#/ { exit } { sub(/^# ?/, ""); print }' "$0"
 }
 
+# wants_help ARGUMENTS...: with --help or -h among them, shows the help text and ends.
+wants_help() {
+  local word
+  for word; do
+    if [[ $word == --help || $word == -h ]]; then usage; exit; fi
+  done
+}
+
 say() {
   printf '%s: %s\n' "$program" "$*" >&2
 }
@@ -34,24 +42,6 @@ need_count() {
 # need_seed FLAG VALUE: a whole number, 0 included.
 need_seed() {
   [[ $2 =~ ^[0-9]+$ ]] || die "$1 must be a whole number, not '$2'"
-}
-
-# need_methods METHOD...: what --methods may hold.
-need_methods() {
-  local method
-  (($#)) || die "--methods is empty; it takes plain, intra or both"
-  for method; do
-    [[ $method == plain || $method == intra ]] || die "--methods must be of plain and intra, not '$method'"
-  done
-}
-
-# need_seeds SEED...: what --seeds may hold.
-need_seeds() {
-  local seed
-  (($#)) || die "--seeds is empty; it takes whole numbers, such as '1 2 3'"
-  for seed; do
-    need_seed --seeds "$seed"
-  done
 }
 
 # need_dataset FLAG DIR: a folder that data-prep/ finished.
@@ -186,15 +176,6 @@ publish() {
   mv -- "$1" "$2"
 }
 
-# show_table DIR COMMAND...: what COMMAND prints becomes DIR/table.md, and is printed.
-show_table() {
-  local dir=$1
-  shift
-  "$@" >"$dir/.table.partial"
-  publish "$dir/.table.partial" "$dir/table.md"
-  cat -- "$dir/table.md"
-}
-
 # keep_arguments DIR ARGUMENTS: what DIR is made with, one a line, stands in DIR/arguments.txt from here on; what it
 # was made with before must be the same.
 keep_arguments() {
@@ -207,28 +188,6 @@ keep_arguments() {
     printf '%s\n' "$2" >"$1/.arguments.partial"
     publish "$1/.arguments.partial" "$1/arguments.txt"
   fi
-}
-
-# drop_method_flags FLAGS...: $passed becomes FLAGS without those of intra-distillation alone and their values, so that
-# one command line does for both methods.
-drop_method_flags() {
-  local dropped=() of_the_method='^--(num-iter|alpha|div|passes|id-loss|split-batch|adaptive-alpha|temperature-[pq]|max-updates-train)(=|$)'
-  passed=()
-  while (($#)); do
-    if [[ $1 == --encoder-once ]]; then
-      dropped+=("$1")
-    elif [[ ! $1 =~ $of_the_method ]]; then
-      passed+=("$1")
-    elif [[ $1 == *=* ]]; then
-      dropped+=("$1")
-    else
-      need_value "$@"
-      dropped+=("$1" "$2")
-      shift
-    fi
-    shift
-  done
-  ((${#dropped[@]} == 0)) || say "left out, as only intra-distillation has them: ${dropped[*]}"
 }
 
 # train_logged LOG COMMAND...: runs fairseq-train, adds all that it says to LOG, and shows what tells of its progress.

@@ -1,11 +1,15 @@
 """Commands about the sensitivity of parameters, and what becomes of a model without some of them."""
 
+import argparse
+import re
 from pathlib import Path
 
 from ..errors import UsageError
 from ..files import need_folder_of
 from ..sensitivity import GRADIENTS, ORDERS
 from .command import add_command, need_counts
+
+RATIOS = "0 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9"
 
 
 def add_commands(commands):
@@ -71,6 +75,52 @@ def add_commands(commands):
         "--output", type=Path, required=True, metavar="PREFIX", help="PREFIX.md, .json, .png and .svg"
     )
 
+    command = add_command(
+        commands,
+        "pruning-curve",
+        _pruning_curve,
+        "BLEU against the share of parameters removed, of one or several checkpoints: as table and picture",
+        "fairseq-intra pruning-curve --checkpoint RUN/checkpoints/checkpoint_best.pt --data DATA --out CURVE",
+    )
+    command.set_defaults(passes_on=True)
+    command.add_argument(
+        "--checkpoint", type=Path, action="append", required=True, metavar="FILE", help="may be given several times"
+    )
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset made by data-prep/")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="points and pruning-curve.*")
+    command.add_argument(
+        "--ratios", type=_ratios, default=RATIOS.split(), help=f"shares to remove, as one word (default: '{RATIOS}')"
+    )
+
+    command = add_command(
+        commands,
+        "self-distill",
+        _self_distill,
+        "rounds of self-distillation, with BLEU and sensitivity of every round",
+        "fairseq-intra self-distill --data DATA --rounds 2 --out ROUNDS",
+    )
+    command.set_defaults(passes_on=True)
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset made by data-prep/")
+    command.add_argument("--rounds", type=int, required=True, metavar="R", help="rounds after round 0")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="roundN/ and rounds.md")
+    command.add_argument(
+        "--method", choices=("plain", "intra"), default="plain", help="of round 0 (default: %(default)s)"
+    )
+    command.add_argument(
+        "--weight", type=float, default=0.5, help="share of the distance to the teacher (default: %(default)s)"
+    )
+    command.add_argument(
+        "--temperature", type=float, default=1.0, help="of the distributions in it (default: %(default)s)"
+    )
+
+
+def _ratios(text):
+    words = text.split()
+    # They stand in the names of files, so no other spelling of a number.
+    if not words or not all(re.fullmatch(r"0|1|0?\.\d+|[01]\.0+", word) for word in words):
+        raise argparse.ArgumentTypeError(f"must be numbers between 0 and 1, such as '0 0.1 0.5', not '{text}'")
+    return list(dict.fromkeys(words))
+
 
 def _reports(command):
     command.add_argument(
@@ -121,3 +171,25 @@ def _plot_pruning(args):
 
     need_folder_of(args.output)
     print(pruning_curve(args.folders, args.output))
+
+
+def _pruning_curve(args):
+    from ..sensitivity.pruned_evaluations import evaluate_pruned
+
+    _reject(args.passed, ("--average", "--split"), "pruned checkpoints are evaluated one by one on the test split")
+    print(evaluate_pruned(args.checkpoint, args.data, args.out, args.ratios, args.passed))
+
+
+def _self_distill(args):
+    from ..sensitivity.rounds import self_distill
+
+    need_counts(args, "rounds")
+    _reject(args.passed, ("--teacher",), "every round has its own; see fairseq-intra train for one training")
+    teacher = ["--distillation-weight", f"{args.weight:g}", "--distillation-temperature", f"{args.temperature:g}"]
+    print(self_distill(args.data, args.out, args.rounds, args.method, teacher, args.passed))
+
+
+def _reject(words, names, why):
+    for word in words:
+        if word.partition("=")[0] in names:
+            raise UsageError(f"{word.partition('=')[0]} cannot be given: {why}")

@@ -1,6 +1,8 @@
-"""scripts/pruning-curve.sh and scripts/self-distillation.sh: what they run, skip and refuse; the curve's table."""
+"""`fairseq-intra pruning-curve` and `self-distill`: what they run, skip and reject; their scripts; the table."""
 
 import json
+import sys
+from pathlib import Path
 
 import corpus
 import pytest
@@ -8,38 +10,22 @@ from evaluated_runs import SIGNATURE, evaluated
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
+from fairseq_intra.runs import steps
+from fairseq_intra.sensitivity import pruned_evaluations, rounds
 
-CURVE, ROUNDS = "scripts/pruning-curve.sh", "scripts/self-distillation.sh"
-#: Stands in for Python: has no GPU, notes what it is asked to do, and makes the files that this would make.
-STAND_IN = """#!/usr/bin/env bash
-value_of() { local flag=$1; shift; while [[ $# -gt 1 && $1 != "$flag" ]]; do shift; done; printf '%s' "$2"; }
-case $* in
-  *cuda.device_count*) echo 0; exit ;;
-  *cuda.is_available*) exit 1 ;;
-  *fairseq_cli.* | *fairseq_intra.cli*) printf '%s\\n' "$*" >>"$CALLS" ;;
-  *) exit 0 ;;
-esac
-if [[ -n $FAILS && $* == *$FAILS* ]]; then
-  [[ $* != *"cli evaluate "* ]] || echo "fairseq_intra: error: fairseq-generate failed" >&2
-  exit 1
-fi
-case $* in
-  *fairseq_cli.train*)
-    folder=$(value_of --save-dir "$@")
-    mkdir -p "$folder" && touch "$folder/checkpoint_best.pt" "$folder/checkpoint_last.pt" ;;
-  *"cli evaluate "*) model=$(value_of --checkpoint "$@"); touch "${model%.pt}.test.json" ;;
-  *"cli sensitivity "* | *"cli prune "*) touch "$(value_of --output "$@")" ;;
-  *"cli sensitivity-table "* | *"cli plot-pruning "*) echo "the table" ;;
-esac
-"""
+STUB = Path(__file__).parent.parent / "stub_step.py"
 
 
 @pytest.fixture
-def stand_in(tmp_path):
-    (tmp_path / "python").write_text(STAND_IN)
-    (tmp_path / "python").chmod(0o755)
-    names = {"FAIRSEQ_INTRA_PYTHON": tmp_path / "python", "CALLS": tmp_path / "calls", "FAILS": ""}
-    return {name: str(value) for name, value in names.items()}
+def calls(tmp_path, monkeypatch):
+    """Steps are stubs, which note their calls in a file; returns that file."""
+    path = tmp_path / "calls"
+    path.touch()
+    monkeypatch.setattr(steps, "start_of", lambda name: [sys.executable, "-IS", str(STUB), str(path), name])
+    monkeypatch.setattr(pruned_evaluations, "pruning_curve", lambda folders, prefix: f"the table of {folders}")
+    monkeypatch.setattr(rounds, "read_reports", list)
+    monkeypatch.setattr(rounds, "sensitivity_table", lambda *what: f"the table of {what}")
+    return path
 
 
 @pytest.fixture
@@ -59,123 +45,142 @@ def checkpoints(tmp_path):
     return made
 
 
-def calls(stand_in, *kinds):
-    """What was asked for of some kinds of commands, and forgets it."""
-    with open(stand_in["CALLS"], "r+") as file:
-        asked = file.read().split("\n")
-        file.truncate(0)
-    return [line for line in asked if any(kind in line for kind in kinds)]
+def called(path):
+    """Every call so far as [name, flags...]; forgets them."""
+    found = [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+    path.write_text("")
+    return [[name, *flags] for name, _, *flags in found]
 
 
-def curve(data, out, checkpoints):
+def curve(data, out, checkpoints, *more):
     named = [word for path in checkpoints for word in ("--checkpoint", path)]
-    return ["--data", data, "--out", out, "--ratios", "0 0.1 .5", "--max-len-b", 30, *named]
+    given = ["pruning-curve", "--data", data, "--out", out, "--ratios", "0 0.1 .5", "--max-len-b", 30, *named, *more]
+    return [str(word) for word in given]
 
 
-def test_a_curve_has_both_orders_of_every_checkpoint(data, checkpoints, tmp_path, stand_in):
+def test_a_curve_has_both_orders_of_every_checkpoint(data, checkpoints, tmp_path, calls, capsys):
     out = tmp_path / "out"
-    corpus.succeed(CURVE, *curve(data, out, checkpoints), **stand_in)
-    asked = calls(stand_in, "cli prune", "cli sensitivity", "cli evaluate", "plot-pruning")
+    cli.main(curve(data, out, checkpoints))
+    points = [("ascending", "0", "whole")]
+    points += [(order, ratio, f"{order}-{ratio}") for ratio in ("0.1", ".5") for order in ("ascending", "descending")]
+    expected = []
     for name, path in zip(("plain", "intra.average5"), checkpoints, strict=True):
-        mine = [line for line in asked if f"--checkpoint {path} " in line and "evaluate" not in line]
-        assert sum("cli sensitivity" in line for line in mine) == 1
-        pruned = {line.split("--order ")[1] for line in mine if "cli prune" in line}
-        points = [("ascending", "0", "whole")]
-        points += [
-            (order, ratio, f"{order}-{ratio}") for order in ("ascending", "descending") for ratio in ("0.1", ".5")
-        ]
-        assert pruned == {f"{o} --ratio {r} --output {out}/{name}/{p}.pt" for o, r, p in points}
-        assert all(f"--scores {out}/{name}.sensitivity.json" in line for line in mine if "cli prune" in line)
-        assert {path.name for path in (out / name).glob("*.json")} == {f"{p}.test.json" for _, _, p in points}
+        model, report = ["--checkpoint", str(path)], f"{out}/{name}.sensitivity.json"
+        expected.append(["sensitivity", *model, "--data", str(data), "--output", report])
+        for order, ratio, point in points:
+            pruned = f"{out}/{name}/{point}.pt"
+            how = ["--scores", report, "--order", order, "--ratio", ratio, "--output", pruned]
+            expected.append(["prune", *model, *how])
+            expected.append(["evaluate", "--checkpoint", pruned, "--data", str(data), "--max-len-b", "30"])
+        assert {path.name for path in (out / name).glob("*.json")} == {f"{point}.test.json" for _, _, point in points}
         assert not list((out / name).glob("*.pt"))
-    assert sum("--max-len-b 30" in line for line in asked if "cli evaluate" in line) == 10
-    assert asked[-1].endswith(f"plot-pruning {out}/plain {out}/intra.average5 --output {out}/pruning-curve")
+    assert called(calls) == expected
+    assert capsys.readouterr().out == f"the table of {[out / 'plain', out / 'intra.average5']}\n"
 
 
-def test_finished_points_are_skipped_and_another_model_is_not_mixed_in(data, checkpoints, tmp_path, stand_in):
+def test_finished_points_are_skipped_and_another_model_is_not_mixed_in(data, checkpoints, tmp_path, calls):
     given = curve(data, tmp_path / "out", checkpoints[:1])
-    failing = stand_in | {"FAILS": f"evaluate --checkpoint {tmp_path}/out/plain/descending-0.1.pt"}
-    assert "fairseq-generate failed" in corpus.fail(CURVE, *given, **failing)
-    assert len(calls(stand_in, "cli evaluate")) == 3
-    corpus.succeed(CURVE, *given, **stand_in)
-    assert len(calls(stand_in, "cli evaluate")) == 3
-    corpus.succeed(CURVE, *given, **stand_in)
-    assert not calls(stand_in, "cli evaluate", "cli sensitivity", "cli prune")
+    cli.main(given)
+    called(calls)
+    (tmp_path / "out/plain/descending-0.1.test.json").unlink()
+    cli.main(given)
+    assert [words[0] for words in called(calls)] == ["prune", "evaluate"]
     checkpoints[0].write_text("another")
-    assert "The first that differs: < # checkpoint " in corpus.fail(CURVE, *given, **stand_in)
+    with pytest.raises(UsageError, match="plain was made with other arguments or data .'# checkpoint "):
+        cli.main(given)
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--ratios", "0 1.5"], "--ratios must be numbers between 0 and 1, not '1.5'"),
-        (["--ratios", "0 -1"], "--ratios must be numbers between 0 and 1, not '-1'"),
-        (["--ratios=0"], "give --ratios and its value as two words, not '--ratios=0'"),
+        (["--ratios", "0 1.5"], "must be numbers between 0 and 1, such as '0 0.1 0.5', not '0 1.5'"),
         (["--checkpoint", "/nowhere.pt"], "--checkpoint /nowhere.pt: no such file"),
         (["--data", "/nowhere"], "--data /nowhere is not a prepared dataset"),
-        (["--average", "3"], "--average is not for pruned checkpoints"),
+        (["--average=3"], "--average cannot be given: pruned checkpoints are evaluated one by one"),
     ],
 )
-def test_a_curve_s_bad_arguments_are_named(data, checkpoints, tmp_path, stand_in, arguments, named):
-    error = corpus.fail(CURVE, *curve(data, tmp_path / "out", checkpoints), *arguments, **stand_in)
-    assert named in error and not (tmp_path / "out").exists()
+def test_a_curve_s_wrong_arguments_are_named(data, checkpoints, tmp_path, calls, arguments, named):
+    with pytest.raises(UsageError, match=named):
+        cli.main(curve(data, tmp_path / "out", checkpoints, *arguments))
+    assert not (tmp_path / "out").exists()
 
 
-def test_checkpoints_of_one_name_are_refused(data, checkpoints, tmp_path, stand_in):
+def test_checkpoints_of_one_name_are_rejected(data, checkpoints, tmp_path, calls):
     (tmp_path / "again").mkdir()
     (tmp_path / "again/plain").symlink_to(tmp_path / "plain")
     again = tmp_path / "again/plain/checkpoints/checkpoint_best.pt"
-    error = corpus.fail(CURVE, *curve(data, tmp_path / "out", [checkpoints[0], again]), **stand_in)
-    assert "two of the checkpoints would be called plain" in error
+    with pytest.raises(UsageError, match="two of the checkpoints would be called plain"):
+        cli.main(curve(data, tmp_path / "out", [checkpoints[0], again]))
 
 
-def rounds(data, out, *more):
-    return ["--data", data, "--rounds", 2, "--out", out, "--preset", "tiny", "--updates", 7, *more]
+def self_distill(data, out, *more):
+    given = ["self-distill", "--data", data, "--rounds", 2, "--out", out, "--preset", "tiny", *more]
+    return [str(word) for word in given]
 
 
-def test_every_round_learns_from_the_one_before(data, tmp_path, stand_in):
+def test_every_round_learns_from_the_one_before(data, tmp_path, calls, capsys):
     out = tmp_path / "out"
-    more = ["--method", "intra", "--weight", 0.7, "--dropout", 0.2]
-    said = corpus.run(ROUNDS, *rounds(data, out, *more), **stand_in).stdout
-    assert said.endswith("the table\n") and corpus.lines(out / "rounds.md") == ["the table"]
-    asked = calls(stand_in, "fairseq_cli", "cli")
-    first, *students = [line for line in asked if "fairseq_cli.train" in line]
-    assert "--criterion intra_distillation" in first and "--teacher" not in first
-    for number, line in enumerate(students):
-        teacher = f"--teacher {out}/round{number}/checkpoints/checkpoint_best.pt"
-        assert "--criterion self_distillation" in line and teacher in line
-        assert "--distillation-weight 0.7 --distillation-temperature 1 " in line
-    assert len(students) == 2 and all("--dropout 0.2" in line for line in (first, *students))
-    names = [f"{out}/round{number}" for number in range(3)]
-    reports = " ".join(f"{name}.sensitivity.json" for name in names)
-    evaluations = " ".join(f"{name}/checkpoints/checkpoint_best.test.json" for name in names)
-    assert asked[-1].endswith(f"sensitivity-table {reports} --evaluations {evaluations}")
+    given = self_distill(data, out, "--method", "intra", "--weight", 0.7)
+    cli.main(given)
+    expected = []
+    for number in range(3):
+        best = f"{out}/round{number}/checkpoints/checkpoint_best.pt"
+        how = ["--method", "intra"]
+        if number:
+            teacher = f"{out}/round{number - 1}/checkpoints/checkpoint_best.pt"
+            how = ["--method", "self-distillation", "--teacher", teacher]
+            how += ["--distillation-weight", "0.7", "--distillation-temperature", "1"]
+        model = ["--checkpoint", best, "--data", str(data)]
+        expected += [
+            ["train", "--data", str(data), "--out", f"{out}/round{number}", *how, "--preset", "tiny"],
+            ["evaluate", *model],
+            ["sensitivity", *model, "--output", f"{out}/round{number}.sensitivity.json"],
+        ]
+    assert called(calls) == expected
+    reports = [out / f"round{number}.sensitivity.json" for number in range(3)]
+    evaluations = [out / f"round{number}/checkpoints/checkpoint_best.test.json" for number in range(3)]
+    table = f"the table of {(reports, evaluations, False)}\n"
+    assert capsys.readouterr().out == (out / "rounds.md").read_text() == table
+    # Repeated, each training sees for itself that it is finished.
+    cli.main(given)
+    assert [words[0] for words in called(calls)] == ["train"] * 3
 
 
-def test_finished_rounds_are_skipped_and_a_failed_one_is_repeated(data, tmp_path, stand_in):
-    given = rounds(data, tmp_path / "out")
-    done = corpus.run(ROUNDS, *given, **(stand_in | {"FAILS": "round0/checkpoints/checkpoint_best.pt --dist"}))
-    assert done.returncode == 1 and "fairseq-train failed" in done.stderr
-    calls(stand_in)
-    corpus.succeed(ROUNDS, *given, **stand_in)
-    assert len(calls(stand_in, "fairseq_cli.train")) == 2
-    corpus.succeed(ROUNDS, *given, **stand_in)
-    assert not calls(stand_in, "fairseq_cli", "cli sensitivity ")
+def test_a_failed_round_ends_the_command_with_its_status(data, tmp_path, calls, monkeypatch, capfd):
+    monkeypatch.setenv("FAILS", "round1")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(self_distill(data, tmp_path / "out"))
+    assert ended.value.code == 1 and capfd.readouterr().out.endswith("the reason\n\n")
+    assert [words[0] for words in called(calls)] == ["train", "evaluate", "sensitivity", "train"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--rounds", "0"], "--rounds must be a whole number of at least 1, not '0'"),
-        (["--method", "self-distillation"], "--method must be plain or intra, not 'self-distillation'"),
-        (["--teacher", "x.pt"], "--teacher is every round's own matter"),
-        (["--weight=1"], "give --weight and its value as two words, not '--weight=1'"),
+        (["--rounds", "0"], "--rounds must be at least 1, not 0"),
+        (["--method", "self-distillation"], "--method: invalid choice: 'self-distillation'"),
+        (["--teacher", "x.pt"], "--teacher cannot be given: every round has its own"),
         (["--data", "/nowhere"], "--data /nowhere is not a prepared dataset"),
     ],
 )
-def test_a_round_s_bad_arguments_are_named(data, tmp_path, stand_in, arguments, named):
-    error = corpus.fail(ROUNDS, *rounds(data, tmp_path / "out"), *arguments, **stand_in)
-    assert named in error and not (tmp_path / "out").exists()
+def test_a_round_s_wrong_arguments_are_named(data, tmp_path, calls, arguments, named):
+    with pytest.raises(UsageError, match=named):
+        cli.main(self_distill(data, tmp_path / "out", *arguments))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("pruning-curve", ["pruning-curve", "--ratios", "0 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9"]),
+        ("self-distillation", ["self-distill", "--method", "plain", "--weight", "0.5", "--temperature", "1"]),
+    ],
+)
+def test_the_script_is_the_command(tmp_path, script, words):
+    (tmp_path / "python").write_text('#!/usr/bin/env bash\n[[ $2 == *find_spec* ]] || printf "%s\\n" "${@:4}"\n')
+    (tmp_path / "python").chmod(0o755)
+    done = corpus.run(f"scripts/{script}.sh", "--data", "a b", "--python", tmp_path / "python")
+    assert done.stdout.split("\n")[:-1] == [*words, "--data", "a b"]
 
 
 def points(folder, name, **more):
@@ -196,8 +201,7 @@ def test_the_curve_as_table_and_picture(tmp_path, capsys):
         [f"| {model}", f"{first} sensitive"] for model in ("plain", "intra") for first in ("least", "most")
     ]
     assert rows[2][2] == rows[3][2] and float(rows[2][3]) > float(rows[3][3]) and rows[2][4] == " |"
-    assert f"`{SIGNATURE}`, text as it is written." in said and "Decoding: beam 5, lenpen 1.0" in said
-    assert (tmp_path / "curve.md").read_text() == said
+    assert SIGNATURE in said and (tmp_path / "curve.md").read_text() == said
     drawn = json.loads((tmp_path / "curve.json").read_text())
     assert list(drawn[0]["bleu"]) == ["0.0", "0.1"] and f"{drawn[0]['bleu']['0.1']:.2f}" == rows[2][3]
     assert ">intra<" in (tmp_path / "curve.svg").read_text() and (tmp_path / "curve.png").exists()

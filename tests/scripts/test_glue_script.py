@@ -87,7 +87,7 @@ def test_repeated_it_leaves_finished_runs_alone(made):
     assert {name: sum for name, sum in after.items() if "/logs/" not in f"/{name}"} == {
         name: sum for name, sum in before.items() if "/logs/" not in f"/{name}"
     }
-    assert "failed" not in again
+    assert " failed:" not in again
 
 
 def test_the_method_and_its_flags_reach_the_runs_of_intra_alone(made):
@@ -118,7 +118,8 @@ def test_two_workers_measure_the_predictions_of_both(made, tmp_path):
 def test_failed_run_is_named_and_the_others_make_the_table(glue, tmp_path):
     out = tmp_path / "out"
     # A run with other arguments stands in the way of one of the six.
-    (out / "CoLA.intra.seed1").mkdir(parents=True)
+    (out / "CoLA.intra.seed1" / "checkpoints").mkdir(parents=True)
+    (out / "CoLA.intra.seed1" / "checkpoints" / "checkpoint1.pt").touch()
     (out / "CoLA.intra.seed1" / "arguments.txt").write_text("other\n")
     flags = ["--glue", glue, "--vocabulary", glue / "vocabulary", "--out", out, "--tasks", " ".join(HEADERS)]
     done = corpus.run("scripts/glue.sh", *flags, "--seeds", "1", *TINY)
@@ -133,13 +134,11 @@ def test_failed_run_is_named_and_the_others_make_the_table(glue, tmp_path):
     "flags,message",
     [
         (["--tasks", "QNLI"], "has no folder QNLI"),
-        (["--methods", "both"], "--methods must be of plain and intra, not 'both'"),
-        (["--checkpoint", "nowhere.pt"], "--checkpoint nowhere.pt: no such file"),
-        (["--seeds", "x"], "--seeds must be a whole number, not 'x'"),
+        (["--checkpoint", "/nowhere.pt"], "--checkpoint /nowhere.pt: no such file"),
     ],
-    ids=["task", "method", "checkpoint", "seed"],
+    ids=["task", "checkpoint"],
 )
-def test_refuses_in_one_line(glue, tmp_path, flags, message):
+def test_rejects_in_one_line(glue, tmp_path, flags, message):
     always = ["--glue", glue, "--vocabulary", glue / "vocabulary", "--out", tmp_path / "out", "--tasks", "CoLA"]
     assert message in corpus.fail("scripts/glue.sh", *always, *flags)
     assert not (tmp_path / "out").exists()

@@ -15,6 +15,7 @@ from fairseq_intra.errors import UsageError
 from fairseq_intra.files import write_record
 from fairseq_intra.transfer.evaluate import TransferEvaluation
 from fairseq_intra.transfer.table import transfer_table
+from fairseq_intra.transfer.training import recipe
 from fairseq_intra.transfer.xnli import read_pairs
 
 COLUMNS = ("premise", "hypo", "label")
@@ -55,9 +56,15 @@ def test_from_files_to_the_table(task, pretrained, tmp_path):
     assert "| en (trained on) |" in table and "| de (zero-shot) |" in table
     log = (tmp_path / "out/intra.seed1/train.log").read_text(encoding="utf-8")
     assert "loaded checkpoint" in log.lower() and "intra-distillation: 3 passes, batched" in log
-    # Repeated, nothing is done again; with other text it is another run.
-    assert "training" not in corpus.succeed(*command)
-    assert "is a run with other arguments or data" in corpus.fail(*command, "--lr", 0.1)
+    # Repeated, nothing is done again; with other flags it is another run.
+    before = corpus.checksums(tmp_path / "out" / "intra.seed1")
+    corpus.succeed(*command)
+    assert corpus.checksums(tmp_path / "out" / "intra.seed1") == before
+    done = corpus.run(*command, "--lr", 0.1)
+    assert done.returncode == 1 and "is a run with other arguments or data" in done.stderr
+    assert done.stderr.split("\n")[-2].startswith(
+        "fairseq_intra: error: 2 of 2 runs failed: plain.seed1, intra.seed1"
+    )
 
 
 @pytest.mark.slow
@@ -120,9 +127,28 @@ def test_what_is_wrong_is_told_in_a_line(tmp_path):
     assert "holds no model.pt" in corpus.fail(*command)
     (archive / "model.pt").touch()
     (archive / "dict.txt").touch()
-    assert "--methods must be of plain and intra, not 'r3f'" in corpus.fail(*command, "--methods", "r3f")
-    assert "holds no LANG/test" in corpus.fail(*command)
+    assert "must be plain, intra or both, as one word, not 'r3f'" in corpus.fail(*command, "--methods", "r3f")
+    done = corpus.run(*command)
+    assert done.returncode == 1 and "data failed: fairseq_intra: error: " in done.stderr
+    assert "holds no LANG/test" in done.stderr and "error: not prepared: data" in done.stderr.split("\n")[-2]
     assert not (tmp_path / "out/data").exists()
+
+
+@pytest.mark.parametrize("task", ["ner", "xnli"])
+def test_a_run_is_the_recipe_and_plain_has_no_flag_of_the_method(task):
+    summary = {
+        "kind": task,
+        "labels": ["a", "b"],
+        "splits": {"train": {"sentences" if task == "ner" else "pairs": 95}},
+    }
+    plain, intra = (recipe(summary, method, 7, 2, 10) for method in ("plain", "intra"))
+    name = "token_classification" if task == "ner" else "sentence_prediction"
+    assert plain[:4] == ["--task", name, "--criterion", name]
+    how = f"--task {name}_intra_distillation --criterion intra_distillation_{name} --num-iter 3 --alpha 1"
+    assert intra == [*how.split(), *plain[4:]]
+    given = dict(zip(plain, plain[1:], strict=False))
+    assert (given["--max-update"], given["--warmup-updates"], given["--seed"]) == ("20", "1", "7")
+    assert ("--num-classes" in plain) == (task == "xnli")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,72 @@
+"""The command that fine-tunes an encoder on one language: one run of `fairseq-intra grid transfer`."""
+
+from pathlib import Path
+
+from ..console import say
+from ..errors import UsageError
+from ..user_dir import PACKAGE
+from .command import add_command, need_counts
+from .train import add_run_flags, check_run_flags, saved_in, shown, start, total_updates, word_of
+
+METHODS = ("plain", "intra")
+
+
+def add_commands(commands):
+    """Adds it to the subparsers of `fairseq-intra`."""
+    command = add_command(
+        commands,
+        "finetune-transfer",
+        _finetune_transfer,
+        "fine-tune an encoder on one language, for cross-lingual transfer (see grid transfer)",
+        "fairseq-intra finetune-transfer --data DATA --pretrained xlmr.base --method intra --out RUN",
+    )
+    command.add_argument(
+        "--pretrained", type=Path, required=True, metavar="DIR", help="folder of the encoder's model.pt"
+    )
+    command.add_argument("--epochs", type=int, metavar="N", help="(default: 10 for ner, 3 for xnli)")
+    command.add_argument(
+        "--batch",
+        type=int,
+        default=32,
+        metavar="N",
+        help="sentences of an update, over all GPUs (default: %(default)s)",
+    )
+    add_run_flags(command, "made by prepare-transfer", METHODS)
+
+
+def _finetune_transfer(args):
+    from ..files import sha256
+    from ..runs import arguments, workers
+    from ..runs.run import Run
+    from ..transfer.prepare import read_summary
+    from ..transfer.training import recipe
+
+    check_run_flags(args, METHODS, arguments.OWNED)
+    need_counts(args, "epochs", "batch")
+    model = args.pretrained / "model.pt"
+    if not model.is_file():
+        raise UsageError(f"--pretrained {args.pretrained} holds no model.pt (an archive such as xlmr.base, unpacked)")
+    gpus = workers.gpu_count()
+    arguments.check_precision(args.passed, gpus)
+    team = workers.find_workers(gpus)
+    if args.batch % team.count:
+        raise UsageError(f"--batch {args.batch} is no multiple of the {team.count} GPUs")
+    passed = args.passed if args.method == "intra" else arguments.without_method_flags(args.passed)
+    words = recipe(read_summary(args.data), args.method, args.seed, args.epochs, args.batch)
+    words += ["--fp16" if gpus else "--cpu", *passed]
+    command = [word_of(args.data), "--user-dir", str(PACKAGE), *team.flags, "--finetune-from-model", word_of(model)]
+    command += ["--batch-size", str(args.batch // team.count), "--required-batch-size-multiple", "1", *words]
+    command += saved_in(args.out)
+    if args.dry_run:
+        print(shown(command))
+        return
+    run = Run(args.out, team.rank)
+    checksums = [f"# data {sha256(args.data / 'manifest.json')}", f"# checkpoint {sha256(model)}"]
+    with run.opened([*checksums, f"# batch {args.batch}", *words]):
+        if run.finished.exists():
+            say(f"{args.out} is finished")
+            return
+        say(f"fine-tuning {args.method} in {args.out}")
+        run.train(start(command), workers.training_environment(cpu=not gpus), total_updates(words))
+        if not team.rank:
+            say(f"finished: {run.finish('checkpoint_best.pt')}")

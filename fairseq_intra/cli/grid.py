@@ -1,0 +1,187 @@
+"""`fairseq-intra grid`: many trainings, their evaluations, and the table of them."""
+
+import argparse
+import os
+from pathlib import Path
+
+from ..errors import UsageError
+from ..transfer import KINDS
+from .command import add_command, need_counts
+
+METHODS = ("plain", "intra")
+#: Flags of one run that the grid sets.
+OF_ONE_RUN = {
+    "--seed": "here it is --seeds, with one or more",
+    "--method": "here it is --methods, with one or more",
+    "--data": "it is made in OUT/data",
+    "--dry-run": "--list shows the commands",
+}
+MORE = """
+All other flags go to {step} of every run; those of the method, such as --alpha 1, to the runs
+of intra-distillation alone. What a run prints is in OUT/logs/. Repeated, finished runs are skipped and interrupted
+ones resume, however the grid was ended. A run that fails does not stop the others: it is named at the end, the exit
+status is 1, and OUT/table.md leaves out what it would be compared with.
+
+For many machines, --list prints one command a run, which any queue takes, and --table makes the table at the end:
+
+  {example} --list >runs.txt
+  sbatch --array=1-$(wc -l <runs.txt) --gres=gpu:1 --wrap 'sh -c "$(sed -n ${{SLURM_ARRAY_TASK_ID}}p runs.txt)"'
+  parallel -j 4 <runs.txt          # or GNU parallel
+  {example} --table"""
+
+
+def add_commands(commands):
+    """Adds them to the subparsers of `fairseq-intra`."""
+    command = add_command(commands, "grid", None, "many trainings, plain and with intra-distillation, to a table")
+    kinds = command.add_subparsers(required=True, metavar="KIND")
+
+    kind = _add_kind(
+        kinds,
+        "translation",
+        _translation,
+        "IWSLT'14, or other datasets NAME-en: every pair, method and seed",
+        "fairseq-intra grid translation --data IWSLT --out RUNS --seeds '1 2 3'",
+        "fairseq-intra train",
+    )
+    kind.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of datasets NAME-en/")
+    kind.add_argument(
+        "--langs", type=_words, default=[], help="the NAMEs, as one word (default: IWSLT'14's 8, or all)"
+    )
+    kind.add_argument("--corpus", metavar="NAME", help="DIR holds datasets of another corpus, called so in the table")
+    kind.add_argument("--average", type=int, metavar="N", help="evaluate the mean of the last N checkpoints")
+    _add_seeds(kind, [1])
+
+    kind = _add_kind(
+        kinds,
+        "glue",
+        _glue,
+        "GLUE, or other tasks in its layout: every task, method and seed",
+        "fairseq-intra grid glue --glue GLUE --checkpoint roberta.base/model.pt --out RUNS",
+        "fairseq-intra finetune",
+    )
+    kind.add_argument("--glue", type=Path, required=True, metavar="DIR", help="TASK/train.tsv and dev.tsv")
+    kind.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="the model to fine-tune (default: from scratch)"
+    )
+    kind.add_argument(
+        "--vocabulary", type=Path, metavar="DIR", help="dict.txt and subwords (default: the checkpoint's)"
+    )
+    kind.add_argument("--tasks", type=_words, help="of GLUE, as one word (default: all 8), or of one's own")
+    _add_seeds(kind, [1, 2, 3])
+
+    kind = _add_kind(
+        kinds,
+        "transfer",
+        _transfer,
+        "zero-shot cross-lingual transfer: every method and seed, tested on all languages",
+        "fairseq-intra grid transfer --task ner --input WIKIANN --pretrained xlmr.base --out RUNS",
+        "fairseq-train",
+    )
+    kind.add_argument("--task", choices=KINDS, required=True, help="named entities, or natural language inference")
+    kind.add_argument("--input", type=Path, required=True, metavar="DIR", help="the text (see prepare-transfer)")
+    kind.add_argument("--pretrained", type=Path, required=True, metavar="DIR", help="model.pt, dict.txt and subwords")
+    kind.add_argument("--source", default="en", metavar="LANG", help="language trained on (default: %(default)s)")
+    kind.add_argument("--langs", type=_words, default=[], help="languages tested, as one word (default: all)")
+    kind.add_argument("--epochs", type=int, metavar="N", help="(default: 10 for ner, 3 for xnli)")
+    kind.add_argument(
+        "--batch", type=int, default=32, metavar="N", help="sentences of an update (default: %(default)s)"
+    )
+    _add_seeds(kind, [1])
+
+
+def _add_kind(kinds, name, run, text, example, step):
+    kind = add_command(kinds, name, run, text)
+    kind.set_defaults(passes_on=True)
+    kind.epilog = MORE.format(step=step, example=example)
+    kind.add_argument("--out", type=Path, required=True, metavar="DIR", help="the runs, logs/ and table.md")
+    kind.add_argument(
+        "--methods", type=_methods, default=list(METHODS), help="plain, intra or both, as one word (default: both)"
+    )
+    kind.add_argument(
+        "--gpus", metavar="LIST", help="indices of GPUs, such as 0,1 (default: all; without one the CPU)"
+    )
+    kind.add_argument(
+        "--gpus-per-run", type=int, default=1, metavar="N", help="GPUs that work on one run (default: 1)"
+    )
+    kind.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="runs at once on each, or on the CPU (default: 1)"
+    )
+    what = kind.add_mutually_exclusive_group()
+    what.add_argument("--list", action="store_true", help="print one command a run, and train nothing")
+    what.add_argument("--table", action="store_true", help="make the table of what is finished, and train nothing")
+    return kind
+
+
+def _add_seeds(kind, default):
+    shown = " ".join(map(str, default))
+    kind.add_argument("--seeds", type=_seeds, default=default, help=f"random seeds, as one word (default: {shown})")
+
+
+def _words(text):
+    return text.split()
+
+
+def _methods(text):
+    words = list(dict.fromkeys(text.split()))
+    if not words or not set(words) <= set(METHODS):
+        raise argparse.ArgumentTypeError(f"must be plain, intra or both, as one word, not '{text}'")
+    return words
+
+
+def _seeds(text):
+    words = text.split()
+    if not words or not all(word.isdecimal() and word.isascii() for word in words):
+        raise argparse.ArgumentTypeError(f"must be whole numbers, such as '1 2 3', not '{text}'")
+    return list(dict.fromkeys(map(int, words)))
+
+
+def _translation(args):
+    from ..runs.translation_grid import TranslationGrid
+
+    names = ("data", "langs", "methods", "seeds", "corpus", "average")
+    _work(args, lambda: TranslationGrid(**_settings(args, names)))
+
+
+def _glue(args):
+    from ..runs.glue_grid import TASKS, GlueGrid
+
+    args.tasks = list(TASKS) if args.tasks is None else args.tasks
+    if not args.tasks:
+        raise UsageError("--tasks is empty; it takes names of tasks, such as 'CoLA RTE'")
+    names = ("glue", "checkpoint", "vocabulary", "tasks", "methods", "seeds")
+    _work(args, lambda: GlueGrid(**_settings(args, names)))
+
+
+def _transfer(args):
+    from ..transfer.grid import TransferGrid
+
+    need_counts(args, "epochs", "batch")
+    names = ("task", "input", "pretrained", "source", "langs", "methods", "seeds", "epochs", "batch")
+    _work(args, lambda: TransferGrid(**_settings(args, names)))
+
+
+def _settings(args, names):
+    """Paths are absolute, so that --list can be run from anywhere."""
+    given = {name: getattr(args, name) for name in ("out", *names)}
+    paths = {name: value.absolute() for name, value in given.items() if isinstance(value, Path)}
+    return given | paths | {"flags": args.passed}
+
+
+def _work(args, make_kind):
+    from ..runs import campaign, grid
+
+    need_counts(args, "jobs", "gpus_per_run", *(["average"] if "average" in args else []))
+    for word in args.passed:
+        if word.partition("=")[0] in OF_ONE_RUN:
+            raise UsageError(f"{word.partition('=')[0]}: {OF_ONE_RUN[word.partition('=')[0]]}")
+    if os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
+        raise UsageError(
+            "grid starts the trainings itself: run it once, not under torchrun or as several tasks of srun"
+        )
+    kind = make_kind()
+    if args.list:
+        campaign.list_commands(kind)
+    elif args.table:
+        campaign.make_table(kind)
+    else:
+        campaign.carry_out(kind, grid.places(args.gpus, args.gpus_per_run, args.jobs))

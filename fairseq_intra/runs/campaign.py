@@ -1,0 +1,131 @@
+"""What `fairseq-intra grid` does with a kind of runs: does them all, lists their commands, or makes their table."""
+
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol
+
+from ..console import say
+from ..errors import UsageError
+from ..files import locked, make_folder, write_text
+from . import grid
+from .children import Stopped, signals_raise
+from .grid import Run
+from .same_arguments import keep_arguments
+
+
+class Kind(Protocol):
+    """A kind of runs: translation, glue or transfer."""
+
+    out: Path  #: the folder of everything
+    methods: list[str]
+
+    def arguments(self) -> list[str]:
+        """What must be the same when the grid is repeated in OUT, beside what every run checks by itself."""
+
+    def preparations(self) -> list[Run]:
+        """What is done before the first training, one after another."""
+
+    def runs(self) -> list[Run]:
+        """The trainings; called after the preparations."""
+
+    def table(self, runs: list[Run]) -> str:
+        """The table of these runs, of every group all or none, in Markdown."""
+
+
+def carry_out(kind: Kind, places: list[dict[str, str]]) -> None:
+    """Does all runs, and writes OUT/table.md.
+
+    Raises:
+        UsageError: if a flag is wrong, another process works in OUT, or runs failed (it names them).
+        SystemExit: if a preparation or the check of the flags failed, which has said why; Stopped on a signal.
+    """
+    logs = kind.out / "logs"
+    with _stoppable():
+        preparations = kind.preparations()
+        if not preparations:
+            _check_flags(kind.runs(), places[0])
+        make_folder("--out", logs)
+        with locked(kind.out):
+            _prepare(kind, preparations, logs)
+            runs = kind.runs()
+            if preparations:
+                _check_flags(runs, places[0])
+            grid.work(runs, places, logs)
+            failed = [run.name for run in runs if run.state == "failed"]
+            try:
+                _write_table(kind, runs, [run for run in runs if run.state == "done"], "failed")
+            except UsageError as error:
+                if not failed:
+                    raise
+                print(error, file=sys.stderr)
+    if failed:
+        raise UsageError(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)} (see {logs})")
+
+
+def list_commands(kind: Kind) -> None:
+    """Prints a line of shell for every run; what comes before the first of them is done now."""
+    with _stoppable():
+        preparations = kind.preparations()
+        if preparations:
+            make_folder("--out", kind.out / "logs")
+            with locked(kind.out):
+                _prepare(kind, preparations, kind.out / "logs")
+    for run in kind.runs():
+        print(" && ".join(shlex.join(step.command) for step in run.steps))
+
+
+def make_table(kind: Kind) -> None:
+    """Writes OUT/table.md of what is finished; nothing is trained or evaluated."""
+    runs = kind.runs()
+    _write_table(kind, runs, [run for run in runs if run.evaluated], "is not finished")
+
+
+@contextlib.contextmanager
+def _stoppable():
+    try:
+        with signals_raise():
+            yield
+    except Stopped:
+        say("stopped; the same command resumes from here")
+        raise
+
+
+def _prepare(kind, preparations, logs):
+    arguments = kind.arguments()
+    if arguments:
+        keep_arguments(kind.out, arguments)
+    if all(step.done for run in preparations for step in run.steps):
+        return
+    # One at a time: each uses all cores.
+    grid.work(preparations, [{}], logs)
+    failed = [run.name for run in preparations if run.state == "failed"]
+    if failed:
+        raise UsageError(f"not prepared: {', '.join(failed)} (see {logs})")
+
+
+def _check_flags(runs, environment):
+    """What is wrong with the flags of the trainings is said once, before any of them begins."""
+    for run in {run.method: run for run in runs}.values():
+        command = [*run.steps[0].command, "--dry-run"]
+        if subprocess.run(command, stdout=subprocess.DEVNULL, env=os.environ | environment).returncode:
+            raise SystemExit(1)
+
+
+def _write_table(kind, runs, done, reason):
+    if len(set(kind.methods)) < 2:
+        say("no table: it needs both methods")
+        return
+    left_out = list(dict.fromkeys(run.group for run in runs if run not in done))
+    chosen = [run for run in runs if run.group not in left_out]
+    if not chosen:
+        say(f"no table: nothing has runs of both methods ({'; '.join(left_out)}: a run {reason})")
+        return
+    text = (
+        kind.table(chosen) + "\n" + "".join(f"Left out, for a run of it {reason}: {group}.\n" for group in left_out)
+    )
+    write_text(kind.out / "table.md", text)
+    print(text, end="", flush=True)

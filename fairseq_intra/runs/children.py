@@ -1,0 +1,78 @@
+"""Processes that end with this one, and signals that end it in order."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from ..user_dir import PACKAGE
+from . import watchdog
+
+
+class Stopped(SystemExit):
+    """INT, TERM or HUP arrived; the exit status is 128 + the signal's number, as shells have it."""
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+
+
+@contextlib.contextmanager
+def signals_raise() -> Iterator[None]:
+    """Within, INT, TERM and HUP raise Stopped; those that the caller has set to be ignored (nohup) stay ignored."""
+    before = {number: signal.getsignal(number) for number in watchdog.SIGNALS}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, _raise)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raise(number, _frame):
+    # A second signal must not interrupt what ends the children.
+    for other in watchdog.SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    raise Stopped(number)
+
+
+class Children:
+    """Starts commands, each in a session of its own under the parent-death watchdog; ends those left at its exit."""
+
+    def __enter__(self):
+        self._watched, self._held = os.pipe()
+        self._started = []
+        return self
+
+    def __exit__(self, *_):
+        os.close(self._held)
+        os.close(self._watched)
+        for process in self._started:
+            process.wait()
+
+    def start(self, command: list[str], environment: dict[str, str] | None = None, log=None) -> subprocess.Popen:
+        """Starts a command.
+
+        Args:
+            command: its words.
+            environment: variables beside those of this process.
+            log: an open file that takes all it prints; None: it prints where this process does.
+        """
+        # Commands run this package, and scripts among them this interpreter.
+        path = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        inherited = {"FAIRSEQ_INTRA_PYTHON": sys.executable} | os.environ
+        inherited |= {"PYTHONPATH": os.pathsep.join(path)}
+        process = subprocess.Popen(
+            [sys.executable, "-I", watchdog.__file__, str(self._watched), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=inherited | (environment or {}),
+            pass_fds=[self._watched],
+            start_new_session=True,
+        )
+        self._started.append(process)
+        return process

@@ -1,0 +1,73 @@
+"""BLEU of checkpoints of which shares of the parameters are removed: the points of `pruning_curve`."""
+
+from pathlib import Path
+
+from ..errors import UsageError
+from ..files import locked, make_folder, sha256
+from ..runs.same_arguments import keep_arguments
+from ..runs.steps import Step, command, work_in_order
+from .pruning_curve import WHOLE, pruning_curve
+
+ORDERS = ("ascending", "descending")
+
+
+def evaluate_pruned(checkpoints: list[Path], data: Path, out: Path, ratios: list[str], flags: list[str]) -> str:
+    """Measures, prunes and evaluates every checkpoint at every ratio in both orders; returns the table.
+
+    OUT/NAME.sensitivity.json is each checkpoint's sensitivity on the validation split, OUT/NAME/ORDER-RATIO.test.json
+    a point's evaluation on the test split; the pruned checkpoint is not kept. OUT/pruning-curve.* are written.
+
+    Args:
+        checkpoints: models as fairseq-train saved them.
+        data: dataset made by data-prep/.
+        out: the folder of the curves.
+        ratios: shares to remove, 0 to 1, as they stand in the names of files.
+        flags: of `evaluate`.
+
+    Raises:
+        UsageError: if a file is missing, two checkpoints have one name, OUT was made with others, or another process
+            works in it.
+        SystemExit: with the exit status of a step that failed, which has said why.
+    """
+    if not (data / "manifest.json").is_file():
+        raise UsageError(f"--data {data} is not a prepared dataset: no manifest.json (see data-prep/)")
+    folders = {}
+    for checkpoint in checkpoints:
+        if not checkpoint.is_file():
+            raise UsageError(f"--checkpoint {checkpoint}: no such file")
+        folder = out / name_of(checkpoint)
+        if folder in folders:
+            raise UsageError(f"two of the checkpoints would be called {folder.name}; give each an --out of its own")
+        folders[folder] = checkpoint
+    make_folder("--out", out)
+    with locked(out):
+        for folder, checkpoint in folders.items():
+            folder.mkdir(exist_ok=True)
+            checksums = [f"# checkpoint {sha256(checkpoint)}", f"# data {sha256(data / 'manifest.json')}"]
+            keep_arguments(folder, [*checksums, *flags])
+        work_in_order(
+            step for folder, checkpoint in folders.items() for step in _steps(folder, checkpoint, data, ratios, flags)
+        )
+        return pruning_curve(list(folders), out / "pruning-curve")
+
+
+def name_of(checkpoint: Path) -> str:
+    """What a checkpoint is called in folder, table and picture: as the folder of its run, or more."""
+    folder = checkpoint.absolute().parent
+    folder = folder.parent if folder.name == "checkpoints" else folder
+    return folder.name if checkpoint.name == "checkpoint_best.pt" else f"{folder.name}.{checkpoint.stem}"
+
+
+def _steps(folder, checkpoint, data, ratios, flags):
+    report = folder.with_name(f"{folder.name}.sensitivity.json")
+    yield Step(command("sensitivity", "--checkpoint", checkpoint, "--data", data, "--output", report), (report,))
+    points = [(order, ratio, f"{order}-{ratio}") for ratio in ratios if float(ratio) for order in ORDERS]
+    whole = [("ascending", ratio, WHOLE) for ratio in ratios if not float(ratio)][:1]
+    for order, ratio, name in [*whole, *points]:
+        pruned, evaluation = folder / f"{name}.pt", folder / f"{name}.test.json"
+        if evaluation.exists():
+            continue
+        how = ["--checkpoint", checkpoint, "--scores", report, "--order", order, "--ratio", ratio]
+        yield Step(command("prune", *how, "--output", pruned))
+        yield Step(command("evaluate", "--checkpoint", pruned, "--data", data, *flags))
+        pruned.unlink(missing_ok=True)

@@ -1,0 +1,77 @@
+"""Zero-shot transfer: every method and seed a run of `finetune-transfer` and `evaluate-transfer`, to a table."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+from ..files import sha256
+from ..runs.grid import Run
+from ..runs.steps import Step, command
+
+
+@dataclass
+class TransferGrid:
+    """See `campaign.Kind`."""
+
+    task: str
+    input: Path
+    pretrained: Path  #: an archive of fairseq's, unpacked: model.pt, dict.txt and subwords
+    out: Path
+    source: str  #: the language trained on
+    langs: list[str]  #: tested; empty: all whose test is there
+    methods: list[str]
+    seeds: list[int]
+    epochs: int | None
+    batch: int
+    flags: list[str]  #: of fairseq-train
+
+    def __post_init__(self):
+        if not self.input.is_dir():
+            raise UsageError(f"--input {self.input} is not a folder")
+        for name in ("model.pt", "dict.txt"):
+            if not (self.pretrained / name).is_file():
+                raise UsageError(
+                    f"--pretrained {self.pretrained} holds no {name} (an archive such as xlmr.base, unpacked)"
+                )
+
+    def arguments(self) -> list[str]:
+        encoder = " ".join(sha256(self.pretrained / name) for name in ("model.pt", "dict.txt"))
+        return [
+            f"task {self.task}",
+            f"input {self.input.resolve()}",
+            f"source {self.source}",
+            f"langs {' '.join(self.langs)}",
+            f"encoder {encoder}",
+        ]
+
+    def preparations(self) -> list[Run]:
+        data = self.out / "data"
+        given = ["--task", self.task, "--input", self.input, "--source", self.source]
+        given += ["--encoder", self.pretrained, "--output", data]
+        languages = ["--languages", *self.langs] if self.langs else []
+        step = Step(command("prepare-transfer", *given, *languages), (data / "manifest.json",))
+        return [Run("data", data, [step])]
+
+    def runs(self) -> list[Run]:
+        from .prepare import read_summary
+
+        languages = read_summary(self.out / "data")["languages"]
+        return [self._run(method, seed, languages) for seed in self.seeds for method in self.methods]
+
+    def _run(self, method, seed, languages):
+        name = f"{method}.seed{seed}"
+        folder, data = self.out / name, self.out / "data"
+        best = folder / "checkpoints" / "checkpoint_best.pt"
+        results = tuple(best.with_suffix(f".{language}.json") for language in languages)
+        given = ["--data", data, "--pretrained", self.pretrained, "--method", method, "--seed", seed, "--out", folder]
+        given += ["--batch", self.batch, *(["--epochs", self.epochs] if self.epochs else [])]
+        steps = [
+            Step(command("finetune-transfer", *given, *self.flags)),
+            Step(command("evaluate-transfer", "--checkpoint", best, "--data", data), results),
+        ]
+        return Run(name, folder, steps, method, f"seed {seed}", best, results)
+
+    def table(self, runs: list[Run]) -> str:
+        from .table import transfer_table
+
+        return transfer_table([path for run in runs for path in run.results])

@@ -1,0 +1,385 @@
+"""`fairseq-intra grid`: what it starts, where, in which order, and what it makes of failures, locks and signals."""
+
+import contextlib
+import fcntl
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import corpus
+import pytest
+
+from fairseq_intra import cli
+from fairseq_intra.errors import UsageError
+from fairseq_intra.files import is_locked
+from fairseq_intra.runs import grid, progress, steps, tables, task_table
+from fairseq_intra.transfer import table as transfer_table
+
+STUB = Path(__file__).parent.parent / "stub_step.py"
+NAMES = [f"{pair}.{method}.seed1" for pair in ("de-en", "fa-en") for method in ("plain", "intra")]
+BOTH_SEEDS = [*NAMES, *(name.replace("seed1", "seed2") for name in NAMES)]
+#: `fairseq-intra` as in `stubs`, in a process of its own: the first argument is the file of calls.
+DRIVER = f"""
+import sys
+from fairseq_intra import cli
+from fairseq_intra.runs import grid, steps
+calls = sys.argv.pop(1)
+grid.gpu_count = lambda: 0
+steps.start_of = lambda name: [sys.executable, "-IS", {str(STUB)!r}, calls, name]
+cli.main(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def calls(tmp_path, monkeypatch):
+    """Steps are stubs, which note their calls in a file; returns that file."""
+    path = tmp_path / "calls"
+    path.touch()
+    monkeypatch.setattr(steps, "start_of", lambda name: [sys.executable, "-IS", str(STUB), str(path), name])
+    monkeypatch.setattr(grid, "POLL", 0.01)
+    monkeypatch.setattr(grid, "gpu_count", lambda: 0)
+    monkeypatch.setattr(tables, "results_table", lambda files, paper: "\n".join([f"paper {paper}", *map(str, files)]))
+    monkeypatch.setattr(task_table, "task_table", lambda folders: " ".join(folder.name for folder in folders))
+    monkeypatch.setattr(transfer_table, "transfer_table", lambda files: " ".join(file.name for file in files))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return path
+
+
+@pytest.fixture
+def data(tmp_path):
+    for name in ("de-en", "fa-en", "bible.de-en"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "manifest.json").write_text("{}")
+    return tmp_path / "data"
+
+
+def translation(data, *more):
+    given = [
+        "grid",
+        "translation",
+        "--data",
+        data,
+        "--out",
+        data.parent / "out",
+        "--langs",
+        "de fa",
+    ]
+    return [str(word) for word in [*given, *more]]
+
+
+def called(path):
+    """Every call so far as [name, GPUs, flags...]."""
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+def runs_of(path, *names):
+    """The names of the runs whose steps of these names were called, in order."""
+    return [
+        Path(words[words.index("--out") + 1]).name
+        if "--out" in words
+        else Path(words[words.index("--checkpoint") + 1]).parent.parent.name
+        for words in called(path)
+        if words[0] in names
+    ]
+
+
+def test_every_run_is_trained_and_evaluated_once(data, calls, capsys):
+    cli.main(translation(data, "--seeds", "1 2", "--preset", "tiny", "--alpha", "1"))
+    out = data.parent / "out"
+    assert runs_of(calls, "train") == runs_of(calls, "evaluate") == BOTH_SEEDS
+    train, evaluate = called(calls)[:2]
+    assert train[2:] == ["--data", f"{data}/de-en", "--method", "plain", "--seed", "1", "--out", f"{out}/{NAMES[0]}",
+                         "--preset", "tiny", "--alpha", "1"]  # fmt: skip
+    best = f"{out}/{NAMES[0]}/checkpoints/checkpoint_best.pt"
+    assert evaluate[2:] == ["--data", f"{data}/de-en", "--checkpoint", best]
+    files = [f"{out}/{name}/checkpoints/checkpoint_best.test.json" for name in BOTH_SEEDS]
+    said = capsys.readouterr()
+    assert said.out == "\n".join(["# IWSLT'14", "", "paper True", *files, ""]) == (out / "table.md").read_text()
+    assert "8 runs, 1 at a time\n" in said.err
+    # Repeated, each training sees for itself that it is finished, and no evaluation is repeated.
+    calls.write_text("")
+    cli.main(translation(data, "--jobs", "3"))
+    assert sorted(runs_of(calls, "train")) == sorted(NAMES) and not runs_of(calls, "evaluate")
+
+
+def test_another_corpus_has_all_its_datasets_and_no_figures_of_the_paper(data, calls, capsys):
+    given = ["grid", "translation", "--data", data, "--out", data.parent / "out", "--corpus", "Real text"]
+    cli.main([str(word) for word in [*given, "--average", 5]])
+    said = capsys.readouterr().out.split("\n")
+    assert said[:3] == ["# Real text", "", "paper False"]
+    assert [Path(file).parts[-3:] for file in said[3:-1]] == [
+        (f"{pair}.{method}.seed1", "checkpoints", "average5.test.json")
+        for pair in ("bible.de-en", "de-en", "fa-en")
+        for method in ("plain", "intra")
+    ]
+
+
+def test_one_method_makes_no_table(data, calls, capsys):
+    cli.main(translation(data, "--methods", "intra"))
+    said = capsys.readouterr()
+    assert not said.out and "no table: it needs both methods" in said.err and runs_of(calls, "train") == NAMES[1::2]
+
+
+def test_a_failed_run_stops_no_other_and_is_named(data, calls, capsys, monkeypatch):
+    monkeypatch.setenv("FAILS", "de-en.intra")
+    logs = data.parent / "out" / "logs"
+    with pytest.raises(UsageError, match=rf"1 of 4 runs failed: de-en.intra.seed1 \(see {logs}\)"):
+        cli.main(translation(data))
+    said = capsys.readouterr()
+    assert runs_of(calls, "train") == NAMES and "de-en.intra.seed1 failed: the reason\n" in said.err
+    assert said.out.endswith("\nLeft out, for a run of it failed: de-en, seed 1.\n")
+    assert "fa-en.plain.seed1" in said.out and "de-en.plain.seed1" not in said.out
+    monkeypatch.delenv("FAILS")
+    calls.write_text("")
+    cli.main(translation(data))
+    assert "Left out" not in capsys.readouterr().out and runs_of(calls, "evaluate") == ["de-en.intra.seed1"]
+
+
+def test_an_evaluated_run_without_its_checkpoint_is_done_and_not_trained_again(data, calls, capsys):
+    cli.main(translation(data))
+    calls.write_text("")
+    (data.parent / "out" / NAMES[0] / "checkpoints" / "checkpoint_best.pt").unlink()
+    capsys.readouterr()
+    cli.main(translation(data))
+    said = capsys.readouterr()
+    assert runs_of(calls, "train") == NAMES[1:] and NAMES[0] in said.out
+    assert f"{NAMES[0]} is evaluated and its checkpoint is gone: it counts as done" in said.err
+
+
+def test_a_list_has_one_command_a_run_which_does_it_and_nothing_else_is_made(data, calls, capsys):
+    cli.main(translation(data, "--dropout", "0.2", "--list"))
+    lines = capsys.readouterr().out.split("\n")[:-1]
+    assert len(lines) == 4 and not called(calls) and not (data.parent / "out").exists()
+    words, start = shlex.split(lines[3]), [*steps.start_of("train"), "--data"]
+    assert words[: len(start)] == start and "&&" in words
+    for line in lines[:3]:
+        subprocess.run(["sh", "-c", line], check=True)
+    assert runs_of(calls, "train") == runs_of(calls, "evaluate") == NAMES[:3]
+    cli.main(translation(data, "--table"))
+    said = capsys.readouterr().out.split("\n")
+    assert [Path(file).parts[-3] for file in said[3:5]] == NAMES[:2]
+    assert said[5:] == ["Left out, for a run of it is not finished: fa-en, seed 1.", ""]
+    assert (data.parent / "out" / "table.md").exists() and len(called(calls)) == 6
+
+
+def test_one_run_at_a_time_on_each_group_of_gpus(data, calls, monkeypatch):
+    monkeypatch.setattr(grid, "gpu_count", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    cli.main(translation(data, "--gpus", "1,3"))
+    where = {Path(words[words.index("--out") + 1]).name: words[1] for words in called(calls) if words[0] == "train"}
+    assert {where[NAMES[0]], where[NAMES[1]]} == {"1", "3"} == set(where.values())
+
+
+def test_places(monkeypatch):
+    monkeypatch.setattr(grid, "gpu_count", lambda: 4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    devices = [place["CUDA_VISIBLE_DEVICES"] for place in grid.places(None, 2, 2)]
+    assert devices == ["4,5", "6,7", "4,5", "6,7"]
+    assert grid.places("3,0", 1, 1) == [{"CUDA_VISIBLE_DEVICES": "7"}, {"CUDA_VISIBLE_DEVICES": "4"}]
+    for gpus, per_run, wrong in (
+        ("0,4", 1, "there is no GPU 4 here; torch sees 4"),
+        ("0 1", 1, "must be indices with commas between, such as 0,1, not '0 1'"),
+        ("1,1", 1, "GPU 1 stands there twice"),
+        (None, 3, "--gpus 0,1,2,3: 4 do not make groups of --gpus-per-run 3"),
+    ):
+        with pytest.raises(UsageError, match=wrong):
+            grid.places(gpus, per_run, 1)
+    monkeypatch.setattr(grid, "gpu_count", lambda: 0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert grid.places(None, 1, 2) == [{"OMP_NUM_THREADS": "5"}] * 2
+    with pytest.raises(UsageError, match="--gpus-per-run 2: torch sees no GPU here"):
+        grid.places(None, 2, 1)
+
+
+@contextlib.contextmanager
+def held(folder):
+    """Another process's lock of a folder."""
+    folder.mkdir(parents=True)
+    with open(folder / ".lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
+
+
+def wait_for(condition, process=None):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        assert process is None or process.poll() is None
+        time.sleep(0.02)
+
+
+def test_a_run_that_another_process_works_on_is_waited_for(data, calls, capsys):
+    def release():
+        wait_for(lambda: len(runs_of(calls, "evaluate")) == 3)
+        lock.close()
+
+    with held(data.parent / "out" / NAMES[0]) as lock:
+        releasing = threading.Thread(target=release)
+        releasing.start()
+        cli.main(translation(data))
+        releasing.join()
+    assert runs_of(calls, "train") == [*NAMES[1:], NAMES[0]]
+    assert f"{NAMES[0]}: waiting for another process that works on it" in capsys.readouterr().err
+
+
+def test_two_grids_do_not_share_a_folder(data, calls):
+    with held(data.parent / "out"), pytest.raises(UsageError, match="another process is working in"):
+        cli.main(translation(data))
+    assert not called(calls)
+
+
+@contextlib.contextmanager
+def driven(arguments, calls, hold):
+    """The command in a process of its own, once the run HOLD is in its training."""
+    # Where the tests run in the background, SIGINT is ignored, and the grid would heed that.
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(calls), *arguments],
+        env=corpus.environment(HOLD=hold),
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        wait_for(lambda: hold in runs_of(calls, "train"), process)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_all_in_one_line(data, calls, number):
+    with driven(translation(data, "--jobs", "2"), calls, NAMES[1]) as process:
+        wait_for(lambda: is_locked(data.parent / "out" / NAMES[1]))
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == 128 + number and "Traceback" not in said
+        assert said.endswith("fairseq_intra: stopped; the same command resumes from here\n")
+        assert not is_locked(data.parent / "out" / NAMES[1])
+
+
+def test_after_sigkill_what_it_started_ends_and_the_repeat_resumes(data, calls, capsys):
+    with driven(translation(data), calls, NAMES[2]) as process:
+        wait_for(lambda: is_locked(data.parent / "out" / NAMES[2]))
+        process.kill()
+    wait_for(lambda: not is_locked(data.parent / "out" / NAMES[2]))
+    assert not (data.parent / "out" / "table.md").exists()
+    calls.write_text("")
+    cli.main(translation(data))
+    assert runs_of(calls, "evaluate") == NAMES[2:] and "Left out" not in capsys.readouterr().out
+
+
+def test_the_status_line_tells_the_updates_and_the_time_left(tmp_path):
+    """2 of 12 updates took a minute: a run takes 6 minutes, and 5 from its first line on."""
+    runs = [grid.Run(name, tmp_path / name, [], name.split(".")[1]) for name in BOTH_SEEDS]
+    assert progress.remaining_seconds(runs, 2) is None
+    for run in runs[:3]:
+        run.folder.mkdir()
+        (run.folder / "arguments.txt").write_text("--max-update\n100\n--max-update=12\n")
+        (run.folder / "train.log").write_text(
+            "2026-11-24 00:00:00 | INFO | fairseq.trainer | begin training epoch 1\n"
+            "2026-11-24 00:01:00 | INFO | train_inner | epoch 001: 1 / 8 loss=9, num_updates=2\n"
+        )
+    runs[0].state, runs[1].state, runs[2].state = "done", "failed", "active"
+    # One that is active, and five that have not begun.
+    assert progress.remaining_seconds(runs, 2) == (300 + 5 * 360) / 2
+    line = progress.Progress(runs, 2)._line(runs[2:4], 7260)
+    assert line == (
+        "1 of 8 runs done, 1 failed; about 2 h 1 min of training left; now fa-en.plain.seed1 2/12, fa-en.intra.seed1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--langs", "de fr"), "--langs must be of ar de es fa he it nl pl, not 'fr'"),
+        (("--langs", "de nl"), r"has no dataset nl-en \(no nl-en/manifest.json\)"),
+        (("--methods", "plain both"), "must be plain, intra or both, as one word, not 'plain both'"),
+        (("--seeds", "1,2"), "must be whole numbers, such as '1 2 3', not '1,2'"),
+        (("--seed", "1"), "--seed: here it is --seeds, with one or more"),
+        (("--dry-run",), "--dry-run: --list shows the commands"),
+        (("--jobs=0",), "--jobs must be at least 1, not 0"),
+        (("--data", "/nowhere"), "--data /nowhere is not a folder"),
+    ],
+)
+def test_what_is_wrong_is_named_before_anything_is_made(data, calls, arguments, named):
+    with pytest.raises(UsageError, match=named):
+        cli.main(translation(data, *arguments))
+    assert not (data.parent / "out").exists() and not called(calls)
+
+
+def test_what_is_wrong_with_the_flags_of_a_training_is_said_once(data, calls, capfd):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(translation(data, "--bad"))
+    assert ended.value.code == 1 and capfd.readouterr().err == "fairseq_intra: error: --bad is no flag\n"
+    assert not (data.parent / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
+def test_it_is_not_one_of_several_workers(data, calls, monkeypatch, name):
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(UsageError, match="run it once, not under torchrun"):
+        cli.main(translation(data))
+
+
+def test_glue_is_prepared_then_fine_tuned(tmp_path, calls, capsys):
+    for task in ("CoLA", "RTE"):
+        (tmp_path / "glue" / task).mkdir(parents=True)
+    (tmp_path / "model.pt").touch()
+    given = [
+        "grid",
+        "glue",
+        "--glue",
+        tmp_path / "glue",
+        "--checkpoint",
+        tmp_path / "model.pt",
+        "--tasks",
+        "CoLA RTE",
+    ]
+    command = [str(word) for word in [*given, "--out", tmp_path / "out", "--seeds", "4", "--epochs", 1]]
+    cli.main([*command, "--list"])
+    lines = capsys.readouterr().out.split("\n")[:-1]
+    assert [words[0] for words in called(calls)] == ["prepare-glue"] * 2 and len(lines) == 4
+    cli.main(command)
+    names = ["CoLA.plain.seed4", "CoLA.intra.seed4", "RTE.plain.seed4", "RTE.intra.seed4"]
+    assert runs_of(calls, "finetune") == names and capsys.readouterr().out == " ".join(names) + "\n"
+    prepare, *_, finetune = called(calls)
+    assert prepare[2:] == ["--input", f"{tmp_path}/glue/CoLA", "--vocabulary", str(tmp_path), "--out",
+                           f"{tmp_path}/out/data/CoLA"]  # fmt: skip
+    assert finetune[2:] == ["--data", f"{tmp_path}/out/data/RTE", "--checkpoint", f"{tmp_path}/model.pt", "--method",
+                            "intra", "--seed", "4", "--out", f"{tmp_path}/out/RTE.intra.seed4",
+                            "--epochs", "1"]  # fmt: skip
+    with pytest.raises(UsageError, match="has no folder QNLI"):
+        cli.main([*command, "--tasks", "QNLI"])
+    with pytest.raises(UsageError, match="--data: it is made in OUT/data"):
+        cli.main([*command, "--data", "other"])
+
+
+def test_transfer_is_prepared_fine_tuned_and_tested_on_every_language(tmp_path, calls, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "xlmr").mkdir()
+    given = ["grid", "transfer", "--task", "ner", "--input", tmp_path / "in", "--pretrained", tmp_path / "xlmr"]
+    command = [str(word) for word in [*given, "--out", tmp_path / "out", "--epochs", 2, "--lr", 0.1]]
+    with pytest.raises(UsageError, match="holds no model.pt"):
+        cli.main(command)
+    for name in ("model.pt", "dict.txt"):
+        (tmp_path / "xlmr" / name).write_text(name)
+    cli.main(command)
+    found = called(calls)
+    assert [words[0] for words in found] == ["prepare-transfer", *["finetune-transfer", "evaluate-transfer"] * 2]
+    assert found[1][2:] == ["--data", f"{tmp_path}/out/data", "--pretrained", f"{tmp_path}/xlmr", "--method", "plain",
+                            "--seed", "1", "--out", f"{tmp_path}/out/plain.seed1", "--batch", "32", "--epochs", "2",
+                            "--lr", "0.1"]  # fmt: skip
+    table = " ".join([f"checkpoint_best.{language}.json" for language in ("de", "en")] * 2) + "\n"
+    assert capsys.readouterr().out == table == (tmp_path / "out" / "table.md").read_text()
+    cli.main(command)
+    assert [words[0] for words in called(calls)[5:]] == ["finetune-transfer"] * 2
+    (tmp_path / "xlmr" / "model.pt").write_text("another")
+    with pytest.raises(UsageError, match="out was made with other arguments or data"):
+        cli.main(command)
