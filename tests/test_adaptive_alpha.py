@@ -48,7 +48,7 @@ def test_one_after_the_share_1_q_and_full_from_the_share_1_p_on(setting):
 
 
 @settings(deadline=None, derandomize=True)
-@given(SETTINGS, st.floats(0, 1), st.floats(0, 1))
+@given(SETTINGS, st.floats(1e-3, 1), st.floats(1e-3, 1))
 def test_a_power_of_the_update_number_that_starts_from_nothing(setting, one, other):
     """In units of N/p, alpha(x y) alpha(1) = alpha(x) alpha(y): of smooth functions, a power alone obeys that."""
     alpha, p, ratio, total = setting
@@ -58,6 +58,10 @@ def test_a_power_of_the_update_number_that_starts_from_nothing(setting, one, oth
 
     assert at(0) == 0 <= at(one) <= at(max(one, other)) <= alpha
     assert at(one * other) * alpha == pytest.approx(at(one) * at(other), rel=1e-6, abs=1e-12)
+
+
+def test_a_single_update():
+    assert [adaptive_alpha(x, 1, 5, p=5, q=10) for x in (0, 1)] == [0, 5]
 
 
 @pytest.mark.parametrize("alpha", [0, 0.5, 1])

@@ -198,6 +198,12 @@ def test_loss_scale_saves_small_gradients_of_fp16(divergence):
     assert (found != 0).all()
 
 
+def test_by_default_x_without_label_smoothing():
+    logits, target = make(3, 4, 5)
+    found = intra_distillation_loss(logits, target, alpha=5.0)
+    torch.testing.assert_close(tuple(found), oracle(logits, target, alpha=5.0, label_smoothing=0.0))
+
+
 def test_only_the_loss_has_a_gradient():
     logits, target = make(3, 4, 5)
     found = intra_distillation_loss(logits, target, alpha=5.0, label_smoothing=0.1)
@@ -250,8 +256,9 @@ def test_a_second_backward_gives_the_same(divergence):
 
 
 @BOTH
-def test_reference_is_the_oracle_in_float32(divergence):
-    logits, target = make(3, 7, 11, torch.float32)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_reference_is_the_oracle_in_float32(divergence, dtype):
+    logits, target = make(3, 7, 11, dtype)
     compare(logits, target, implementation="reference", alpha=5.0, label_smoothing=0.1, divergence=divergence)
 
 

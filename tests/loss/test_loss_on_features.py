@@ -157,9 +157,17 @@ def test_a_weight_that_made_the_features_too_gets_both_gradients():
 
 def test_backward_twice_gives_the_same():
     *tensors, target = make_features(2, 5, 7, 3)
-    found = intra_distillation_loss_on_features(*tensors, target, **OPTIONS).loss
+    found = 2 * intra_distillation_loss_on_features(*tensors, target, **OPTIONS).loss
     first = torch.autograd.grad(found, tensors, retain_graph=True)
+    first = tuple(gradient.clone() for gradient in first)
     torch.testing.assert_close(torch.autograd.grad(found, tensors), first, rtol=0, atol=0)
+
+
+def test_by_default_x_without_label_smoothing():
+    *tensors, target = make_features(2, 5, 7, 3)
+    found = intra_distillation_loss_on_features(*tensors, target, alpha=5.0)
+    expected = oracle(torch.nn.functional.linear(*tensors), target, alpha=5.0, label_smoothing=0.0)
+    torch.testing.assert_close(tuple(found), expected)
 
 
 def test_reference_is_the_oracle():
