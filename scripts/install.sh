@@ -91,9 +91,9 @@ build_fairseq() {
   local torch cache work log pid seconds=0
   torch=$("$venv/bin/python" -c 'from importlib.metadata import version; print(version("torch"))')
   cache=${XDG_CACHE_HOME:-$HOME/.cache}/fairseq_intra/wheels/$fairseq-python$version-torch$torch
-  wheel=$(find "$cache" -name '*.whl' 2>/dev/null | head -n 1)
-  [[ -z $wheel ]] || return 0
   mkdir -p -- "$cache"
+  wheel=$(find "$cache" -maxdepth 1 -name '*.whl')
+  [[ -z $wheel ]] || return 0
   work=$(mktemp -d "$cache/.build.XXXXXX")
   log=$cache/build.log
   say "building $fairseq: about 3 minutes of one core (log: $log)"
@@ -112,7 +112,7 @@ build_fairseq() {
   # In one step, so that a broken build never leaves half a wheel.
   mv -- "$work"/*.whl "$cache"
   rm -rf -- "$work"
-  wheel=$(find "$cache" -name '*.whl' | head -n 1)
+  wheel=$(find "$cache" -maxdepth 1 -name '*.whl')
 }
 
 say "torch and the rest"

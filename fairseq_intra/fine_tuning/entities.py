@@ -1,9 +1,8 @@
 """Entities in sequences of tags, and how many of them were found: seqeval says what an entity is."""
 
-import importlib.util
 from typing import NamedTuple
 
-from ..errors import UsageError
+from ..errors import need_package
 
 
 class EntityCounts(NamedTuple):
@@ -34,16 +33,10 @@ def count_entities(gold: list[list[str]], predicted: list[list[str]]) -> EntityC
     Raises:
         UsageError: if seqeval is not installed.
     """
-    need_seqeval()
+    need_package("seqeval", "transfer")
     # Here, because it imports scikit-learn, which takes longer than all else that translation needs.
     from seqeval.metrics.sequence_labeling import get_entities
 
     # seqeval puts a word without a tag between sentences, so that no entity goes on from one to the next.
     found, there = set(get_entities(predicted)), set(get_entities(gold))
     return EntityCounts(len(found & there), len(found), len(there))
-
-
-def need_seqeval() -> None:
-    """Raises UsageError where seqeval is not installed."""
-    if importlib.util.find_spec("seqeval") is None:
-        raise UsageError("named entities are scored by seqeval; install it: pip install 'fairseq-intra[transfer]'")
