@@ -90,7 +90,7 @@ install() {
 build_fairseq() {
   local torch cache work log pid seconds=0
   torch=$("$venv/bin/python" -c 'from importlib.metadata import version; print(version("torch"))')
-  cache=${XDG_CACHE_HOME:-$HOME/.cache}/fairseq_intra/wheels/$fairseq-python$version-torch$torch
+  cache=${XDG_CACHE_HOME:-$HOME/.cache}/fairseq_intra/fairseq/$fairseq-python$version-torch$torch
   mkdir -p -- "$cache"
   wheel=$(find "$cache" -maxdepth 1 -name '*.whl')
   [[ -z $wheel ]] || return 0

@@ -115,7 +115,7 @@ def test_without_a_wheel_fairseq_is_built_once_for_all_environments(tmp_path, py
     assert plugin == f"install --editable {corpus.CHECKOUT}[test]"
     assert needs == f"install --requirement {corpus.CHECKOUT}/scripts/requirements-source.txt"
     assert re.fullmatch(rf"wheel --no-deps --no-build-isolation --wheel-dir \S+ {fairseq}", build)
-    cached = tmp_path / f"cache/fairseq_intra/wheels/{fairseq}-python{version}-torch2.13.0/fairseq.whl"
+    cached = tmp_path / f"cache/fairseq_intra/fairseq/{fairseq}-python{version}-torch2.13.0/fairseq.whl"
     assert wheel == f"install --no-deps {cached}" and cached.exists()
     assert "building" not in corpus.succeed(SCRIPT, "--venv", tmp_path / "second", **python)
     assert asked(python)[4:] == [plugin, needs, wheel]
@@ -126,7 +126,7 @@ def test_a_failed_build_is_reported_and_leaves_nothing(tmp_path, python):
     python |= {"VERSION": "3.13"}
     error = corpus.fail(SCRIPT, "--venv", tmp_path / "venv", **(python | {"BUILD_FAILS": "1"}))
     assert "building fairseq-fixed==0.12.3.1 failed; the whole log is " in error and "g++: fatal error" in error
-    (cache,) = (tmp_path / "cache/fairseq_intra/wheels").iterdir()
+    (cache,) = (tmp_path / "cache/fairseq_intra/fairseq").iterdir()
     assert [path.name for path in cache.iterdir()] == ["build.log"]
     assert "done: " in corpus.succeed(SCRIPT, "--venv", tmp_path / "venv", **python)
 
