@@ -82,13 +82,13 @@ class _Distillation(torch.autograd.Function):
         ctx: Any,
         logits: torch.Tensor,
         target: torch.Tensor,
-        rows: torch.Tensor,
+        outputs: torch.Tensor,
         weight: torch.Tensor | None,
         bias: torch.Tensor | None,
         settings: _Settings,
         overwrite_logits: bool,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        teacher = Teacher(rows, weight, bias)
+        teacher = Teacher(outputs, weight, bias)
         sums = logits.new_zeros(3, dtype=torch.promote_types(logits.dtype, torch.float32))
         for chunk in _chunks(logits):
             log_p, log_r, log_q = _log_probs(logits[:, chunk], teacher.logits(chunk), settings.temperature)
@@ -96,7 +96,7 @@ class _Distillation(torch.autograd.Function):
             smoothed = settings.confidence * nll - settings.smoothing_mass * log_p.sum()
             distillation = settings.temperature**2 * (log_q.exp() * (log_q - log_r)).sum()
             sums += torch.stack([smoothed, nll, distillation])
-        ctx.save_for_backward(logits, target, rows, weight, bias)
+        ctx.save_for_backward(logits, target, outputs, weight, bias)
         ctx.settings, ctx.overwrite_logits = settings, overwrite_logits
         smoothed, nll, distillation = sums.unbind()
         ctx.mark_non_differentiable(nll, distillation)
