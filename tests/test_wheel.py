@@ -98,10 +98,10 @@ def test_from_text_to_the_table_in_another_folder(wheel, tmp_path, environment):
     for seed, (split, count) in enumerate({"train": 300, "valid": 12, "test": 10}.items()):
         corpus.write_pairs(tmp_path / "text", split, corpus.sentences(count, seed), ("de", "en"))
     ours("prepare", "parallel", "--input", "text", "--src", "de", "--tgt", "en", "--out", "data", "--vocab-size", 120)
-    flags = [*commands.PUBLISHED, *commands.TINY, "--max-update", 3, "--cpu", "--save-dir", "intra"]
-    run(python, "-m", "fairseq_cli.train", "data/bin", "--user-dir", user_dir, *flags)
-    plain = ["--method", "plain", "--preset", "tiny", "--updates", 3, "--out", "plain"]
-    ours("train", "--data", "data", *plain)
-    for checkpoint in ("plain/checkpoints/checkpoint_last.pt", "intra/checkpoint_last.pt"):
-        ours("evaluate", "--checkpoint", checkpoint, "--data", "data", "--beam", 2)
+    flags = ["--arch", "transformer_iwslt_de_en", "--optimizer", "adam", "--lr-scheduler", "inverse_sqrt", "--cpu"]
+    flags += ["--criterion", "label_smoothed_cross_entropy", *commands.TINY, "--max-update", 3]
+    for name, task in {"plain": "translation", "intra": "translation_intra_distillation"}.items():
+        train = [python, "-m", "fairseq_cli.train", "data/bin", "--user-dir", user_dir, "--task", task]
+        run(*train, *flags, "--save-dir", name)
+        ours("evaluate", "--checkpoint", f"{name}/checkpoint_last.pt", "--data", "data", "--beam", 2)
     assert "| de-en |" in ours("table", "plain", "intra")
