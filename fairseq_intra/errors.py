@@ -1,5 +1,7 @@
 """How a user's mistake ends a command: one line, exit status 1, no traceback."""
 
+import importlib.util
+
 
 class UsageError(SystemExit):
     """A flag, file or value is wrong. The message names it and says what would be right.
@@ -15,3 +17,9 @@ def reason(error: BaseException) -> str:
     """One line to act on: the sizes that differ, where torch lists them below a headline, else the first line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return next((line for line in lines if line.startswith("size mismatch")), lines[0])
+
+
+def need_package(name: str, extra: str) -> None:
+    """Raises UsageError where a package is not installed that only an extra of this one brings."""
+    if importlib.util.find_spec(name) is None:
+        raise UsageError(f"{name} is not installed; install it: pip install 'fairseq-intra[{extra}]'")

@@ -1,30 +1,35 @@
 #!/usr/bin/env bash
 # Installs the plugin with the stack it is tested on into a virtual environment of its own.
 #
-# Usage: scripts/install.sh [--python PYTHON] [--venv DIR] [--extras LIST]
+# Usage: scripts/install.sh [--python PYTHON] [--venv DIR] [--extras LIST] [--cpu]
 #
-#   --python PYTHON  the interpreter to build on: 3.11 or 3.12 on Linux x86-64, or 3.10 with upstream
-#                    fairseq 0.12.2 (default: the first of python3.11, python3.12, python3.10, python3
-#                    that is one of these)
+#   --python PYTHON  the interpreter to build on, 3.10 to 3.13 (default: the first of python3.11, python3.12,
+#                    python3.13, python3.10, python3 that is one of these)
 #   --venv DIR       the environment (default: .venv in the checkout)
-#   --extras LIST    comma-separated: plot, test (default: test)
+#   --extras LIST    comma-separated: l10n, plot, transfer, test, which has the others (default: test)
+#   --cpu            PyTorch's build for the CPU: 1.3 GB in place of 5 GB, on Linux
 #
-# The versions are those of scripts/constraints.txt. Repeated, it does nothing while setup.py and the
-# constraints stay as they are. pip's own environment variables (PIP_INDEX_URL and the like) are heeded: without a
-# GPU, PIP_EXTRA_INDEX_URL set to PyTorch's index of CPU builds makes it 1.3 GB in place of 5.
+# The versions are those of scripts/constraints.txt. fairseq is installed from a wheel for Python 3.11 and 3.12 on
+# Linux x86-64; elsewhere it is built, which needs a C++ compiler and about 3 minutes, and the wheel is kept in
+# $XDG_CACHE_HOME/fairseq_intra (default: ~/.cache). Repeated, it does nothing while setup.py, the constraints and
+# what is asked for stay as they are. pip's own environment variables (PIP_INDEX_URL and the like) are heeded.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-base='' venv=$checkout/.venv extras=test
+base='' venv=$checkout/.venv extras=test cpu=''
 while [[ $# -gt 0 ]]; do
   case $1 in
     --python) need_value "$@"; base=$2; shift 2 ;;
     --venv) need_value "$@"; venv=$2; shift 2 ;;
     --extras) need_value "$@"; extras=$2; shift 2 ;;
+    --cpu) cpu=yes; shift ;;
     --help) usage; exit ;;
     *) die "unknown flag '$1' (see $program --help)" ;;
   esac
+done
+for extra in ${extras//,/ }; do
+  [[ " l10n plot transfer test " == *" $extra "* ]] || die "--extras: '$extra' is not one of l10n, plot, transfer, test"
 done
 
 # version_of PYTHON: prints 3.N, nothing where it does not run.
@@ -32,47 +37,90 @@ version_of() {
   "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true
 }
 
-supported='Python 3.11 or 3.12 on Linux x86-64, or Python 3.10'
+supported='^3\.1[0-3]$'
+get_one='take 3.10 to 3.13: uv venv --python 3.12, conda create -n py312 python=3.12 or pyenv install 3.12, then --python PATH'
 if [[ -n $base ]]; then
-  [[ $(version_of "$base") =~ ^3\.1[012]$ ]] ||
-    die "--python $base is Python '$(version_of "$base")'; fairseq runs on $supported"
+  [[ $(version_of "$base") =~ $supported ]] ||
+    die "--python $base is Python '$(version_of "$base")', which no fairseq runs on; $get_one"
 else
-  for candidate in python3.11 python3.12 python3.10 python3; do
-    [[ $(version_of "$candidate") =~ ^3\.1[012]$ ]] && base=$candidate && break
+  for candidate in python3.11 python3.12 python3.13 python3.10 python3; do
+    if [[ $(version_of "$candidate") =~ $supported ]]; then base=$candidate && break; fi
   done
-  [[ -n $base ]] || die "no Python that fairseq runs on was found; give --python PATH of $supported"
+  [[ -n $base ]] || die "no Python that fairseq runs on was found; $get_one"
 fi
 version=$(version_of "$base")
-if [[ $version != 3.10 && $(uname -sm) != 'Linux x86_64' ]]; then
-  die "fairseq for Python $version comes as wheels for Linux x86-64 only, and this is $(uname -sm); use Python 3.10"
-fi
+case $version:$(uname -sm) in
+  3.1[12]:'Linux x86_64') fairseq='' ;; # a requirement of setup.py
+  3.10:*) fairseq='fairseq==0.12.2' ;;
+  *) fairseq='fairseq-fixed==0.12.3.1' ;;
+esac
 
 # The package itself stays in the checkout.
-state="$checkout $("$base" -c 'import sys; print(sys.version)') $extras $(cat "$checkout/setup.py" "$checkout/scripts/constraints.txt" | sha256sum)"
+state="$checkout $("$base" -c 'import sys; print(sys.version)') $extras $cpu $(cat "$checkout"/setup.py "$checkout"/scripts/{constraints,requirements-source}.txt | cksum)"
 if [[ -f $venv/.installed && $(<"$venv/.installed") == "$state" ]]; then
   say "$venv is up to date"
   exit
 fi
 
-constraints=$checkout/scripts/constraints.txt
-say "making $venv with Python $version (1.3 GB with a CPU build of torch, 5 GB with a CUDA build)"
+if [[ -n $fairseq ]]; then
+  # Before anything is downloaded: what compiling an extension of Python needs.
+  compiler=${CXX:-c++}
+  headers=$("$base" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+  command -v "${compiler%% *}" >/dev/null ||
+    die "fairseq is built from source here and there is no C++ compiler '$compiler'; install one (Debian: apt install g++, Fedora: dnf install gcc-c++, macOS: xcode-select --install)"
+  [[ -f $headers/Python.h ]] ||
+    die "fairseq is built from source here and Python's headers are missing ($headers/Python.h); install them (Debian: apt install python3-dev, Fedora: dnf install python3-devel)"
+fi
+
+pip_flags=(--quiet --disable-pip-version-check --constraint "$checkout/scripts/constraints.txt")
+if [[ -n $cpu ]]; then
+  pip_flags+=(--extra-index-url https://download.pytorch.org/whl/cpu)
+elif [[ $(uname -s) == Linux ]] && ! command -v nvidia-smi >/dev/null; then
+  say "no NVIDIA GPU is seen: --cpu takes PyTorch's build for the CPU, 1.3 GB in place of 5 GB"
+fi
+say "making $venv with Python $version"
 rm -f -- "$venv/.installed"
 "$base" -m venv "$venv"
 install() {
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$constraints" "$@"
+  "$venv/bin/python" -m pip install "${pip_flags[@]}" "$@"
 }
-if [[ $version == 3.10 ]]; then
-  say "fairseq 0.12.2 and what it needs"
-  # Of seqeval there is only the source, which the pip of Python 3.10 builds wrongly unless told.
-  install --use-pep517 --requirement "$checkout/scripts/requirements-py310.txt"
-  install --no-deps fairseq==0.12.2
-  install --no-deps --editable "$checkout"
-  # The extras' own requirements, without fairseq's metadata, which pip would stop at.
-  if [[ ,$extras, == *,test,* ]]; then install coverage hypothesis matplotlib pytest pytest-xdist tensorboardX; fi
-  if [[ ,$extras, == *,plot,* ]]; then install matplotlib; fi
-else
-  say "torch, fairseq and the rest"
-  install --editable "${checkout}[$extras]"
+
+# build_fairseq: builds the wheel in the environment, whose torch it is linked with, unless the cache has it; sets
+# $wheel to its path.
+build_fairseq() {
+  local torch cache work log pid seconds=0
+  torch=$("$venv/bin/python" -c 'from importlib.metadata import version; print(version("torch"))')
+  cache=${XDG_CACHE_HOME:-$HOME/.cache}/fairseq_intra/fairseq/$fairseq-python$version-torch$torch
+  mkdir -p -- "$cache"
+  wheel=$(find "$cache" -maxdepth 1 -name '*.whl')
+  [[ -z $wheel ]] || return 0
+  work=$(mktemp -d "$cache/.build.XXXXXX")
+  log=$cache/build.log
+  say "building $fairseq: about 3 minutes of one core (log: $log)"
+  "$venv/bin/python" -m pip wheel "${pip_flags[@]}" --no-deps --no-build-isolation --wheel-dir "$work" "$fairseq" \
+    >"$log" 2>&1 &
+  pid=$!
+  while kill -0 "$pid" 2>/dev/null; do
+    sleep 1
+    seconds=$((seconds + 1))
+    if ((seconds % 30 == 0)); then say "still building, $seconds s"; fi
+  done
+  if ! wait "$pid"; then
+    rm -rf -- "$work"
+    die "building $fairseq failed; the whole log is $log, and it ends: $(tail -n 1 "$log")"
+  fi
+  # In one step, so that a broken build never leaves half a wheel.
+  mv -- "$work"/*.whl "$cache"
+  rm -rf -- "$work"
+  wheel=$(find "$cache" -maxdepth 1 -name '*.whl')
+}
+
+say "torch and the rest"
+install --editable "${checkout}[$extras]"
+if [[ -n $fairseq ]]; then
+  install --requirement "$checkout/scripts/requirements-source.txt"
+  build_fairseq
+  install --no-deps "$wheel"
 fi
 printf '%s\n' "$state" >"$venv/.installed"
 say "done: $venv/bin/fairseq-intra"

@@ -4,7 +4,7 @@
 # Usage: scripts/mutants.sh [--files "NAME..."] [--jobs N] [--venv DIR]
 #
 #   --files "NAME..."  modules to break, of loss/definitions, loss/closed_form, loss/chunked,
-#                      loss/functional and adaptive_alpha
+#                      loss/functional, loss/distillation and adaptive_alpha
 #                      (default: all of them)
 #   --jobs N           how many to try at once (default: the number of cores)
 #   --venv DIR         the environment; mutmut is installed into it (default: .venv in the checkout)
@@ -15,8 +15,8 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-modules='loss/definitions loss/closed_form loss/chunked loss/functional adaptive_alpha'
-files=$modules jobs=$(nproc) venv=$checkout/.venv
+modules='loss/definitions loss/closed_form loss/chunked loss/functional loss/distillation adaptive_alpha'
+files=$modules jobs=$(getconf _NPROCESSORS_ONLN) venv=$checkout/.venv
 while [[ $# -gt 0 ]]; do
   case $1 in
     --files) need_value "$@"; files=$2; shift 2 ;;
@@ -50,7 +50,8 @@ cat >>"$copy/pyproject.toml" <<EOT
 source_paths = [$(join "${sources[@]}")]
 pytest_add_cli_args_test_selection = [
   "tests/loss/test_definitions.py", "tests/loss/test_loss.py", "tests/loss/test_loss_on_features.py",
-  "tests/test_adaptive_alpha.py",
+  "tests/loss/test_distillation.py", "tests/loss/test_regression_loss.py", "tests/test_adaptive_alpha.py",
+  "tests/test_task.py",
 ]
 also_copy = ["fairseq_intra", "tests"]
 EOT

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from seqeval.metrics.sequence_labeling import get_entities
+from ..errors import need_package
 
 
 class EntityCounts(NamedTuple):
@@ -28,7 +28,15 @@ class EntityCounts(NamedTuple):
 
 
 def count_entities(gold: list[list[str]], predicted: list[list[str]]) -> EntityCounts:
-    """Compares the tags of sentences, word by word; both lists have the same lengths."""
+    """Compares the tags of sentences, word by word; both lists have the same lengths.
+
+    Raises:
+        UsageError: if seqeval is not installed.
+    """
+    need_package("seqeval", "transfer")
+    # Here, because it imports scikit-learn, which takes longer than all else that translation needs.
+    from seqeval.metrics.sequence_labeling import get_entities
+
     # seqeval puts a word without a tag between sentences, so that no entity goes on from one to the next.
     found, there = set(get_entities(predicted)), set(get_entities(gold))
     return EntityCounts(len(found & there), len(found), len(there))

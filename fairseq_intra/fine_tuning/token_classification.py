@@ -24,7 +24,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING, OmegaConf, open_dict
 
-from ..errors import UsageError
+from ..errors import UsageError, need_package
 from .head import FineTuningTask, FineTuningTaskFlags
 
 logger = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ class TokenClassificationTask(FairseqTask):
 
     def __init__(self, cfg, dictionary: Dictionary, label_dictionary: Dictionary):
         super().__init__(cfg)
+        need_package("seqeval", "transfer")
         self.dictionary = dictionary
         self.label_dictionary = label_dictionary
 

@@ -27,7 +27,7 @@ def chunks(sizes: dict[str, float], inputs: torch.Tensor, vocab: int) -> list[sl
 def project(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """The logits [K, n, V] of features [K, n, C]."""
     # As one matrix: of a slice that is not contiguous, linear would make K small products.
-    return F.linear(features.flatten(0, 1), weight, bias).unflatten(0, features.shape[:2])
+    return F.linear(features.flatten(0, 1), weight, bias).view(*features.shape[:2], len(weight))
 
 
 class ClosedFormLoss(torch.autograd.Function):
@@ -39,7 +39,7 @@ class ClosedFormLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         inputs: torch.Tensor,
         weight: torch.Tensor | None,
@@ -67,7 +67,9 @@ class ClosedFormLoss(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_loss: torch.Tensor, _grad_nll: None, _grad_divergence: None) -> tuple:  # type: ignore[override]
+    def backward(
+        ctx: Any, grad_loss: torch.Tensor, _grad_nll: None, _grad_divergence: None
+    ) -> tuple[torch.Tensor | None, ...]:
         if ctx.gradient_in_forward:
             gradients = [None if saved is None else _scaled(ctx, saved, grad_loss) for saved in ctx.saved_tensors]
         else:

@@ -15,7 +15,7 @@ Forward and backward go over the positions in chunks. The teacher's logits are p
 features where it offers them, so that neither they nor its probabilities ever exist as a whole.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -38,7 +38,7 @@ class Teacher(NamedTuple):
     weight: torch.Tensor | None = None  #: [V, C]
     bias: torch.Tensor | None = None  #: [V]
 
-    def logits(self, chunk):
+    def logits(self, chunk: slice) -> torch.Tensor:
         outputs = self.outputs[:, chunk]
         return outputs if self.weight is None else project(outputs, self.weight, self.bias)
 
@@ -78,8 +78,17 @@ class _Settings(NamedTuple):
 
 class _Distillation(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits, target, rows, weight, bias, settings, overwrite_logits):
-        teacher = Teacher(rows, weight, bias)
+    def forward(
+        ctx: Any,
+        logits: torch.Tensor,
+        target: torch.Tensor,
+        outputs: torch.Tensor,
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        settings: _Settings,
+        overwrite_logits: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        teacher = Teacher(outputs, weight, bias)
         sums = logits.new_zeros(3, dtype=torch.promote_types(logits.dtype, torch.float32))
         for chunk in _chunks(logits):
             log_p, log_r, log_q = _log_probs(logits[:, chunk], teacher.logits(chunk), settings.temperature)
@@ -87,7 +96,7 @@ class _Distillation(torch.autograd.Function):
             smoothed = settings.confidence * nll - settings.smoothing_mass * log_p.sum()
             distillation = settings.temperature**2 * (log_q.exp() * (log_q - log_r)).sum()
             sums += torch.stack([smoothed, nll, distillation])
-        ctx.save_for_backward(logits, target, rows, weight, bias)
+        ctx.save_for_backward(logits, target, outputs, weight, bias)
         ctx.settings, ctx.overwrite_logits = settings, overwrite_logits
         smoothed, nll, distillation = sums.unbind()
         ctx.mark_non_differentiable(nll, distillation)
@@ -95,10 +104,12 @@ class _Distillation(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_loss, _grad_nll, _grad_distillation):
+    def backward(
+        ctx: Any, grad_loss: torch.Tensor, _grad_nll: None, _grad_distillation: None
+    ) -> tuple[torch.Tensor | None, ...]:
         # In backward alone, which brings the scale of fp16 training: unscaled, small gradients would underflow.
-        logits, target, *teacher = ctx.saved_tensors
-        teacher, settings = Teacher(*teacher), ctx.settings
+        logits, target, *saved = ctx.saved_tensors
+        teacher, settings = Teacher(*saved), ctx.settings
         # In place, so that autograd notices should the logits be wanted a second time.
         out = logits if ctx.overwrite_logits else torch.empty_like(logits)
         soft, hard = settings.weight * settings.temperature, 1 - settings.weight
@@ -111,7 +122,9 @@ class _Distillation(torch.autograd.Function):
         return out, *[None] * 6
 
 
-def _log_probs(student, teacher, temperature):
+def _log_probs(
+    student: torch.Tensor, teacher: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logarithms of p, r and q."""
     z, u = (logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (student, teacher))
     log_p = z.log_softmax(-1)
@@ -119,5 +132,5 @@ def _log_probs(student, teacher, temperature):
     return log_p, log_r, (u / temperature).log_softmax(-1)
 
 
-def _chunks(logits):
+def _chunks(logits: torch.Tensor) -> list[slice]:
     return chunks(closed_form.CHUNK_SIZE, logits, logits.size(-1))

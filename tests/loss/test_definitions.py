@@ -8,7 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_intra.loss.definitions import DIVERGENCES, js_divergence, x_divergence
+from fairseq_intra.loss.definitions import (
+    DIVERGENCES,
+    js_divergence,
+    label_smoothed_cross_entropy,
+    reference_loss,
+    x_divergence,
+)
 
 BOTH = pytest.mark.parametrize("divergence", DIVERGENCES.values(), ids=DIVERGENCES.keys())
 LOW = (torch.float16, torch.bfloat16, torch.float32)
@@ -51,12 +57,11 @@ def test_definition_in_plain_python(passes):
 
 
 @BOTH
-@pytest.mark.parametrize("shape", [(1, 2, 3), (2, 1, 1), (3, 2, 4)])
-def test_gradcheck(divergence, shape):
-    assert torch.autograd.gradcheck(divergence, random_logits(*shape).requires_grad_())
+def test_gradcheck(divergence):
+    assert torch.autograd.gradcheck(divergence, random_logits(3, 2, 4).requires_grad_())
 
 
-@pytest.mark.parametrize("passes", [2, 3, 5])
+@pytest.mark.parametrize("passes", [2, 5])
 def test_x_is_the_sum_over_pairs_of_both_kls(passes):
     logits = random_logits(passes, 7, 11)
     probs = logits.softmax(-1)
@@ -87,7 +92,7 @@ def test_unchanged_by_a_constant_per_row_and_by_the_order_of_passes(divergence):
     torch.testing.assert_close(divergence(logits[[2, 0, 3, 1]]), divergence(logits))
 
 
-@pytest.mark.parametrize("passes", [2, 3, 5])
+@pytest.mark.parametrize("passes", [2, 5])
 def test_js_is_at_most_log_k_and_reaches_it(passes):
     apart = torch.eye(passes).unsqueeze(1) * 1e4  # each pass is certain of another word
     assert js_divergence(apart).item() == pytest.approx(math.log(passes), rel=1e-6)
@@ -95,32 +100,20 @@ def test_js_is_at_most_log_k_and_reaches_it(passes):
 
 
 @BOTH
-@pytest.mark.parametrize("dtype", [*LOW, torch.float64])
-@pytest.mark.parametrize("shape", [(1, 3, 4), (3, 0, 4), (3, 1, 1), (3, 2, 1), (2, 5, 7)])
-def test_one_number_a_position_in_float32_at_least(divergence, dtype, shape):
-    found = divergence(random_logits(*shape).to(dtype))
-    assert found.shape == shape[1:2]
-    assert found.dtype == torch.promote_types(dtype, torch.float32)
-
-
-@BOTH
-@pytest.mark.parametrize("dtype", LOW)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_computed_in_float32_whatever_the_logits(divergence, dtype):
     logits = random_logits(3, 20, 30).to(dtype)
     torch.testing.assert_close(divergence(logits), divergence(logits.double()).float(), rtol=1e-4, atol=1e-6)
 
 
 @BOTH
-@pytest.mark.parametrize("dtype", [*LOW, torch.float64])
-def test_one_pass_or_one_word_has_nothing_to_differ_from(divergence, dtype):
-    assert divergence(random_logits(1, 3, 4).to(dtype)).tolist() == [0, 0, 0]
-    assert divergence(random_logits(3, 2, 1).to(dtype)).abs().max() < 1e-6
+def test_one_pass_or_one_word_has_nothing_to_differ_from(divergence):
+    assert divergence(random_logits(1, 3, 4).float()).tolist() == [0, 0, 0]
+    assert divergence(random_logits(3, 2, 1).float()).abs().max() < 1e-6
 
 
 @BOTH
-@pytest.mark.parametrize(
-    "dtype,extreme", [*itertools.product([*LOW, torch.float64], [1e4, 6e4]), (torch.float32, 1e30)]
-)
+@pytest.mark.parametrize("dtype,extreme", [(torch.float16, 6e4), (torch.bfloat16, 1e4), (torch.float32, 1e30)])
 def test_extreme_logits_give_numbers(divergence, dtype, extreme):
     rows = torch.tensor([[extreme, -extreme, 0], [-extreme, extreme, 0], [0, 0, 0]], dtype=dtype)
     logits = torch.stack([rows, rows.roll(1, 0), rows[[0, 0, 0]]], 1).requires_grad_()
@@ -134,7 +127,7 @@ def test_extreme_logits_give_numbers(divergence, dtype, extreme):
         assert found[0].item() == pytest.approx(expected, rel=1e-5)
 
 
-@settings(deadline=None, max_examples=150, derandomize=True)
+@settings(deadline=None, max_examples=100, derandomize=True)
 @given(
     name=st.sampled_from(sorted(DIVERGENCES)),
     shape=st.tuples(st.integers(1, 5), st.integers(0, 4), st.integers(1, 40)),
@@ -142,12 +135,29 @@ def test_extreme_logits_give_numbers(divergence, dtype, extreme):
     scale=st.sampled_from([0.0, 1e-4, 1.0, 30.0, 1e3, 1.2e4]),
     seed=st.integers(0, 2**16),
 )
-def test_never_negative_and_never_nan(name, shape, dtype, scale, seed):
+def test_one_number_per_position_never_negative_and_never_nan(name, shape, dtype, scale, seed):
     logits = random_logits(*shape, seed=seed, scale=scale).clamp(-6e4, 6e4).to(dtype).requires_grad_()
     found = DIVERGENCES[name](logits)
     found.sum().backward()
+    assert found.shape == shape[1:2] and found.dtype == torch.promote_types(dtype, torch.float32)
     assert found.isfinite().all() and logits.grad.isfinite().all()
     # log K takes up to 2e-7 of rounding in float32; X is a sum of products that cannot be negative.
     assert (found >= (0 if name == "x" else -1e-6)).all()
     if name == "js":
         assert (found <= math.log(shape[0]) + 1e-3).all()
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 0.9])
+def test_cross_entropy_is_fairseqs(label_smoothing):
+    fairseqs = pytest.importorskip("fairseq.criterions.label_smoothed_cross_entropy").label_smoothed_nll_loss
+    logits, target = random_logits(3, 5, 7).requires_grad_(), torch.tensor([0, 6, 3, 3, 1])
+    smoothed, nll = label_smoothed_cross_entropy(logits, target, label_smoothing)
+    assert smoothed.shape == nll.shape == (3, 5)
+    targets = target.expand(3, -1).unsqueeze(-1)
+    expected = fairseqs(logits.log_softmax(-1), targets, label_smoothing, reduce=False)
+    for ours, theirs in zip((smoothed, nll), expected, strict=True):
+        torch.testing.assert_close(ours, theirs.view_as(ours), rtol=1e-14, atol=0)
+    # fairseq itself sums up: the losses of K passes divided by K are the mean over the passes.
+    loss, _ = fairseqs(logits.log_softmax(-1).flatten(0, 1), targets.flatten(0, 1), label_smoothing)
+    reference = reference_loss(logits, target, alpha=0.0, label_smoothing=label_smoothing, divergence="x")
+    torch.testing.assert_close(reference[0], loss / 3)

@@ -4,12 +4,13 @@ scripts/test.sh runs this file by itself in the interpreter, which has to be swi
 """
 
 import os
+from unittest import mock
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_oracle import TOLERANCE, compare, compare_features, make, make_features, oracle
+from loss_oracle import SEEDS, TOLERANCE, compare, compare_features, make, make_features, oracle
 
 from fairseq_intra.loss.functional import choose_implementation, intra_distillation_loss
 
@@ -22,26 +23,50 @@ OPTIONS = {"alpha": 5.0, "label_smoothing": 0.1, "implementation": "triton"}
 DTYPES = [dtype for dtype in TOLERANCE if dtype != torch.float64]
 
 
-@pytest.mark.parametrize("vocab", [2, 33, 1000, 2500])
-@pytest.mark.parametrize("positions", [0, 1, 5])
-@pytest.mark.parametrize("passes", [1, 2, 3, 5])
-def test_equals_oracle(passes, positions, vocab):
-    for dtype in DTYPES:
-        compare(*make(passes, positions, vocab, dtype, device=DEVICE), upstream=0.37, **OPTIONS)
+@settings(deadline=None, max_examples=25, derandomize=True)
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(0, 3), st.integers(2, 40)),
+    dtype=st.sampled_from(DTYPES),
+    block=st.sampled_from([16, 64, 1 << 13]),
+    alpha=st.sampled_from([0, 1, 5.0]),
+    label_smoothing=st.sampled_from([0, 0.1]),
+    upstream=st.sampled_from([1.0, 0.37]),
+    seed=SEEDS,
+)
+def test_equals_oracle(shape, dtype, block, seed, **options):
+    with mock.patch.object(closed_form_triton, "BLOCK_SIZE", block):
+        compare(*make(*shape, dtype, seed=seed, device=DEVICE), **OPTIONS | options)
 
 
-@pytest.mark.parametrize("numel", [16, 64, 256])
-@pytest.mark.parametrize("vocab", [15, 16, 17, 100])
-def test_blocks_change_nothing(monkeypatch, numel, vocab):
-    """The maximum of a row is in a later block than its first word."""
-    monkeypatch.setattr(closed_form_triton, "BLOCK_SIZE", numel)
-    logits, target = make(3, 4, vocab, torch.float32, device=DEVICE)
-    logits = (logits.detach() + torch.linspace(-30, 30, vocab, device=DEVICE)).requires_grad_()
-    compare(logits, target, **OPTIONS)
+def test_blocks_of_the_size_that_is_used():
+    """Three passes: 2,048 types a block."""
+    compare(*make(3, 2, 2500, torch.float32, device=DEVICE), **OPTIONS)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("extreme", [1e4, 6e4])
+def test_the_maximum_of_a_row_may_be_in_a_later_block(monkeypatch):
+    monkeypatch.setattr(closed_form_triton, "BLOCK_SIZE", 64)
+    for vocab in (15, 16, 17, 100):
+        logits, target = make(3, 2, vocab, torch.float32, device=DEVICE)
+        logits = (logits.detach() + torch.linspace(-30, 30, vocab, device=DEVICE)).requires_grad_()
+        compare(logits, target, **OPTIONS)
+
+
+def test_one_launch_for_all_positions(monkeypatch):
+    positions = []
+    for name in ("forward", "gradient"):
+        function = getattr(closed_form_triton, name)
+
+        def counted(logits, *more, function=function):
+            positions.append(logits.size(1))
+            return function(logits, *more)
+
+        monkeypatch.setattr(closed_form_triton, name, counted)
+    logits, target = make(3, 5, 40, torch.float32, device=DEVICE)
+    intra_distillation_loss(logits, target, **OPTIONS).loss.backward()
+    assert positions == [5, 5]
+
+
+@pytest.mark.parametrize("dtype,extreme", [(torch.float32, 1e4), (torch.float16, 6e4)])
 def test_extreme_logits_equal_oracle(dtype, extreme):
     rows = torch.tensor([[extreme, -extreme, 0], [-extreme, extreme, 0], [0, 0, 0]], dtype=dtype, device=DEVICE)
     logits = torch.stack([rows, rows.roll(1, 0), rows[[0, 0, 0]], rows[[2, 2, 2]]], 1).requires_grad_()
@@ -49,19 +74,18 @@ def test_extreme_logits_equal_oracle(dtype, extreme):
 
 
 @pytest.mark.parametrize("passes", [2, 3, 5])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_x_of_equal_passes_is_nothing_whatever_their_size(dtype, passes):
-    one, target = make(1, 20, 6, dtype, scale=3e3, device=DEVICE)
+def test_x_of_equal_passes_is_nothing_whatever_their_size(passes):
+    one, target = make(1, 10, 6, torch.float32, scale=3e3, device=DEVICE)
     assert intra_distillation_loss(one.detach().repeat(passes, 1, 1), target, **OPTIONS).divergence == 0
 
 
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(deadline=None, max_examples=20, derandomize=True)
 @given(
-    shape=st.tuples(st.integers(1, 5), st.integers(0, 4), st.integers(1, 40)),
-    dtype=st.sampled_from(sorted(DTYPES, key=str)),
+    shape=st.tuples(st.integers(1, 5), st.integers(0, 3), st.integers(1, 40)),
+    dtype=st.sampled_from(DTYPES),
     scale=st.sampled_from([0.0, 1e-4, 1.0, 30.0, 1e3, 1.2e4]),
     alpha=st.sampled_from([0, 1.0, 5.0]),
-    seed=st.integers(0, 2**16),
+    seed=SEEDS,
 )
 def test_finite_logits_give_numbers(shape, dtype, scale, alpha, seed):
     logits, target = make(*shape, dtype, scale, seed, DEVICE)
@@ -70,8 +94,8 @@ def test_finite_logits_give_numbers(shape, dtype, scale, alpha, seed):
     assert all(value.isfinite() for value in found) and logits.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("loss_scale", [128, 2.0**14])
-def test_loss_scale_saves_small_gradients_of_fp16(loss_scale):
+def test_loss_scale_saves_small_gradients_of_fp16():
+    loss_scale = 128
     logits = torch.zeros(2, 1, 1000, dtype=torch.float16, device=DEVICE)
     logits[:, 0, 0] = torch.tensor([19.0, 19.5])
     logits.requires_grad_()
@@ -109,9 +133,8 @@ def test_logits_need_not_be_contiguous(as_they_come):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("bias", [True, False])
-def test_on_features(dtype, bias):
-    compare_features(*make_features(3, 20, 33, 8, dtype, bias, device=DEVICE), upstream=0.37, **OPTIONS)
+def test_on_features(dtype):
+    compare_features(*make_features(3, 5, 33, 8, dtype, device=DEVICE), upstream=0.37, **OPTIONS)
 
 
 def test_is_what_auto_stands_for():

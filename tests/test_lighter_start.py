@@ -1,0 +1,58 @@
+"""What a process that imports the package before fairseq does not import, and what works all the same."""
+
+import subprocess
+import sys
+
+import commands
+import corpus
+
+SCORES = """
+import sys, fairseq_intra, fairseq_cli.train
+assert not {"sklearn", "scipy.stats", "seqeval"} & set(sys.modules)
+import numpy as np
+from fairseq.criterions import sentence_prediction as scores
+from fairseq.tasks import audio_classification
+gold, found = np.array([1, 0, 1, 1]), np.array([1, 0, 0, 1])
+print(scores.acc_and_f1(found, gold)["f1"], scores.matthews_corrcoef(found, gold))
+print(scores.pearson_and_spearman(np.array([1.0, 2.0, 4.0]), np.array([2.0, 4.0, 8.0]))["corr"])
+curve = getattr(audio_classification, "sklearn_metrics", None)
+print(curve is None or curve.roc_auc_score(gold, found))
+import sklearn, scipy.stats
+assert isinstance(scipy.stats.norm.cdf(0), float) and sklearn.__version__
+"""
+
+
+def test_scores_of_classification_import_what_they_need_when_they_are_computed():
+    done = subprocess.run(
+        [sys.executable, "-c", SCORES], env=corpus.environment(), capture_output=True, encoding="utf-8", timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    # 2 of 3 ones found, none in vain: F1 = 2 / 2.5; phi = (2 * 1 - 0 * 1) / sqrt(3 * 1 * 2 * 2); AUC = (2/3 + 1) / 2.
+    f1, phi, corr, area = done.stdout.split()
+    assert [round(float(value), 6) for value in (f1, phi, corr)] == [0.8, 0.57735, 1.0]
+    assert area == "True" or round(float(area), 6) == 0.833333
+
+
+def test_the_launcher_is_fairseqs_command_without_the_current_folder(tmp_path):
+    """A download that is called as a module must not run."""
+    (tmp_path / "sacremoses.py").write_text("raise SystemExit('ran')")
+    (tmp_path / "torch.py").write_text("raise SystemExit('ran')")
+    command = [sys.executable, "-m", "fairseq_intra.run_fairseq", "train", "--user-dir", commands.PLUGIN, tmp_path]
+    flags = ["--task", "translation_intra_distillation", "--arch", "transformer_iwslt_de_en", "--max-tokens", "9"]
+    done = subprocess.run(
+        [*map(str, command), *flags],
+        cwd=tmp_path,
+        env=corpus.environment(PYTHONPATH=str(corpus.CHECKOUT)),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+    assert done.returncode == 1 and done.stderr.strip() != "ran"
+    assert "Could not infer language pair" in done.stderr, done.stderr
+
+
+def test_the_launcher_knows_fairseqs_commands_alone():
+    done = subprocess.run(
+        [sys.executable, "-m", "fairseq_intra.run_fairseq", "score"], capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == 1 and done.stderr.startswith("usage: python -m fairseq_intra.run_fairseq {generate,")

@@ -1,0 +1,107 @@
+"""The wheel: what is in it, and that whoever has only installed it can do everything."""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import commands
+import corpus
+import pytest
+
+PACKAGE = corpus.CHECKOUT / "fairseq_intra"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    base = tmp_path_factory.mktemp("wheel")
+    # A copy, as setuptools leaves build/ behind.
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(corpus.CHECKOUT / name, base)
+    shutil.copytree(PACKAGE, base / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--wheel-dir",
+            base,
+            base,
+        ],
+        env=corpus.environment(),
+        check=True,
+    )
+    (made,) = base.glob("*.whl")
+    return made
+
+
+def test_it_holds_the_package_and_nothing_else(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        found = {name for name in archive.namelist() if ".dist-info/" not in name}
+        (entry_points,) = (archive.read(name) for name in archive.namelist() if name.endswith("entry_points.txt"))
+    expected = {
+        path.relative_to(corpus.CHECKOUT).as_posix()
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and path.suffix not in (".pyc", ".md")
+    }
+    assert found == expected
+    assert b"fairseq-intra = fairseq_intra.cli:main" in entry_points
+
+
+def overlay(folder, wheel):
+    """An environment with the wheel, beside the packages of this one but for the checkout."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin/python"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--python", python, "install", "--no-deps", "--no-index", wheel]
+    subprocess.run(pip, check=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    # Of a folder in a .pth file, other .pth files are not read, which is how the checkout is there.
+    (packages / "of_this_environment.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+def fresh(folder, wheel):
+    """An environment into which pip has installed the wheel and what it requires."""
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin/python"
+    constraints = corpus.CHECKOUT / "scripts/constraints.txt"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--constraint", constraints, wheel], check=True)
+    return python
+
+
+@pytest.mark.parametrize("environment", [overlay, pytest.param(fresh, marks=pytest.mark.slow)])
+def test_from_text_to_the_table_in_another_folder(wheel, tmp_path, environment):
+    python = environment(tmp_path / "venv", wheel)
+
+    def run(*command):
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=tmp_path,
+            env=corpus.environment(PYTHONPATH="", OMP_NUM_THREADS="1"),
+            capture_output=True,
+            encoding="utf-8",
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    def ours(*arguments):
+        return run(python.with_name("fairseq-intra"), *arguments)
+
+    user_dir = Path(ours("user-dir").strip())
+    assert user_dir.is_relative_to(tmp_path / "venv")
+    for seed, (split, count) in enumerate({"train": 300, "valid": 12, "test": 10}.items()):
+        corpus.write_pairs(tmp_path / "text", split, corpus.sentences(count, seed), ("de", "en"))
+    ours("prepare", "parallel", "--input", "text", "--src", "de", "--tgt", "en", "--out", "data", "--vocab-size", 120)
+    flags = ["--arch", "transformer_iwslt_de_en", "--optimizer", "adam", "--lr-scheduler", "inverse_sqrt", "--cpu"]
+    flags += ["--criterion", "label_smoothed_cross_entropy", *commands.TINY, "--max-update", 3]
+    for name, task in {"plain": "translation", "intra": "translation_intra_distillation"}.items():
+        train = [python, "-m", "fairseq_cli.train", "data/bin", "--user-dir", user_dir, "--task", task]
+        run(*train, *flags, "--save-dir", name)
+        ours("evaluate", "--checkpoint", f"{name}/checkpoint_last.pt", "--data", "data", "--beam", 2)
+    assert "| de-en |" in ours("table", "plain", "intra")
