@@ -14,6 +14,14 @@ from .user_dir import PACKAGE
 COMMANDS = ("generate", "interactive", "preprocess", "train", "validate")
 
 
+def command(name: str) -> list[str]:
+    """The words that start one of fairseq's commands by this Python."""
+    if sys.version_info >= (3, 11):
+        return [sys.executable, "-P", "-m", "fairseq_intra.run_fairseq", name]
+    # Without -P, -m would import modules of the current folder.
+    return [sys.executable, str(Path(sys.executable).with_name(f"fairseq-{name}"))]
+
+
 def main() -> None:
     """Runs the command of fairseq that is the first argument."""
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:

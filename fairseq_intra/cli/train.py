@@ -1,11 +1,11 @@
 """The command that trains one translation model."""
 
 import shlex
-import sys
 from pathlib import Path
 
 from ..console import say
 from ..errors import UsageError
+from ..run_fairseq import command
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
 
@@ -210,10 +210,7 @@ def word_of(path: Path) -> str:
 
 def start(arguments: list[str]) -> list[str]:
     """The words that start fairseq-train by this Python."""
-    if sys.version_info >= (3, 11):
-        return [sys.executable, "-m", "fairseq_cli.train", *arguments]
-    # There, -m would import modules of the current folder.
-    return [sys.executable, str(Path(sys.executable).with_name("fairseq-train")), *arguments]
+    return [*command("train"), *arguments]
 
 
 def shown(arguments: list[str]) -> str:

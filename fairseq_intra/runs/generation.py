@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from ..errors import UsageError
 from ..files import read_lines
+from ..run_fairseq import command
 
 #: Settings that decide what is translated and scored: with another value the record would not be true.
 OWNED = {
@@ -116,7 +116,7 @@ def generate(arguments: list[str], output: Path, sentences: int, cpu: bool) -> N
         log.open("wb") as errors,
         tqdm(total=sentences, unit="sentence", disable=None) as bar,
     ):
-        with running([*_command(), *arguments], errors, environment(cpu)) as process:
+        with running([*command("generate"), *arguments], errors, environment(cpu)) as process:
             for line in process.stdout:
                 out.write(line)
                 bar.update(line.startswith(b"S-"))
@@ -142,13 +142,6 @@ def running(command: list[str], errors, env: dict[str, str]) -> Iterator[subproc
     finally:
         process.stdout.close()
         process.wait()
-
-
-def _command():
-    """Python 3.11 can be told not to import modules of the current folder; before, a console script does not."""
-    if sys.version_info >= (3, 11):
-        return [sys.executable, "-m", "fairseq_cli.generate"]
-    return [str(Path(sys.executable).with_name("fairseq-generate"))]
 
 
 def environment(cpu: bool) -> dict[str, str]:

@@ -43,7 +43,7 @@ class GlueGrid:
         data = self.out / "data" / task
         given = ["--input", self.glue / task, "--vocabulary", self.vocabulary, "--out", data]
         # Always run: it checks that finished data were made from the same files.
-        return Run(f"data.{task}", data, [Step(command("prepare-glue", *given))])
+        return Run(f"data.{task}", data, [Step(command("prepare", "glue", *given))])
 
     def runs(self) -> list[Run]:
         return [

@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..console import say
-from ..user_dir import PACKAGE
 from .children import Children, Stopped, signals_raise
-
-#: Commands that are scripts of the checkout.
-SCRIPTS = {"evaluate": "scripts/evaluate.sh", "prepare-glue": "data-prep/prepare-glue.sh"}
 
 
 def command(name: str, *flags: object) -> list[str]:
@@ -20,8 +16,6 @@ def command(name: str, *flags: object) -> list[str]:
 
 def start_of(name: str) -> list[str]:
     """The words that start a command of this package: the one place that knows."""
-    if name in SCRIPTS:
-        return [str(PACKAGE.parent / SCRIPTS[name])]
     if sys.version_info >= (3, 11):
         return [sys.executable, "-P", "-m", "fairseq_intra.cli", name]
     # Without -P, which keeps the current folder out, -m would import modules of it.

@@ -345,12 +345,12 @@ def test_glue_is_prepared_then_fine_tuned(tmp_path, calls, capsys):
     command = [str(word) for word in [*given, "--out", tmp_path / "out", "--seeds", "4", "--epochs", 1]]
     cli.main([*command, "--list"])
     lines = capsys.readouterr().out.split("\n")[:-1]
-    assert [words[0] for words in called(calls)] == ["prepare-glue"] * 2 and len(lines) == 4
+    assert [words[0] for words in called(calls)] == ["prepare"] * 2 and len(lines) == 4
     cli.main(command)
     names = ["CoLA.plain.seed4", "CoLA.intra.seed4", "RTE.plain.seed4", "RTE.intra.seed4"]
     assert runs_of(calls, "finetune") == names and capsys.readouterr().out == " ".join(names) + "\n"
     prepare, *_, finetune = called(calls)
-    assert prepare[2:] == ["--input", f"{tmp_path}/glue/CoLA", "--vocabulary", str(tmp_path), "--out",
+    assert prepare[2:] == ["glue", "--input", f"{tmp_path}/glue/CoLA", "--vocabulary", str(tmp_path), "--out",
                            f"{tmp_path}/out/data/CoLA"]  # fmt: skip
     assert finetune[2:] == ["--data", f"{tmp_path}/out/data/RTE", "--checkpoint", f"{tmp_path}/model.pt", "--method",
                             "intra", "--seed", "4", "--out", f"{tmp_path}/out/RTE.intra.seed4",

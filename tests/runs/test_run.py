@@ -497,4 +497,4 @@ def test_by_the_console_script_where_python_would_import_from_the_current_folder
     monkeypatch.setattr(sys, "version_info", (3, 10, 13))
     assert start(["a"]) == [sys.executable, os.path.join(os.path.dirname(sys.executable), "fairseq-train"), "a"]
     monkeypatch.setattr(sys, "version_info", (3, 11, 7))
-    assert start(["a"])[1:] == ["-m", "fairseq_cli.train", "a"]
+    assert start(["a"])[1:] == ["-P", "-m", "fairseq_intra.run_fairseq", "train", "a"]
