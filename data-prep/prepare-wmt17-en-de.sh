@@ -11,26 +11,12 @@
 #
 # Disk: 1.8 GB for the archives and 7 GB for --out, an estimate, which must be free before anything is fetched.
 # Repeated, it resumes behind the last step that was finished, and in the middle of a download.
-# --python PATH is the Python that has fairseq (default: $FAIRSEQ_INTRA_PYTHON, else .venv of the checkout, else python3).
+# --python PATH is the interpreter that has fairseq (default: $FAIRSEQ_INTRA_PYTHON, else .venv of the checkout, else
+# python3); the other flags are those of the command below.
 
 set -euo pipefail
 # shellcheck source=SCRIPTDIR/../scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
-
-python_given='' help='' flags=()
-while (($#)); do
-  case $1 in
-    --python) need_value "$@"; python_given=$2; shift 2 ;;
-    --python=*) python_given=${1#*=}; shift ;;
-    --help | -h) help=1; shift ;;
-    *) flags+=("$1"); shift ;;
-  esac
-done
-find_python "$python_given"
-if [[ -n $help ]]; then
-  usage
-  exec "$python" -m fairseq_intra.cli prepare wmt17 --help
-fi
 
 steps=(
   archives # fetched if they are not there, and checked
@@ -42,4 +28,4 @@ steps=(
   encoded  # its subwords of every split
   bin      # fairseq-preprocess, with one dictionary for both sides
 )
-exec "$python" -m fairseq_intra.cli prepare wmt17 --steps "${steps[*]}" "${flags[@]}"
+become_command prepare wmt17 --steps "${steps[*]}" "$@"

@@ -67,13 +67,16 @@ find_python() {
 # How $python runs the checkout's own commands. No module of the current folder is imported.
 run_checkout='import sys; sys.path[0] = sys.argv.pop(1); from fairseq_intra.cli import main; main()'
 
-# become_command COMMAND ARGUMENTS...: the script becomes that command; --python PATH among them is the interpreter.
+# become_command COMMAND ARGUMENTS...: the script becomes that command; --python PATH among the arguments is the
+# interpreter (default: $FAIRSEQ_INTRA_PYTHON, else .venv of the checkout, else python3), --help shows the script's help
+# text before the command's.
 become_command() {
   local python_flag='' given=()
   while (($#)); do
     case $1 in
       --python) need_value "$@"; python_flag=$2; shift 2 ;;
       --python=*) python_flag=${1#*=}; shift ;;
+      --help | -h) usage; echo; given+=(--help); shift ;;
       *) given+=("$1"); shift ;;
     esac
   done
@@ -94,11 +97,6 @@ pass_signals() {
   ((status == 0)) || exit "$status"
 }
 
-# gpu_count: how many GPUs torch can use; CUDA_VISIBLE_DEVICES has its say.
-gpu_count() {
-  "$python" -c 'import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)'
-}
-
 # tune_cpu: what makes torch fast on a CPU. glibc gives large blocks back to the system at once and gets them back as
 # pages to be zeroed, a fifth of a training step's time. Threads that spin long while they wait cost most of the
 # speed where another program wants the same cores; threads that sleep at once cost a quarter where none does.
@@ -106,68 +104,10 @@ tune_cpu() {
   export MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=4000000000 GOMP_SPINCOUNT=10000
 }
 
-# need_out DIR: --out was given, and may become a folder.
-need_out() {
-  [[ -n $1 ]] || die "--out is missing (see $program --help)"
-  [[ ! -e $1 || -d $1 ]] || die "--out '$1' is there and is not a folder"
-}
-
 # make_folder FLAG DIR: DIR, given by FLAG, exists from here on and can be written to.
 make_folder() {
   mkdir -p -- "$2" 2>/dev/null || die "$1 '$2' cannot be made a folder"
   [[ -w $2 ]] || die "$1 '$2' cannot be written to"
-}
-
-# lock_folder DIR: one script at a time works in DIR. The lock goes with this process, however it ends; a
-# child that may outlive it is started with 9>&-.
-lock_folder() {
-  exec 9>>"$1/.lock"
-  flock --nonblock 9 || die "another run is working in $1"
-}
-
-# will_make DIR, before DIR is made, and remove_if_empty DIR at the end: a run that fails before it has made anything
-# leaves no folder behind.
-made_out=0
-will_make() {
-  [[ -d $1 ]] || made_out=1
-}
-
-remove_if_empty() {
-  if ((made_out)); then rmdir -- "$1" 2>/dev/null || true; fi
-}
-
-# lock_cache FLAG DIR: one script at a time downloads into DIR, given by FLAG; the others wait, and $waited tells that
-# another may have fetched what was missing. unlock_cache ends it.
-waited=0
-lock_cache() {
-  make_folder "$@"
-  exec 8>>"$2/.lock"
-  if ! flock --nonblock 8; then
-    say "waiting for another run that downloads into $2"
-    flock 8
-    # shellcheck disable=SC2034  # read by the scripts
-    waited=1
-  fi
-}
-
-unlock_cache() {
-  exec 8>&-
-}
-
-# make_text DIR COMMAND...: DIR/text is what COMMAND writes into the folder that it is told with --to; while it does,
-# that folder is $work.
-make_text() {
-  local out=$1
-  shift
-  make_folder --out "$out"
-  lock_folder "$out"
-  rm -rf -- "$out"/.text.*
-  work=$(mktemp -d -- "$out/.text.XXXXXX")
-  "$@" --to "$work"
-  chmod 755 "$work"
-  publish "$work" "$out/text"
-  # prepare-parallel.sh takes the folder's lock itself.
-  exec 9>&-
 }
 
 # publish FROM TO: a finished file or folder takes its name in one step, so that no reader ever sees half of it.
