@@ -10,42 +10,52 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .console import say
+
 #: What ends a command: `kill`, Ctrl-C, a terminal that is closed.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _FORK = multiprocessing.get_context("fork")
 _WATCH_EVERY = 0.1
 
 
-class Ended(BaseException):
-    """A signal arrived: everything that is open closes, then the command ends."""
+class Stopped(BaseException):
+    """A signal asked for the end; its number is the argument."""
 
 
 @contextlib.contextmanager
-def ending_on_signals() -> Iterator[None]:
-    """Within the block a signal is an exception, so that partial files go and child processes end; it is reported.
-
-    The exit status is 128 and the signal's number, as shells have it.
-    """
-
-    def end(number, _frame):
-        for name in SIGNALS:
-            signal.signal(name, signal.SIG_IGN)
-        raise Ended(number)
-
-    # What is ignored from the start stays so: nohup ignores SIGHUP.
+def signals_raise() -> Iterator[None]:
+    """Within, a signal raises Stopped, so that all that is open closes; what the caller ignores (nohup) stays so."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         for number, handler in before.items():
             if handler != signal.SIG_IGN:
-                signal.signal(number, end)
+                signal.signal(number, _stop)
         yield
-    except Ended as ended:
-        name = signal.Signals(ended.args[0]).name
-        print(f"fairseq_intra: error: ended by {name}; the same command resumes", file=sys.stderr, flush=True)
-        sys.exit(128 + ended.args[0])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _stop(number, _frame):
+    # A second signal must not interrupt what the first one closes.
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise Stopped(number)
+
+
+@contextlib.contextmanager
+def ending_on_signals(then: str = "the same command resumes") -> Iterator[None]:
+    """Within, a signal ends the command in order, with one line that names it and what comes `then`.
+
+    Raises:
+        SystemExit: with 128 and the signal's number, as shells have it.
+    """
+    try:
+        with signals_raise():
+            yield
+    except Stopped as stopped:
+        say(f"stopped by {signal.Signals(stopped.args[0]).name}; {then}")
+        sys.exit(128 + stopped.args[0])
 
 
 def in_process(function: Callable, *arguments: Any) -> Any:

@@ -1,8 +1,5 @@
 """`fairseq-intra evaluate`: translate with a trained model and score the translations."""
 
-import contextlib
-import signal
-import sys
 from pathlib import Path
 
 from ..errors import UsageError
@@ -56,7 +53,9 @@ def add_commands(commands):
 
 
 def _evaluate(args):
-    with _ending_on_signals():
+    from ..processes import ending_on_signals
+
+    with ending_on_signals("the same command starts over"):
         request = _request(args)
         from ..runs.evaluate import evaluate
 
@@ -143,19 +142,3 @@ def _report(found, request):
     if found.truncated:
         say(f"{found.truncated} of {found.sentences} sources were cut to the model's --max-source-positions")
     print(f"written: {request.output}.json, {request.output}.hyp")
-
-
-@contextlib.contextmanager
-def _ending_on_signals():
-    """SIGTERM and SIGHUP end the command as Ctrl-C does: fairseq-generate with it, and nothing stays half-written."""
-
-    def end(number, _frame):
-        print(f"fairseq_intra: ended by {signal.Signals(number).name}; the same command starts over", file=sys.stderr)
-        sys.exit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

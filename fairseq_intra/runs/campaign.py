@@ -1,6 +1,5 @@
 """What `fairseq-intra grid` does with a kind of runs: does them all, lists their commands, or makes their table."""
 
-import contextlib
 import os
 import shlex
 import subprocess
@@ -11,8 +10,8 @@ from typing import Protocol
 from ..console import say
 from ..errors import UsageError
 from ..files import locked, make_folder, write_text
+from ..processes import ending_on_signals
 from . import grid
-from .children import Stopped, signals_raise
 from .grid import Run
 from .same_arguments import keep_arguments
 
@@ -41,10 +40,10 @@ def carry_out(kind: Kind, places: list[dict[str, str]]) -> None:
 
     Raises:
         UsageError: if a flag is wrong, another process works in OUT, or runs failed (it names them).
-        SystemExit: if a preparation or the check of the flags failed, which has said why; Stopped on a signal.
+        SystemExit: if a preparation or the check of the flags failed, which has said why, or on a signal.
     """
     logs = kind.out / "logs"
-    with _stoppable():
+    with ending_on_signals():
         preparations = kind.preparations()
         if not preparations:
             _check_flags(kind.runs(), places[0])
@@ -68,7 +67,7 @@ def carry_out(kind: Kind, places: list[dict[str, str]]) -> None:
 
 def list_commands(kind: Kind) -> None:
     """Prints a line of shell for every run; what comes before the first of them is done now."""
-    with _stoppable():
+    with ending_on_signals():
         preparations = kind.preparations()
         if preparations:
             make_folder("--out", kind.out / "logs")
@@ -82,16 +81,6 @@ def make_table(kind: Kind) -> None:
     """Writes OUT/table.md of what is finished; nothing is trained or evaluated."""
     runs = kind.runs()
     _write_table(kind, runs, [run for run in runs if run.evaluated], "is not finished")
-
-
-@contextlib.contextmanager
-def _stoppable():
-    try:
-        with signals_raise():
-            yield
-    except Stopped:
-        say("stopped; the same command resumes from here")
-        raise
 
 
 def _prepare(kind, preparations, logs):

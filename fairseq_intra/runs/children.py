@@ -1,42 +1,11 @@
-"""Processes that end with this one, and signals that end it in order."""
+"""Processes that end with this one."""
 
-import contextlib
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 from ..user_dir import PACKAGE
 from . import watchdog
-
-
-class Stopped(SystemExit):
-    """INT, TERM or HUP arrived; the exit status is 128 + the signal's number, as shells have it."""
-
-    def __init__(self, number: int):
-        super().__init__(128 + number)
-
-
-@contextlib.contextmanager
-def signals_raise() -> Iterator[None]:
-    """Within, INT, TERM and HUP raise Stopped; those that the caller has set to be ignored (nohup) stay ignored."""
-    before = {number: signal.getsignal(number) for number in watchdog.SIGNALS}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(number, _raise)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _raise(number, _frame):
-    # A second signal must not interrupt what ends the children.
-    for other in watchdog.SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
-    raise Stopped(number)
 
 
 class Children:

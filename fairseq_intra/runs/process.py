@@ -9,16 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-#: They end the group.
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from ..processes import signals_raise
+
 KILL_TIMEOUT = 5  # seconds from SIGTERM to SIGKILL
 AGAIN = 1  # seconds from one SIGUSR1 to the next
 #: The parent-death watchdog: where its input ends without a word, this process was killed.
 WATCHDOG = "import os, sys; pid = int(sys.stdin.readline()); sys.stdin.read() or os.killpg(pid, 9)"
-
-
-class Stopped(Exception):
-    """A signal asked for the end; its number is the argument."""
 
 
 def run(command: list[str], environment: dict[str, str], take: Callable[[bytes], None]) -> int:
@@ -36,7 +32,7 @@ def run(command: list[str], environment: dict[str, str], take: Callable[[bytes],
         Stopped: after SIGINT, SIGTERM or SIGHUP, when nothing of the group is left.
     """
     group = _Group()
-    with _handlers(group):
+    with signals_raise(), _passing_on_sigusr1(group):
         try:
             group.start(command, environment)
             for line in group.process.stdout:
@@ -108,21 +104,12 @@ def _ignore_sigusr1():
 
 
 @contextlib.contextmanager
-def _handlers(group: _Group) -> Iterator[None]:
-    def stop(number, _frame):
-        # One is enough: the next would interrupt the ending.
-        for each in ENDING:
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
-
+def _passing_on_sigusr1(group: _Group) -> Iterator[None]:
     def pass_on(_number, _frame):
         threading.Thread(target=group.ask_for_checkpoint, daemon=True).start()
 
-    # What the caller has it ignore, as nohup does, stays ignored.
-    before = {number: signal.signal(number, stop) for number in ENDING if signal.getsignal(number) != signal.SIG_IGN}
-    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, pass_on)
+    before = signal.signal(signal.SIGUSR1, pass_on)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGUSR1, before)

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..console import say
 from ..errors import UsageError
 from ..files import locked, make_folder, remove, write_text
+from ..processes import ending_on_signals
 from . import process
 from .arguments import differences, flag_value
 from .train_output import TrainOutput
@@ -61,10 +62,8 @@ class Run:
         """
         output = TrainOutput(self.log, total_updates)
         try:
-            status = process.run(command, environment, output.take)
-        except process.Stopped as stopped:
-            say(f"stopped by {signal.Signals(stopped.args[0]).name}; the same command resumes {self.folder}")
-            sys.exit(128 + stopped.args[0])
+            with ending_on_signals(f"the same command resumes {self.folder}"):
+                status = process.run(command, environment, output.take)
         finally:
             output.close()
         # SIGUSR1 may come when the training has ended, but not yet its process.

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..console import say
-from .children import Children, Stopped, signals_raise
+from ..processes import ending_on_signals
+from .children import Children
 
 
 def command(name: str, *flags: object) -> list[str]:
@@ -38,14 +38,10 @@ def work_in_order(steps: Iterable[Step]) -> None:
     """Runs steps one after another; what they print is printed.
 
     Raises:
-        SystemExit: with a step's exit status, if that failed (it has said why), or Stopped on a signal.
+        SystemExit: with a step's exit status, if that failed (it has said why), or on a signal.
     """
-    try:
-        with signals_raise(), Children() as children:
-            for step in steps:
-                status = 0 if step.done else children.start(step.command).wait()
-                if status:
-                    raise SystemExit(status)
-    except Stopped:
-        say("stopped; the same command resumes from here")
-        raise
+    with ending_on_signals(), Children() as children:
+        for step in steps:
+            status = 0 if step.done else children.start(step.command).wait()
+            if status:
+                raise SystemExit(status)

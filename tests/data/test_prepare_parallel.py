@@ -384,7 +384,7 @@ def test_a_signal_ends_the_script_and_its_processes_in_one_line_and_it_resumes(t
     started.send_signal(number)
     said = started.communicate(timeout=30)[1]
     assert started.returncode == 128 + number
-    assert said.endswith(f"fairseq_intra: error: ended by {number.name}; the same command resumes\n")
+    assert said.endswith(f"fairseq_intra: stopped by {number.name}; the same command resumes\n")
     assert "Traceback" not in said and not list(out.glob(".*partial"))
     assert "encoded: done before" in prepare("parallel", *asked, "--steps", "raw spm encoded")
 

@@ -217,7 +217,7 @@ def test_a_stop_signal_ends_fairseq_generate_too(evaluate, stub, capsys):
     stub.command[1:] = ["-c", f"import os, time; os.kill({os.getpid()}, {signal.SIGTERM}); time.sleep(600)"]
     with pytest.raises(SystemExit, match="143"):
         evaluate()
-    assert capsys.readouterr().err.endswith("ended by SIGTERM; the same command starts over\n")
+    assert capsys.readouterr().err.endswith("stopped by SIGTERM; the same command starts over\n")
 
 
 def test_progress_is_shown_on_a_terminal(tmp_path, stub):

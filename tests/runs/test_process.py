@@ -23,10 +23,11 @@ time.sleep(600)
 #: What starts it, and says how it ended.
 STARTER = """import os, sys
 from fairseq_intra.runs import process
+from fairseq_intra.processes import Stopped
 command = [sys.executable, os.path.join(sys.argv[1], "command.py"), sys.argv[1]]
 try:
     print("status", process.run(command, dict(os.environ), lambda line: print(line.decode(), end="", flush=True)))
-except process.Stopped as stopped:
+except Stopped as stopped:
     print("stopped", *stopped.args)
 """
 
