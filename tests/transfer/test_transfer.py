@@ -2,6 +2,7 @@
 
 import json
 
+import asked
 import commands
 import corpus
 import pytest
@@ -18,6 +19,13 @@ from fairseq_intra.transfer.table import transfer_table
 from fairseq_intra.transfer.training import recipe
 from fairseq_intra.transfer.xnli import read_pairs
 
+#: What writes each task's text, and fairseq's name of the task.
+KINDS = {
+    "ner": (tagged.write_wikiann, "token_classification"),
+    "xnli": (tagged.write_xnli, "sentence_prediction"),
+    "qa": (asked.write_questions, "question_answering"),
+}
+EACH = pytest.mark.parametrize("task", KINDS)
 COLUMNS = ("premise", "hypo", "label")
 
 
@@ -42,14 +50,14 @@ def pretrained(tmp_path_factory):
 def zero_shot(task, pretrained, tmp_path):
     out = tmp_path / "out"
     command = ["scripts/zero-shot.sh", "--task", task, "--input", tmp_path / "in", "--pretrained", pretrained]
+    command += ["--max-seq-length", 40, "--doc-stride", 8] if task == "qa" else []
     return [*command, "--out", out, "--epochs", 2, "--batch", 10, "--max-positions", 64, "--lr", 0.01, *tagged.SMALL]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["ner", "xnli"])
+@EACH
 def test_from_files_to_the_table(task, pretrained, tmp_path):
-    write = tagged.write_wikiann if task == "ner" else tagged.write_xnli
-    write(tmp_path / "in")
+    KINDS[task][0](tmp_path / "in")
     command = zero_shot(task, pretrained, tmp_path)
     corpus.succeed(*command)
     table = (tmp_path / "out/table.md").read_text(encoding="utf-8")
@@ -68,32 +76,32 @@ def test_from_files_to_the_table(task, pretrained, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_amid_a_training_it_goes_on_and_ends_as_if_it_had_not_been(pretrained, tmp_path):
-    tagged.write_wikiann(tmp_path / "in")
-    command = zero_shot("ner", pretrained, tmp_path)
+@pytest.mark.parametrize("task", ["ner", "qa"])
+def test_killed_amid_a_training_it_resumes_and_gives_the_table_of_an_uninterrupted_run(task, pretrained, tmp_path):
+    KINDS[task][0](tmp_path / "in")
+    command = zero_shot(task, pretrained, tmp_path)
     corpus.kill_during("out/plain.seed1/checkpoints/checkpoint_last.pt", tmp_path, *command)
     assert not list(tmp_path.glob("out/*/finished"))
     corpus.succeed(*command)
-    undisturbed = [tmp_path / "undisturbed" if word == tmp_path / "out" else word for word in command]
-    corpus.succeed(*undisturbed)
-    tables = [(tmp_path / out / "table.md").read_text(encoding="utf-8") for out in ("out", "undisturbed")]
+    corpus.succeed(*[tmp_path / "whole" if word == tmp_path / "out" else word for word in command])
+    tables = [(tmp_path / out / "table.md").read_text(encoding="utf-8") for out in ("out", "whole")]
     assert tables[0] == tables[1]
     log = (tmp_path / "out/plain.seed1/train.log").read_text(encoding="utf-8")
     assert "checkpoint_last.pt (epoch " in log
 
 
-@pytest.mark.parametrize("task", ["ner", "xnli"])
+@EACH
 def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
     """In the process, and untrained: what prepare-transfer makes is what the tasks and evaluate-transfer take."""
-    write = tagged.write_wikiann if task == "ner" else tagged.write_xnli
-    write(tmp_path / "in")
+    KINDS[task][0](tmp_path / "in")
     tagged.write_encoder(tmp_path / "encoder")
     given = ["--input", tmp_path / "in", "--encoder", tmp_path / "encoder", "--output", tmp_path / "data"]
-    cli.main(["prepare-transfer", "--task", task, *map(str, given)])
-    name = "token_classification" if task == "ner" else "sentence_prediction"
+    more = ["--max-seq-length", "30", "--max-query-length", "16", "--doc-stride", "8"] if task == "qa" else []
+    cli.main(["prepare-transfer", "--task", task, *map(str, given), *more])
+    name = KINDS[task][1]
     how = f"--task {name}_intra_distillation --criterion intra_distillation_{name}"
     how += " --optimizer sgd --lr 1 --batch-size 4 --cpu"
-    how += "" if task == "ner" else " --num-classes 2 --init-token 0 --separator-token 2"
+    how += " --num-classes 2 --init-token 0 --separator-token 2" if task == "xnli" else ""
     argv = [str(tmp_path / "data"), *how.split(), *tagged.SMALL, "--max-positions", "64", "--seed", "7"]
     cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), argv))
     trainer = tiny.trainer(cfg)
@@ -112,6 +120,11 @@ def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
         assert found[1]["details"]["gold"] == sum(
             "k" in word for text, _ in corpus.sentences(20, 12) for word in text.split()
         )
+    elif task == "qa":
+        assert all(run["metric"] == "answer_f1" and run["details"].keys() == {"exact_match"} for run in found)
+        answers = json.loads((tmp_path / "best.de.predictions.json").read_text())
+        texts = [text for text, _ in corpus.sentences(20, 2)]
+        assert all(answers[f"test-{number}"] in text for number, text in enumerate(texts)) and len(answers) == 20
     else:
         # Both languages have the same pairs.
         assert found[0]["score"] == found[1]["score"]
