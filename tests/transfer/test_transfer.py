@@ -219,6 +219,32 @@ def test_the_table_has_means_over_seeds_and_languages(tmp_path):
     ]
 
 
+def test_the_table_of_answers_has_their_exact_match(tmp_path):
+    paths = []
+    for (language, method, seed), score in SCORES.items():
+        more = {"metric": "answer_f1", "details": {"exact_match": score / 2 + seed}}
+        paths += evaluations(tmp_path, {(language, method, seed): score}, **more)
+    lines = transfer_table(paths).split("\n")
+    assert lines[0].endswith("| difference | exact match, plain | exact match, intra-distillation |")
+    assert lines[2].endswith("| +1.00 ± 1.41 | 42.00 ± 1.41 | 42.50 ± 0.71 |")
+    assert (
+        lines[5]
+        == "| average, zero-shot | 30.50 ± 0.71 | 35.00 ± 0.00 | +4.50 ± 0.71 | 16.75 ± 1.06 | 19.00 ± 0.71 |"
+    )
+    assert lines[-1].startswith("F1 of answers and exact match by SQuAD's normalisation, in percent; means and")
+
+
+def test_the_recipe_of_question_answering_is_the_authors():
+    """Their scripts/train_qa.sh: 8 windows in each of 4 accumulated mini-batches, 15 epochs."""
+    summary = {"kind": "qa", "labels": [], "splits": {"train": {"examples": 3700, "questions": 3600, "left_out": 1}}}
+    words = " ".join(recipe(summary, "intra", 1, None, 32))
+    for flags in ("--lr 3e-5", "--weight-decay 1e-4", "--warmup-updates 500", "--max-update 1740", "--clip-norm 1"):
+        assert flags in words
+    assert "--task question_answering_intra_distillation" in words and "--num-iter 3 --alpha 1" in words
+    # A short training is not all warm-up.
+    assert "--warmup-updates 58 " in " ".join(recipe(summary, "plain", 1, 1, 32))
+
+
 def test_runs_that_cannot_be_compared_are_refused(tmp_path, capsys):
     paths = evaluations(tmp_path, SCORES)
     with pytest.raises(UsageError, match="ar has no intra run of seed 2 to compare with"):
