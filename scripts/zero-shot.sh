@@ -28,7 +28,7 @@
 #   --python PATH     interpreter that has fairseq (default: as scripts/train.sh)
 #
 # It is `fairseq-intra grid transfer`, whose --help says the rest. All other flags go to fairseq-train: --arch
-# roberta_large, --lr 1e-5, --max-positions 128; those of the method (--num-iter, --alpha, --div, --passes) to the runs
+# roberta_large, --lr 1e-5, --dropout 0.2; those of the method (--num-iter, --alpha, --div, --passes) to the runs
 # of intra-distillation alone, which have K = 3 and alpha = 1. The encoder is roberta_base with dropout 0.1, and learns
 # with Adam at 2e-5, which rises for 6 % of all updates and then falls to 0. Tested is the checkpoint that is best on
 # the dev set of the language trained on. qa has the authors' settings: 3e-5, 500 updates of warm-up, weight decay 1e-4,

@@ -22,7 +22,7 @@ class SentencePiece:
     def cut(self, words: list[str]) -> list[list[str]]:
         """The subwords of every word, at least one; concatenated, they are those of the words with spaces."""
         # A word of characters that the model's normalisation removes has no subwords, but a tag.
-        return [pieces or [UNKNOWN] for pieces in self._processor.encode(words, out_type=str)]
+        return [subwords or [UNKNOWN] for subwords in self._processor.encode(words, out_type=str)]
 
     def cut_text(self, text: str) -> list[str]:
         """The subwords of a text."""

@@ -9,7 +9,7 @@ from fairseq_intra.fine_tuning.question_answering_criterion import IntraDistilla
 from fairseq_intra.fine_tuning.sentence_prediction import IntraDistillationSentencePredictionCriterion
 from fairseq_intra.fine_tuning.token_classification_criterion import IntraDistillationTokenClassificationCriterion
 
-#: By the names of the criteria: the class, the task, and what the task needs to be told.
+#: By the names of the criteria: the class, the task, and the flags that the task needs.
 KINDS = {
     "intra_distillation_sentence_prediction": (
         IntraDistillationSentencePredictionCriterion,

@@ -39,15 +39,15 @@ def test_the_first_subword_of_a_word_has_its_label(encoder):
     words, (_, labels) = ["Bakemo", "\u200b", "ß", "dilanabo"], tagged.dictionaries()
     units, dictionary = of_encoder(encoder), Dictionary.load(str(encoder / "dict.txt"))
     tokens, tags = encode(Sentence(words, ["B-LOC", "I-LOC", "O", "B-LOC"]), labels, units, dictionary)
-    pieces = units.cut(words)
-    assert len(tokens) == len(tags) == sum(map(len, pieces)) + 1
-    first = [sum(map(len, pieces[:number])) for number in range(4)]
+    subwords = units.cut(words)
+    assert len(tokens) == len(tags) == sum(map(len, subwords)) + 1
+    first = [sum(map(len, subwords[:number])) for number in range(4)]
     assert {n: labels[tag] for n, tag in enumerate(tags.tolist()) if tag != labels.pad()} == dict(
         zip(first, ["B-LOC", "I-LOC", "O", "B-LOC"], strict=True)
     )
-    assert [len(piece) for piece in pieces][0] > 1 and dictionary[tokens[0]] == pieces[0][0]
+    assert [len(subword) for subword in subwords][0] > 1 and dictionary[tokens[0]] == subwords[0][0]
     # A word that the model's normalisation takes away still has its place.
-    assert pieces[1] == ["<unk>"] and tokens[first[1]] == dictionary.unk()
+    assert subwords[1] == ["<unk>"] and tokens[first[1]] == dictionary.unk()
     assert tokens[-1] == dictionary.eos()
 
 
@@ -68,12 +68,12 @@ def test_byte_pairs_of_gpt2(tmp_path):
     assert sum(units.cut(["ab", "abb"]), []) == units.cut_text("ab abb")
 
 
-def test_an_encoder_without_subwords_is_refused(tmp_path):
+def test_an_encoder_without_subwords_is_rejected(tmp_path):
     with pytest.raises(UsageError, match="holds no sentencepiece.bpe.model"):
         of_encoder(tmp_path)
 
 
-def test_a_tag_that_train_lacks_is_refused(tmp_path):
+def test_a_tag_that_train_lacks_is_rejected(tmp_path):
     (tmp_path / "train").write_text("a\tB-PER\nb\tO\n")
     (tmp_path / "test").write_text("a\tB-LOC\n")
     with pytest.raises(UsageError, match="test has the tag B-LOC, which .*train has not"):
@@ -104,13 +104,13 @@ def test_data_comes_out_as_it_went_in_and_long_sentences_are_cut(encoder, tmp_pa
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_data_that_is_not_there_is_refused(tmp_path, there):
-    told = "holds no split valid" if there else "is not data of fairseq-intra prepare-transfer"
+def test_data_that_is_not_there_is_rejected(tmp_path, there):
+    message = "holds no split valid" if there else "is not data of fairseq-intra prepare-transfer"
     for kind, dictionary in zip(("input0", "label"), tagged.dictionaries(), strict=True):
         if there:
             (tmp_path / kind).mkdir()
             dictionary.save(str(tmp_path / kind / "dict.txt"))
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         tagged.TokenClassificationIntraDistillationTask.setup_task(tagged.task(data=str(tmp_path)).cfg).load_dataset(
             "valid"
         )

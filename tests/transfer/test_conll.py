@@ -33,7 +33,7 @@ def test_entities_of_iob1_become_those_of_iob2(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, message",
     [
         ("a\tO\nword\n", r"train line 2: a word and its tag expected.*'word'"),
         ("a\tO\n\tB-PER\n", "train line 2: a word and its tag expected"),
@@ -43,6 +43,6 @@ def test_entities_of_iob1_become_those_of_iob2(tmp_path):
         ("-DOCSTART- O\n", "train holds no sentence"),
     ],
 )
-def test_bad_lines_are_named(tmp_path, text, told):
-    with pytest.raises(UsageError, match=told):
+def test_invalid_lines_are_reported(tmp_path, text, message):
+    with pytest.raises(UsageError, match=message):
         read_tagged(write(tmp_path, text))

@@ -75,7 +75,7 @@ QAS = ["data", 0, "paragraphs", 0, "qas", 0]
 
 
 @pytest.mark.parametrize(
-    "content, told",
+    "content, message",
     [
         ([], "is not of SQuAD v1.1's form: the file has no 'data' that is a list"),
         ({"data": [1]}, r"data\[0\] has no 'paragraphs' that is a list"),
@@ -89,10 +89,10 @@ QAS = ["data", 0, "paragraphs", 0, "qas", 0]
         ({"data": []}, "holds no question$"),
     ],
 )
-def test_json_of_another_form_is_rejected(content, told, tmp_path):
+def test_json_of_another_form_is_rejected(content, message, tmp_path):
     path = tmp_path / "train.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         read_questions(path)
 
 

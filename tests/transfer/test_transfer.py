@@ -1,4 +1,4 @@
-"""Cross-lingual transfer: the script from files to table, what it refuses, and the table itself."""
+"""Cross-lingual transfer: the script from files to table, what it rejects, and the table itself."""
 
 import json
 
@@ -31,13 +31,13 @@ COLUMNS = ("premise", "hypo", "label")
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
-    """An archive such as xlmr.base: a masked language model of two updates, its dictionary and sub-words."""
+    """An archive such as xlmr.base: a masked language model of two updates, its dictionary and subwords."""
     folder = tmp_path_factory.mktemp("pretrained")
     encoder = folder / "encoder"
     tagged.write_encoder(encoder)
     units = tagged.sentencepiece.SentencePieceProcessor(model_file=str(encoder / "sentencepiece.bpe.model"))
-    pieces = [" ".join(units.encode(text, out_type=str)) for text, _ in corpus.sentences(20, 0)]
-    (folder / "text").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    subwords = [" ".join(units.encode(text, out_type=str)) for text, _ in corpus.sentences(20, 0)]
+    (folder / "text").write_text("\n".join(subwords) + "\n", encoding="utf-8")
     text = ["--trainpref", folder / "text", "--validpref", folder / "text", "--srcdict", encoder / "dict.txt"]
     commands.fairseq("preprocess", "--only-source", *text, "--destdir", folder / "bin", "--workers", 1)
     how = "--task masked_lm --criterion masked_lm --sample-break-mode eos --tokens-per-sample 64 --max-update 2"
@@ -50,7 +50,7 @@ def pretrained(tmp_path_factory):
 def zero_shot(task, pretrained, tmp_path):
     out = tmp_path / "out"
     command = ["scripts/zero-shot.sh", "--task", task, "--input", tmp_path / "in", "--pretrained", pretrained]
-    command += ["--max-seq-length", 40, "--doc-stride", 8] if task == "qa" else []
+    command += ["--max-seq-length", 30, "--doc-stride", 8, "--max-query-length", 16] if task == "qa" else []
     return [*command, "--out", out, "--epochs", 2, "--batch", 10, "--max-positions", 64, "--lr", 0.01, *tagged.SMALL]
 
 
@@ -116,7 +116,7 @@ def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
         ("en", "en", "intra", 7),
     ]
     if task == "ner":
-        # Every word with k is a name of its own.
+        # Every word with k is a named entity of its own.
         assert found[1]["details"]["gold"] == sum(
             "k" in word for text, _ in corpus.sentences(20, 12) for word in text.split()
         )
@@ -132,7 +132,7 @@ def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
     assert all(run["sentences"] == 20 for run in found)
 
 
-def test_what_is_wrong_is_told_in_a_line(tmp_path):
+def test_mistakes_end_in_a_one_line_error_message(tmp_path):
     archive = tmp_path / "xlmr"
     archive.mkdir()
     (tmp_path / "in").mkdir()
@@ -165,7 +165,7 @@ def test_a_run_is_the_recipe_and_plain_has_no_flag_of_the_method(task):
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, message",
     [
         ("premise\thypo\na\tb\n", "has no column label, only premise, hypo"),
         ("premise\thypo\tlabel\na\tb\tneutral\na\tb\n", "line 3 has 2 columns, the first line 3"),
@@ -174,13 +174,13 @@ def test_a_run_is_the_recipe_and_plain_has_no_flag_of_the_method(task):
         ("", "has no column premise, only nothing"),
     ],
 )
-def test_tables_that_do_not_fit_are_refused(tmp_path, text, told):
+def test_invalid_tables_are_rejected(tmp_path, text, message):
     (tmp_path / "train.tsv").write_text(text)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         read_pairs(tmp_path / "train.tsv", COLUMNS)
 
 
-def test_lines_of_the_training_file_that_do_not_fit_are_left_out_and_counted(tmp_path, caplog):
+def test_invalid_lines_of_the_training_file_are_left_out_and_counted(tmp_path, caplog):
     (tmp_path / "train.tsv").write_text("premise\thypo\tlabel\na\tb\tneutral\na\t\tneutral\na\tb\n")
     assert read_pairs(tmp_path / "train.tsv", COLUMNS, leave_out=True) == [("a", "b", "neutral")]
     assert caplog.messages == [f"{tmp_path}/train.tsv: 2 lines left out; line 3: a text or its label is empty"]
@@ -245,7 +245,7 @@ def test_the_recipe_of_question_answering_is_the_authors():
     assert "--warmup-updates 58 " in " ".join(recipe(summary, "plain", 1, 1, 32))
 
 
-def test_runs_that_cannot_be_compared_are_refused(tmp_path, capsys):
+def test_runs_that_cannot_be_compared_are_rejected(tmp_path, capsys):
     paths = evaluations(tmp_path, SCORES)
     with pytest.raises(UsageError, match="ar has no intra run of seed 2 to compare with"):
         transfer_table(paths[:-1])

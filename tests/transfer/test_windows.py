@@ -193,7 +193,7 @@ def test_what_is_written_and_what_is_left_out(encoder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "split, questions, told",
+    "split, questions, message",
     [
         ("test.de", [QUESTION, WRONG], "test.de: the id q is there twice"),
         ("test.de", [WRONG], "test.de: question q: the answer 'la' is not at answer_start 8, where 'il' is"),
@@ -201,8 +201,8 @@ def test_what_is_written_and_what_is_left_out(encoder, tmp_path):
         ("train", [Question("q", "Mo?", "\u200b", [Answer(0, "\u200b")])], "the context of question q has nothing"),
     ],
 )  # fmt: skip
-def test_questions_that_cannot_be_used_are_rejected(split, questions, told, encoder, tmp_path):
-    with pytest.raises(UsageError, match=told):
+def test_questions_that_cannot_be_used_are_rejected(split, questions, message, encoder, tmp_path):
+    with pytest.raises(UsageError, match=message):
         binarise({split: questions}, *encoder, Lengths(), tmp_path)
 
 
