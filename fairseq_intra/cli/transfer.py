@@ -56,7 +56,7 @@ def _prepare_transfer(args):
     lengths = Lengths(args.max_seq_length, args.doc_stride, args.max_query_length)
     made = prepare(args.task, args.input, args.source, args.languages, args.encoder, args.output, lengths)
     for split, counts in made["splits"].items():
-        print(f"{split}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+        print(f"{split}: " + ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items()))
 
 
 def _evaluate_transfer(args):

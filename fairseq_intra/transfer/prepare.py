@@ -73,14 +73,13 @@ def read_summary(data: Path) -> dict:
 
 
 def _languages(kind, source, language):
-    pattern = "{code}/test"
     if kind == "xnli":
-        return xnli.languages(source / xnli.TEST)
-    if kind == "qa":
-        pattern = squad.layout(source, language).test
-    found = squad.languages(source, pattern)
+        pattern, found = xnli.TEST, xnli.languages(source / xnli.TEST)
+    else:
+        pattern = squad.layout(source, language).test if kind == "qa" else "{code}/test"
+        found = squad.languages(source, pattern)
     if not found:
-        raise UsageError(f"{source} holds no {pattern.format(code='LANG', name='LANG')}")
+        raise UsageError(f"{source} holds no {squad.place(pattern, 'LANG')} in any language")
     return found
 
 
