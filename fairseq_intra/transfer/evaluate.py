@@ -23,9 +23,8 @@ class TransferEvaluation:
     format: int
     metric: str  #: "f1" (entities), "accuracy" (texts) or "answer_f1" (questions)
     score: float  #: in percent
-    details: dict[
-        str, float
-    ]  #: of f1 precision, recall and counts; of accuracy the majority class; of answer_f1 the exact match
+    #: Of f1 precision, recall and counts; of accuracy the share of the most frequent label; of answer_f1 exact match.
+    details: dict[str, float]
     source: str  #: the language trained on
     language: str
     method: str
