@@ -3,6 +3,7 @@
 import argparse
 import gzip
 import io
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -12,12 +13,14 @@ from fairseq.data import Dictionary
 
 LANGUAGES = ("de", "en", "es", "nl", "pl")
 SPLITS = {"train": "train", "valid": "dev", "test": "test"}
-#: German writes every noun with a capital: there capitals do not tell names.
+#: German writes every noun with a capital: there capitals do not show named entities.
 NAMED = ("en", "es", "nl", "pl")
 GOD = re.compile(r"\b(God|Jehovah|Lord)\b")
 NAME_SHARE = 0.9
 #: Verses of the dev set, and the most words that the English version of a verse has in fine-tuning and testing.
 DEV, MOST_WORDS = 300, 30
+#: Verses of the context of a question.
+CONTEXT = 3
 
 
 def main():
@@ -35,7 +38,8 @@ def main():
     write_encoder(verses, args.vocab_size, args.out)
     verses = short(verses, {"train": args.train, "valid": DEV})
     write_pairs(verses, args.out / "xnli")
-    write_names(verses, args.out / "ner")
+    write_entities(verses, args.out / "ner")
+    write_questions(verses, args.out / "qa")
 
 
 def words(verse):
@@ -60,7 +64,7 @@ def short(verses, counts):
 
 
 def write_encoder(verses, vocab_size, out):
-    """Sub-words and dictionary, and all train verses in lower case as pieces, the languages in turn."""
+    """Subword model and dictionary, and all train verses in lower case as subwords, the languages in turn."""
     rows = zip(*(verses["train", language] for language in LANGUAGES), strict=True)
     lines = [plain(verse) for row in rows for verse in row]
     model = io.BytesIO()
@@ -74,9 +78,9 @@ def write_encoder(verses, vocab_size, out):
     for number in range(3, processor.get_piece_size()):
         dictionary.add_symbol(processor.id_to_piece(number))
     dictionary.save(str(out / "encoder/dict.txt"))
-    pieces = [" ".join(piece) for piece in processor.encode(lines, out_type=str)]
-    write(out / "pieces/train", pieces[:-500])
-    write(out / "pieces/valid", pieces[-500:])
+    subwords = [" ".join(line) for line in processor.encode(lines, out_type=str)]
+    write(out / "subwords/train", subwords[:-500])
+    write(out / "subwords/valid", subwords[-500:])
 
 
 def write_pairs(verses, out):
@@ -96,14 +100,19 @@ def write_pairs(verses, out):
         write(out / name, lines)
 
 
-def write_names(verses, out):
-    """In WikiANN's layout, in lower case: a name is a word that, inside sentences, is written with a capital."""
+def named_entities(verses, language):
+    """Words, in lower case, that inside sentences are written with a capital."""
+    everything = [words(verse) for split in SPLITS for verse in verses[split, language]]
+    inside = [(before, word) for verse in everything for before, word in zip(verse, verse[1:], strict=False)]
+    seen = Counter(word.lower() for before, word in inside if before.isalnum())
+    capital = Counter(word.lower() for before, word in inside if before.isalnum() and word[0].isupper())
+    return {word for word, count in capital.items() if count >= NAME_SHARE * seen[word] and len(word) > 1}
+
+
+def write_entities(verses, out):
+    """In WikiANN's layout, in lower case."""
     for language in NAMED:
-        everything = [words(verse) for split in SPLITS for verse in verses[split, language]]
-        inside = [(before, word) for verse in everything for before, word in zip(verse, verse[1:], strict=False)]
-        seen = Counter(word.lower() for before, word in inside if before.isalnum())
-        capital = Counter(word.lower() for before, word in inside if before.isalnum() and word[0].isupper())
-        names = {word for word, count in capital.items() if count >= NAME_SHARE * seen[word] and len(word) > 1}
+        names = named_entities(verses, language)
         for split, name in SPLITS.items():
             lines = []
             for verse in verses[split, language]:
@@ -114,6 +123,33 @@ def write_names(verses, out):
                     before = tag
                 lines.append("")
             write(out / language / name, lines)
+
+
+def write_questions(verses, out):
+    """In SQuAD's JSON, in lower case: a verse with "?" for a named entity, which the context has."""
+    for language in NAMED:
+        names = named_entities(verses, language)
+        for split, name in SPLITS.items():
+            lines = [plain(verse) for verse in verses[split, language]]
+            blocks = [lines[first : first + CONTEXT] for first in range(0, len(lines), CONTEXT)]
+            paragraphs = [paragraph(block, names, f"{split}-{number}") for number, block in enumerate(blocks)]
+            content = {"version": "1.1", "data": [{"title": "Bible", "paragraphs": paragraphs}]}
+            write(out / language / f"{name}.json", [json.dumps(content, ensure_ascii=False)])
+
+
+def paragraph(block, names, name):
+    """The context that verses make, and a question about each that has a named entity; its first one is asked for."""
+    questions, start = [], 0
+    for verse in block:
+        tokens = verse.split()
+        place = next((place for place, token in enumerate(tokens) if token in names), None)
+        if place is not None:
+            before = "".join(f"{token} " for token in tokens[:place])
+            answer = {"answer_start": start + len(before), "text": tokens[place]}
+            question = " ".join([*tokens[:place], "?", *tokens[place + 1 :]])
+            questions.append({"id": f"{name}-{start}", "question": question, "answers": [answer]})
+        start += len(verse) + 1
+    return {"context": " ".join(block), "qas": questions}
 
 
 def write(path, lines):

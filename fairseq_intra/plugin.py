@@ -16,6 +16,8 @@ patches.apply()
 
 from . import criterion, self_distillation, task  # noqa: E402,F401
 from .fine_tuning import (  # noqa: E402,F401
+    question_answering,
+    question_answering_criterion,
     sentence_prediction,
     token_classification,
     token_classification_criterion,

@@ -20,7 +20,7 @@ SMALL += ["--encoder-attention-heads", "2"]
 
 
 def write_encoder(folder):
-    """The sub-words and the dictionary of an encoder for `corpus.sentences`, without its model."""
+    """The subwords and the dictionary of an encoder for `corpus.sentences`, without its model."""
     lines = [text for pair in corpus.sentences(200, 0) for text in pair]
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -36,7 +36,7 @@ def write_encoder(folder):
 
 
 def write_wikiann(folder, languages=("de", "en"), count=20):
-    """LANG/{train,dev,test} in WikiANN's layout: words with k are names."""
+    """LANG/{train,dev,test} in WikiANN's layout: words with k are named entities."""
     for number, language in enumerate(languages):
         (folder / language).mkdir(parents=True)
         for more, split in enumerate(("train", "dev", "test")):

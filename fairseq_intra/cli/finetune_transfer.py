@@ -23,13 +23,13 @@ def add_commands(commands):
     command.add_argument(
         "--pretrained", type=Path, required=True, metavar="DIR", help="folder of the encoder's model.pt"
     )
-    command.add_argument("--epochs", type=int, metavar="N", help="(default: 10 for ner, 3 for xnli)")
+    command.add_argument("--epochs", type=int, metavar="N", help="(default: 10 for ner, 3 for xnli, 15 for qa)")
     command.add_argument(
         "--batch",
         type=int,
         default=32,
         metavar="N",
-        help="sentences of an update, over all GPUs (default: %(default)s)",
+        help="examples of an update, over all GPUs (default: %(default)s)",
     )
     add_run_flags(command, "made by prepare-transfer", METHODS)
 
@@ -39,7 +39,7 @@ def _finetune_transfer(args):
     from ..runs import arguments, workers
     from ..runs.run import Run
     from ..transfer.prepare import read_summary
-    from ..transfer.training import recipe
+    from ..transfer.training import RECIPES, recipe
 
     check_run_flags(args, METHODS, arguments.OWNED)
     need_counts(args, "epochs", "batch")
@@ -52,7 +52,8 @@ def _finetune_transfer(args):
     if args.batch % team.count:
         raise UsageError(f"--batch {args.batch} is no multiple of the {team.count} GPUs")
     passed = args.passed if args.method == "intra" else arguments.without_method_flags(args.passed)
-    words = recipe(read_summary(args.data), args.method, args.seed, args.epochs, args.batch)
+    summary = read_summary(args.data)
+    words = recipe(summary, args.method, args.seed, args.epochs, args.batch)
     words += ["--fp16" if gpus else "--cpu", *passed]
     command = [word_of(args.data), "--user-dir", str(PACKAGE), *team.flags, "--finetune-from-model", word_of(model)]
     command += ["--batch-size", str(args.batch // team.count), "--required-batch-size-multiple", "1", *words]
@@ -69,4 +70,4 @@ def _finetune_transfer(args):
         say(f"fine-tuning {args.method} in {args.out}")
         run.train(start(command), workers.training_environment(cpu=not gpus), total_updates(words))
         if not team.rank:
-            say(f"finished: {run.finish('checkpoint_best.pt')}")
+            say(f"finished: {run.finish(RECIPES[summary['kind']].tested)}")

@@ -77,15 +77,17 @@ def add_commands(commands):
         "fairseq-intra grid transfer --task ner --input WIKIANN --pretrained xlmr.base --out RUNS",
         "fairseq-train",
     )
-    kind.add_argument("--task", choices=KINDS, required=True, help="named entities, or natural language inference")
+    kind.add_argument("--task", choices=KINDS, required=True, help="named entities, XNLI or questions")
     kind.add_argument("--input", type=Path, required=True, metavar="DIR", help="the text (see prepare-transfer)")
     kind.add_argument("--pretrained", type=Path, required=True, metavar="DIR", help="model.pt, dict.txt and subwords")
     kind.add_argument("--source", default="en", metavar="LANG", help="language trained on (default: %(default)s)")
     kind.add_argument("--langs", type=_words, default=[], help="languages tested, as one word (default: all)")
-    kind.add_argument("--epochs", type=int, metavar="N", help="(default: 10 for ner, 3 for xnli)")
+    kind.add_argument("--epochs", type=int, metavar="N", help="(default: 10 for ner, 3 for xnli, 15 for qa)")
     kind.add_argument(
-        "--batch", type=int, default=32, metavar="N", help="sentences of an update (default: %(default)s)"
+        "--batch", type=int, default=32, metavar="N", help="examples of an update (default: %(default)s)"
     )
+    for flag in ("--max-seq-length", "--doc-stride", "--max-query-length"):
+        kind.add_argument(flag, type=int, metavar="N", help="of prepare-transfer --task qa")
     _add_seeds(kind, [1])
 
 
@@ -155,8 +157,9 @@ def _glue(args):
 def _transfer(args):
     from ..transfer.grid import TransferGrid
 
-    need_counts(args, "epochs", "batch")
-    names = ("task", "input", "pretrained", "source", "langs", "methods", "seeds", "epochs", "batch")
+    lengths = ("max_seq_length", "doc_stride", "max_query_length")
+    need_counts(args, "epochs", "batch", *lengths)
+    names = ("task", "input", "pretrained", "source", "langs", "methods", "seeds", "epochs", "batch", *lengths)
     _work(args, lambda: TransferGrid(**_settings(args, names)))
 
 

@@ -12,15 +12,26 @@ def add_commands(commands):
     """Adds them to the subparsers of `fairseq-intra`."""
     command = add_command(commands, "prepare-transfer", _prepare_transfer, "binarise text for cross-lingual transfer")
     command.add_argument(
-        "--task", choices=KINDS, required=True, help="ner: LANG/{train,dev,test}; xnli: XNLI's two archives"
+        "--task",
+        choices=KINDS,
+        required=True,
+        help="ner: LANG/{train,dev,test}; xnli: XNLI's two archives; qa: LANG/{train,dev,test}.json, TyDiQA-GoldP, "
+        "or XQuAD beside SQuAD v1.1",
     )
     command.add_argument("--input", type=Path, required=True, metavar="DIR", help="the text")
     command.add_argument("--source", default="en", help="language to train on (default: %(default)s)")
     command.add_argument("--languages", nargs="+", default=[], help="languages to test (default: all)")
     command.add_argument(
-        "--encoder", type=Path, required=True, metavar="DIR", help="dict.txt and sub-words of the encoder"
+        "--encoder", type=Path, required=True, metavar="DIR", help="dict.txt and subwords of the encoder"
     )
     command.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
+    for flag, subwords, default in (
+        ("--max-seq-length", "of a window: question, part of the context and four special symbols", 384),
+        ("--doc-stride", "from the beginning of a window's context to the next one's", 128),
+        ("--max-query-length", "of a question; the rest is left out", 64),
+    ):
+        text = f"qa: subwords {subwords} (default: %(default)s)"
+        command.add_argument(flag, type=int, default=default, metavar="N", help=text)
 
     command = add_command(
         commands, "evaluate-transfer", _evaluate_transfer, "score a fine-tuned encoder on languages"
@@ -36,13 +47,16 @@ def add_commands(commands):
 
 def _prepare_transfer(args):
     from ..transfer.prepare import prepare
+    from ..transfer.windows import Lengths
 
+    need_counts(args, "max_seq_length", "doc_stride", "max_query_length")
     need_folder_of(args.output)
     if args.output.exists():
         raise UsageError(f"--output {args.output} is there already")
-    made = prepare(args.task, args.input, args.source, args.languages, args.encoder, args.output)
+    lengths = Lengths(args.max_seq_length, args.doc_stride, args.max_query_length)
+    made = prepare(args.task, args.input, args.source, args.languages, args.encoder, args.output, lengths)
     for split, counts in made["splits"].items():
-        print(f"{split}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+        print(f"{split}: " + ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items()))
 
 
 def _evaluate_transfer(args):

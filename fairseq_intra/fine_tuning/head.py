@@ -1,11 +1,14 @@
 """What tasks share that fine-tune an encoder with a head on it, whatever the head predicts."""
 
+import logging
 from dataclasses import dataclass, field
 
 from fairseq.dataclass import FairseqDataclass
 
-from ..intra_distillation import IntraDistillationFlags
+from ..intra_distillation import IntraDistillation, IntraDistillationFlags
 from ..late_start import LateStartFlags, LateStartTask
+
+logger = logging.getLogger(__name__)
 
 
 def _field(flags, name, default):
@@ -18,6 +21,19 @@ class FineTuningFlags(IntraDistillationFlags):
     """The flags of the method, for a criterion of fine-tuning."""
 
     alpha: float = _field(IntraDistillationFlags, "alpha", 1.0)
+
+
+class FineTuningMethod(IntraDistillation):
+    """The method, for a criterion of fine-tuning: it logs once how the K passes run."""
+
+    _is_logged = False
+
+    def run_passes(self, model, net_input):
+        """As `IntraDistillation.run_passes`."""
+        if not self._is_logged:
+            logger.info("intra-distillation: %s", self.description(model))
+            self._is_logged = True
+        return super().run_passes(model, net_input)
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """Intra-distillation for fairseq's task `sentence_prediction`: classes or numbers for texts and pairs of texts."""
 
-import logging
 import math
 from dataclasses import dataclass
 
@@ -12,13 +11,11 @@ from fairseq.tasks.sentence_prediction import SentencePredictionConfig as PlainT
 from fairseq.tasks.sentence_prediction import SentencePredictionTask
 
 from ..errors import UsageError
-from ..intra_distillation import IntraDistillation, log_mean, log_method
+from ..intra_distillation import log_mean, log_method
 from ..loss import intra_distillation_loss
 from ..loss.definitions import regression_loss
 from ..passes import joined_passes
-from .head import FineTuningFlags, FineTuningTask, FineTuningTaskFlags
-
-logger = logging.getLogger(__name__)
+from .head import FineTuningFlags, FineTuningMethod, FineTuningTask, FineTuningTaskFlags
 
 #: Regularisers that fairseq's models may bring, by the names of their flags: --mha-reg-scale-factor and so on.
 REGULARISERS = {"mha": "_get_adaptive_head_loss", "ffn": "_get_adaptive_ffn_loss"}
@@ -43,8 +40,7 @@ class IntraDistillationSentencePredictionCriterion(SentencePredictionCriterion):
 
     def __init__(self, cfg: SentencePredictionCriterionConfig, task):
         super().__init__(cfg, task)
-        self.method = IntraDistillation(cfg.num_iter, cfg.alpha, cfg.div, cfg.passes)
-        self._is_planned = False
+        self.method = FineTuningMethod(cfg.num_iter, cfg.alpha, cfg.div, cfg.passes)
         if self.regression_target and self.method.divergence != "x":
             raise UsageError(
                 f"--div {cfg.div} is for classes; with --regression-target the divergence is the squared distance "
@@ -57,11 +53,8 @@ class IntraDistillationSentencePredictionCriterion(SentencePredictionCriterion):
             return super().forward(model, sample, reduce=reduce)
         head = self.classification_head_name
         if head not in getattr(model, "classification_heads", ()):
-            raise UsageError(f"the model has no head '{head}' (--classification-head-name) to tell classes with")
+            raise UsageError(f"the model has no head '{head}' (--classification-head-name) to classify with")
         net_input = sample["net_input"] | {"features_only": True, "classification_head_name": head}
-        if not self._is_planned:
-            logger.info("intra-distillation: %s", self.method.description(model))
-            self._is_planned = True
         outputs = joined_passes(self.method.run_passes(model, net_input))
         target = model.get_targets(sample, None).view(-1)
         sample_size = target.numel()
@@ -91,7 +84,7 @@ class IntraDistillationSentencePredictionCriterion(SentencePredictionCriterion):
 
     @classmethod
     def reduce_metrics(cls, logging_outputs) -> None:
-        """Logs, beside what the parent does, means a text: the loss of the task alone, the divergence, alpha.
+        """Logs, beside what the parent does, means per text: the loss of the task alone, the divergence, alpha.
 
         Losses in bits, as the parent's `loss`; so are, for comparison's sake, the squares of a regression.
         """
@@ -119,5 +112,5 @@ class SentencePredictionIntraDistillationTask(FineTuningTask, SentencePrediction
     @classmethod
     def setup_task(cls, cfg, **more):
         if cfg.num_classes < 1:
-            raise UsageError(f"--num-classes must be at least 1, not {cfg.num_classes}; a regression has 1 an output")
+            raise UsageError(f"--num-classes must be at least 1, not {cfg.num_classes}; for a regression it is 1")
         return super().setup_task(cfg, **more)

@@ -1,158 +1,71 @@
 """The task `token_classification`: a label for every word, by an encoder with a head on it."""
 
-import contextlib
 import logging
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from fairseq import models
-from fairseq.data import (
-    Dictionary,
-    IdDataset,
-    NestedDictionaryDataset,
-    NumelDataset,
-    NumSamplesDataset,
-    PrependTokenDataset,
-    RightPadDataset,
-    SortDataset,
-    data_utils,
-)
+from fairseq.data import Dictionary, PrependTokenDataset, RightPadDataset
 from fairseq.data.shorten_dataset import TruncateDataset
-from fairseq.dataclass import FairseqDataclass
-from fairseq.tasks import FairseqTask, register_task
-from omegaconf import II, MISSING, OmegaConf, open_dict
+from fairseq.tasks import register_task
 
-from ..errors import UsageError, need_package
+from ..errors import need_package
 from .head import FineTuningTask, FineTuningTaskFlags
+from .positionwise import PositionwiseConfig, PositionwiseTask, load_dictionary
 
 logger = logging.getLogger(__name__)
 
-#: Folders of a dataset: subwords, and the label of each.
-INPUT, LABEL = "input0", "label"
-#: The head's name in a model; a model may hold others.
-HEAD = "token_classification_head"
+#: The folder of a dataset that holds the label of each subword, beside `positionwise.INPUT`.
+LABEL = "label"
 
 
-@dataclass
-class TokenClassificationConfig(FairseqDataclass):
-    data: str = field(default=MISSING, metadata={"help": "folder that `fairseq-intra prepare-transfer` made"})
-    max_positions: int = field(
-        default=512,
-        metadata={"help": "most sub-words of a sentence, beginning and end included; longer ones are cut"},
-    )
-    head_dropout: float = field(default=0.1, metadata={"help": "dropout before the head's linear layer"})
-    seed: int = II("common.seed")
-
-
-class TokenHead(torch.nn.Module):
-    """Dropout and a linear layer over every position: [B, T, C] to [B, T, number of labels]."""
-
-    def __init__(self, dim: int, num_labels: int, dropout: float):
-        super().__init__()
-        self.dropout = torch.nn.Dropout(dropout)
-        # One layer under two names: when RobertaModel loads a head, it compares the sizes of what is called so.
-        self.dense = self.out_proj = torch.nn.Linear(dim, num_labels)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self.out_proj(self.dropout(features))
-
-
-@register_task("token_classification", dataclass=TokenClassificationConfig)
-class TokenClassificationTask(FairseqTask):
-    """Labels of words, learned at the first sub-word of each, on data of `fairseq-intra prepare-transfer`.
+@register_task("token_classification", dataclass=PositionwiseConfig)
+class TokenClassificationTask(PositionwiseTask):
+    """Labels of words, learned at the first subword of each, on data of `fairseq-intra prepare-transfer`.
 
     A mini-batch's "target" [B, T] holds label numbers from 0, and `IGNORE` where there is nothing to learn.
     """
 
+    HEAD = "token_classification_head"
     IGNORE = -1
 
     def __init__(self, cfg, dictionary: Dictionary, label_dictionary: Dictionary):
-        super().__init__(cfg)
+        super().__init__(cfg, dictionary)
         need_package("seqeval", "transfer")
-        self.dictionary = dictionary
         self.label_dictionary = label_dictionary
 
     @classmethod
     def setup_task(cls, cfg, **_more):
         """Raises UsageError if the folder holds no dictionaries."""
-        found = []
-        for kind in (INPUT, LABEL):
-            path = Path(cfg.data) / kind / "dict.txt"
-            if not path.is_file():
-                raise UsageError(f"{cfg.data} is not data of fairseq-intra prepare-transfer: no {kind}/dict.txt")
-            found.append(Dictionary.load(str(path)))
-        # As in pre-training, so that the embeddings are as many.
-        found[0].add_symbol("<mask>")
-        return cls(cfg, *found)
+        return cls(cfg, load_dictionary(cfg.data), load_dictionary(cfg.data, LABEL))
 
     def load_dataset(self, split, combine=False, **_more):
         """Raises UsageError if the folder does not hold the split."""
-        tokens, tags = (self._rows(kind, split, combine) for kind in (INPUT, LABEL))
-        cut = int((tokens.sizes > self.cfg.max_positions).sum())
-        if cut:
+        tokens, tags = self.load_tokens(split, combine), self._load_tags(split, combine)
+        longest = self.cfg.max_positions
+        truncated = int((tokens.sizes > longest).sum())
+        if truncated:
             logger.warning(
-                "%s: %d of %d sentences have more than --max-positions %d sub-words and are cut",
+                "%s: %d of %d sentences have more than --max-positions %d subwords and are truncated",
                 split,
-                cut,
+                truncated,
                 len(tokens),
-                self.cfg.max_positions,
+                longest,
             )
-        tokens, tags = (TruncateDataset(rows, self.cfg.max_positions) for rows in (tokens, tags))
-        dataset = NestedDictionaryDataset(
-            {
-                "id": IdDataset(),
-                "net_input": {
-                    "src_tokens": RightPadDataset(tokens, self.dictionary.pad()),
-                    "src_lengths": NumelDataset(tokens),
-                },
-                "target": _Targets(tags, self.label_dictionary),
-                "nsentences": NumSamplesDataset(),
-                "ntokens": NumelDataset(tokens, reduce=True),
-            },
-            sizes=[tokens.sizes],
-        )
-        with data_utils.numpy_seed(self.cfg.seed):
-            shuffled = np.random.permutation(len(tokens))
-        self.datasets[split] = SortDataset(dataset, sort_order=[shuffled])
+        tokens, tags = (TruncateDataset(rows, longest) for rows in (tokens, tags))
+        self.datasets[split] = self.batches_of(tokens, target=_Targets(tags, self.label_dictionary))
         return self.datasets[split]
 
-    def build_model(self, cfg, from_checkpoint=False):
-        """The encoder of `--arch` with a new head.
-
-        Raises:
-            UsageError: if the model takes no head.
-        """
-        with open_dict(cfg) if OmegaConf.is_config(cfg) else contextlib.nullcontext():
-            cfg.max_positions = self.cfg.max_positions
-        model = models.build_model(cfg, self, from_checkpoint)
-        if not hasattr(model, "classification_heads"):
-            raise UsageError(
-                "--task token_classification needs a model of RoBERTa's kind, such as --arch roberta_base"
-            )
-        head = TokenHead(model.args.encoder_embed_dim, len(self.labels), self.cfg.head_dropout)
-        model.classification_heads[HEAD] = head
-        return model
-
-    def _rows(self, kind, split, combine):
-        dictionary = self.dictionary if kind == INPUT else self.label_dictionary
-        rows = data_utils.load_indexed_dataset(f"{self.cfg.data}/{kind}/{split}", dictionary, combine=combine)
-        if rows is None:
-            raise UsageError(f"{self.cfg.data} holds no split {split} (no {kind}/{split}.idx)")
-        return PrependTokenDataset(rows, dictionary.bos() if kind == INPUT else dictionary.pad())
-
-    def max_positions(self):
-        return self.cfg.max_positions
+    def _load_tags(self, split, combine=False):
+        rows = self.load_rows(LABEL, split, self.label_dictionary, combine)
+        return PrependTokenDataset(rows, self.label_dictionary.pad())
 
     def tags(self, split: str) -> list[list[str]]:
-        """The tags of every sentence of a split, of words that are cut off as well."""
-        rows, first, pad = (
-            self._rows(LABEL, split, False),
-            self.label_dictionary.nspecial,
-            self.label_dictionary.pad(),
-        )
-        return [[self.labels[number - first] for number in row.tolist() if number != pad] for row in rows]
+        """The tags of every sentence of a split, of truncated words as well."""
+        first, pad = self.label_dictionary.nspecial, self.label_dictionary.pad()
+        return [
+            [self.labels[number - first] for number in row.tolist() if number != pad]
+            for row in self._load_tags(split)
+        ]
 
     @property
     def labels(self) -> list[str]:
@@ -160,16 +73,12 @@ class TokenClassificationTask(FairseqTask):
         return self.label_dictionary.symbols[self.label_dictionary.nspecial :]
 
     @property
-    def source_dictionary(self):
-        return self.dictionary
-
-    @property
-    def target_dictionary(self):
-        return self.dictionary
+    def num_outputs(self):
+        return len(self.labels)
 
 
 @dataclass
-class TokenClassificationIntraDistillationConfig(FineTuningTaskFlags, TokenClassificationConfig):
+class TokenClassificationIntraDistillationConfig(FineTuningTaskFlags, PositionwiseConfig):
     pass
 
 

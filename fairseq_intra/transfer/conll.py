@@ -25,7 +25,7 @@ class Tagged(NamedTuple):
     """What a file holds."""
 
     sentences: list[Sentence]
-    mended: int  #: entities that began with I-, as in IOB1
+    converted: int  #: entities that began with I-, as in IOB1
 
 
 def read_tagged(path: Path) -> Tagged:
@@ -39,13 +39,13 @@ def read_tagged(path: Path) -> Tagged:
         UsageError: if the file cannot be read or holds no sentence, or naming the first line that is not as above.
     """
     sentences, words, tags = [], [], []
-    mended = 0
+    converted = 0
     for number, line in enumerate([*read_lines(path), ""], 1):
         line = line.strip("\r\n \t\ufeff" if number == 1 else "\r\n \t")
         if line:
             word, tag = _word_and_tag(line, f"{path} line {number}")
             if tag[0] == "I" and (tags[-1][2:] if tags else "") != tag[2:]:
-                tag, mended = f"B{tag[1:]}", mended + 1
+                tag, converted = f"B{tag[1:]}", converted + 1
             words.append(word)
             tags.append(tag)
         elif words:
@@ -54,7 +54,7 @@ def read_tagged(path: Path) -> Tagged:
             words, tags = [], []
     if not sentences:
         raise UsageError(f"{path} holds no sentence: a word and its tag a line, a blank line between sentences")
-    return Tagged(_without_language(sentences), mended)
+    return Tagged(_without_language(sentences), converted)
 
 
 def _word_and_tag(line, place):

@@ -7,6 +7,9 @@ from ..errors import UsageError
 from ..files import sha256
 from ..runs.grid import Run
 from ..runs.steps import Step, command
+from .training import RECIPES
+
+LENGTHS = ("max-seq-length", "doc-stride", "max-query-length")
 
 
 @dataclass
@@ -24,6 +27,9 @@ class TransferGrid:
     epochs: int | None
     batch: int
     flags: list[str]  #: of fairseq-train
+    max_seq_length: int | None = None  #: this and the next two: of question answering's windows, see `windows`
+    doc_stride: int | None = None
+    max_query_length: int | None = None
 
     def __post_init__(self):
         if not self.input.is_dir():
@@ -34,6 +40,13 @@ class TransferGrid:
                     f"--pretrained {self.pretrained} holds no {name} (an archive such as xlmr.base, unpacked)"
                 )
 
+        if self._lengths() and self.task != "qa":
+            raise UsageError(f"{self._lengths()[0]} is for --task qa")
+
+    def _lengths(self):
+        given = {name: getattr(self, name.replace("-", "_")) for name in LENGTHS}
+        return [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+
     def arguments(self) -> list[str]:
         encoder = " ".join(sha256(self.pretrained / name) for name in ("model.pt", "dict.txt"))
         return [
@@ -42,6 +55,7 @@ class TransferGrid:
             f"source {self.source}",
             f"langs {' '.join(self.langs)}",
             f"encoder {encoder}",
+            *self._lengths(),
         ]
 
     def preparations(self) -> list[Run]:
@@ -49,7 +63,7 @@ class TransferGrid:
         given = ["--task", self.task, "--input", self.input, "--source", self.source]
         given += ["--encoder", self.pretrained, "--output", data]
         languages = ["--languages", *self.langs] if self.langs else []
-        step = Step(command("prepare-transfer", *given, *languages), (data / "manifest.json",))
+        step = Step(command("prepare-transfer", *given, *languages, *self._lengths()), (data / "manifest.json",))
         return [Run("data", data, [step])]
 
     def runs(self) -> list[Run]:
@@ -61,15 +75,15 @@ class TransferGrid:
     def _run(self, method, seed, languages):
         name = f"{method}.seed{seed}"
         folder, data = self.out / name, self.out / "data"
-        best = folder / "checkpoints" / "checkpoint_best.pt"
-        results = tuple(best.with_suffix(f".{language}.json") for language in languages)
+        tested = folder / "checkpoints" / RECIPES[self.task].tested
+        results = tuple(tested.with_suffix(f".{language}.json") for language in languages)
         given = ["--data", data, "--pretrained", self.pretrained, "--method", method, "--seed", seed, "--out", folder]
         given += ["--batch", self.batch, *(["--epochs", self.epochs] if self.epochs else [])]
         steps = [
             Step(command("finetune-transfer", *given, *self.flags)),
-            Step(command("evaluate-transfer", "--checkpoint", best, "--data", data), results),
+            Step(command("evaluate-transfer", "--checkpoint", tested, "--data", data), results),
         ]
-        return Run(name, folder, steps, method, f"seed {seed}", best, results)
+        return Run(name, folder, steps, method, f"seed {seed}", tested, results)
 
     def table(self, runs: list[Run]) -> str:
         from .table import transfer_table

@@ -1,46 +1,58 @@
 """Data for cross-lingual transfer: train and valid in one language, a test split `test.LANG` in each of several."""
 
 import json
-import shutil
 from pathlib import Path
 
 import torch
 from fairseq.data import Dictionary
 
 from ..errors import UsageError
-from ..files import replacing, write_text
+from ..files import replacing, write_json
+from . import question_text, squad, tagged_text, xnli
 from . import subwords as subword_units
-from . import tagged_text as tagging_data
-from . import xnli
+from .windows import Lengths
 
 
-def prepare(kind: str, source: Path, language: str, languages: list[str], encoder: Path, out: Path) -> dict:
+def prepare(
+    kind: str,
+    source: Path,
+    language: str,
+    languages: list[str],
+    encoder: Path,
+    out: Path,
+    lengths: Lengths = Lengths(),  # noqa: B008, a tuple
+) -> dict:
     """Makes a folder of binarised data, which appears under its name once it is whole; returns its summary.
 
     Args:
-        kind: "ner", words with tags in SOURCE/LANG/{train,dev,test}, or "xnli", pairs of sentences in XNLI's two
-            archives, unpacked in SOURCE.
+        kind: "ner", words with tags in SOURCE/LANG/{train,dev,test}; "xnli", pairs of sentences in XNLI's two
+            archives, unpacked in SOURCE; or "qa", questions in one of `squad.LAYOUTS`.
         source: the text.
         language: whose train and dev are taken.
         languages: whose test is taken; empty: all that are there.
-        encoder: folder of the pre-trained encoder, for its dictionary and sub-words.
+        encoder: folder of the pre-trained encoder, for its dictionary and subwords.
         out: the folder to make.
+        lengths: of the windows of question answering.
 
     Raises:
         UsageError: naming the file that is missing or wrong.
     """
     if not source.is_dir():
         raise UsageError(f"{source} is not a folder")
-    languages = languages or _languages(kind, source)
+    lengths.check()
+    languages = languages or _languages(kind, source, language)
     units = subword_units.of_encoder(encoder)
-    dictionary = tagging_data.load_dictionary(encoder / "dict.txt")
+    dictionary = tagged_text.load_dictionary(encoder / "dict.txt")
     with replacing(out) as partial:
-        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        write = _write_tagged if kind == "ner" else _write_pairs
-        counts, labels = write(source, language, languages, units, dictionary, partial)
+        if kind == "qa":
+            splits = _read_questions(source, language, languages)
+            counts, labels = question_text.binarise(splits, units, dictionary, lengths, partial), []
+        else:
+            write = _write_tagged if kind == "ner" else _write_pairs
+            counts, labels = write(source, language, languages, units, dictionary, partial)
         summary = {"kind": kind, "source": language, "languages": languages, "labels": labels, "splits": counts}
-        write_text(partial / "manifest.json", json.dumps(summary, indent=2) + "\n")
+        write_json(partial / "manifest.json", summary)
     return summary
 
 
@@ -60,20 +72,35 @@ def read_summary(data: Path) -> dict:
         ) from None
 
 
-def _languages(kind, source):
-    found = sorted(path.parent.name for path in source.glob("*/test"))
+def _languages(kind, source, language):
     if kind == "xnli":
-        found = xnli.languages(source / xnli.TEST)
+        pattern, found = xnli.TEST, xnli.languages(source / xnli.TEST)
+    else:
+        pattern = squad.layout(source, language).test if kind == "qa" else "{code}/test"
+        found = squad.languages(source, pattern)
     if not found:
-        raise UsageError(f"{source} holds no LANG/test")
+        raise UsageError(f"{source} holds no {squad.place(pattern, 'LANG')} in any language")
     return found
+
+
+def _read_questions(source, language, languages):
+    train, valid, test = squad.layout(source, language)
+    # Google's file holds all languages; SQuAD's and the others one.
+    one = language if train == squad.TYDIQA_TRAIN else None
+    splits = {
+        "train": squad.read_questions(source / train.format(code=language), one),
+        "valid": squad.read_questions(source / squad.place(valid, language)),
+    }
+    return splits | {
+        f"test.{tested}": squad.read_questions(source / squad.place(test, tested)) for tested in languages
+    }
 
 
 def _write_tagged(source, language, languages, units, dictionary, out):
     files = {"train": source / language / "train", "valid": source / language / "dev"}
     files |= {f"test.{tested}": source / tested / "test" for tested in languages}
-    splits, labels = tagging_data.read_splits(files)
-    return tagging_data.binarise(splits, labels, units, dictionary, out), labels.symbols[labels.nspecial :]
+    splits, labels = tagged_text.read_splits(files)
+    return tagged_text.binarise(splits, labels, units, dictionary, out), labels.symbols[labels.nspecial :]
 
 
 def _write_pairs(source, language, languages, units, dictionary, out):
@@ -95,7 +122,7 @@ def _write_pairs(source, language, languages, units, dictionary, out):
         made.save(str(out / kind / "dict.txt"))
         for split, pairs in splits.items():
             rows = (_row(pair, kind, units, made) for pair in pairs)
-            tagging_data.write_dataset(out / kind / split, rows, len(made))
+            tagged_text.write_dataset(out / kind / split, rows, len(made))
     return {split: {"pairs": len(pairs)} for split, pairs in splits.items()}, labels.symbols[labels.nspecial :]
 
 

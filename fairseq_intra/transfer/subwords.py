@@ -1,4 +1,4 @@
-"""Cuts words into the sub-words of a pre-trained encoder."""
+"""Cuts text into the subwords of a pre-trained encoder."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ UNKNOWN = "<unk>"
 
 
 class SentencePiece:
-    """The pieces of a SentencePiece model, as XLM-R has them."""
+    """The subwords of a SentencePiece model, as XLM-R has them."""
 
     def __init__(self, model: Path):
         try:
@@ -20,17 +20,30 @@ class SentencePiece:
             raise UsageError(f"{model} is not a SentencePiece model") from None
 
     def cut(self, words: list[str]) -> list[list[str]]:
-        """For every word its sub-words, at least one; all of them in a row are those of the words with spaces."""
-        # A word of characters that the model's normalisation takes away has no pieces, but a tag.
-        return [pieces or [UNKNOWN] for pieces in self._processor.encode(words, out_type=str)]
+        """The subwords of every word, at least one; concatenated, they are those of the words with spaces."""
+        # A word of characters that the model's normalisation removes has no subwords, but a tag.
+        return [subwords or [UNKNOWN] for subwords in self._processor.encode(words, out_type=str)]
 
     def cut_text(self, text: str) -> list[str]:
-        """The sub-words of a text."""
+        """The subwords of a text."""
         return self._processor.encode(text, out_type=str)
+
+    def cut_with_offsets(self, text: str) -> tuple[list[str], list[tuple[int, int]]]:
+        """The subwords of a text and, of each, its first character in the text and the one after its last.
+
+        The characters are those from which the model's normalisation made the subword; the space before a word
+        belongs to its first subword, and one that stands for no character has an empty range.
+        """
+        if hasattr(self._processor, "EncodeAsOffsetMapping"):
+            found = self._processor.encode(text, out_type="offset_mapping")
+            return found["pieces"], found["offsets"]
+        # An older sentencepiece.
+        found = self._processor.encode(text, out_type="immutable_proto").pieces
+        return [piece.piece for piece in found], [(piece.begin, piece.end) for piece in found]
 
 
 class Gpt2:
-    """The byte pairs of GPT-2, as RoBERTa has them: numbers as words."""
+    """The byte pairs of GPT-2, as RoBERTa has them: numbers as strings."""
 
     def __init__(self, encoder: Path, merges: Path):
         try:
@@ -43,12 +56,24 @@ class Gpt2:
         return [self.cut_text(f"{' ' * (number > 0)}{word}") for number, word in enumerate(words)]
 
     def cut_text(self, text: str) -> list[str]:
-        """The sub-words of a text."""
+        """The subwords of a text."""
         return list(map(str, self._encoder.encode(text)))
+
+    def cut_with_offsets(self, text: str) -> tuple[list[str], list[tuple[int, int]]]:
+        """As `SentencePiece.cut_with_offsets`; a subword that is a part of a character has all of it."""
+        numbers = self._encoder.encode(text)
+        #: The character that each byte of the text belongs to.
+        characters = [place for place, character in enumerate(text) for _ in character.encode()]
+        offsets, end = [], 0
+        for number in numbers:
+            # A symbol of the vocabulary has one character per byte.
+            begin, end = end, end + len(self._encoder.decoder[number])
+            offsets.append((characters[begin], characters[end - 1] + 1))
+        return list(map(str, numbers)), offsets
 
 
 def of_encoder(folder: Path) -> SentencePiece | Gpt2:
-    """What cuts words for the pre-trained encoder whose files a folder holds, as fairseq's archives of them do.
+    """What cuts text for the pre-trained encoder whose files a folder holds, as fairseq's archives of them do.
 
     Raises:
         UsageError: if it holds neither sentencepiece.bpe.model, nor encoder.json and vocab.bpe.

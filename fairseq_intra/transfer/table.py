@@ -5,10 +5,14 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import read_record
-from ..runs.comparison import METHODS, Comparison, markdown, score_cells
+from ..runs.comparison import METHODS, Comparison, markdown, mean_and_spread, score_cells
 from .evaluate import FORMAT, TransferEvaluation
 
-NAMES = {"f1": "Entity-level F1 by seqeval, in percent", "accuracy": "Accuracy, in percent"}
+NAMES = {
+    "f1": "Entity-level F1 by seqeval, in percent",
+    "accuracy": "Accuracy, in percent",
+    "answer_f1": "F1 of answers and exact match by SQuAD's normalisation, in percent",
+}
 
 
 def transfer_table(paths: list[Path]) -> str:
@@ -31,6 +35,8 @@ def transfer_table(paths: list[Path]) -> str:
     columns = ["language", "plain", "intra-distillation", "difference"]
     if first.metric == "accuracy":
         columns.append("most frequent label")
+    if first.metric == "answer_f1":
+        columns += ["exact match, plain", "exact match, intra-distillation"]
     rows = [_row(name, [pairs[language] for language in group]) for name, group in _groups(order, first.source)]
     note = NAMES[first.metric]
     if len(seeds) > 1:
@@ -66,9 +72,18 @@ def _groups(languages, source):
 
 def _row(name, languages):
     """The row of some languages, of which each is [(plain, intra)] by seed."""
-    scores = [
-        [statistics.mean(run.score for run in runs) for runs in zip(*by_seed, strict=True)]
-        for by_seed in ([[pair[method] for pair in pairs] for pairs in languages] for method in range(len(METHODS)))
+    cells = [name, *score_cells(*_means(languages, lambda run: run.score))]
+    details = languages[0][0][0].details
+    if "majority" in details:
+        cells.append(f"{statistics.mean(pairs[0][0].details['majority'] for pairs in languages):.2f}")
+    if "exact_match" in details:
+        cells += map(mean_and_spread, _means(languages, lambda run: run.details["exact_match"]))
+    return cells
+
+
+def _means(languages, value):
+    """Of both methods the means of a value over languages, by seed."""
+    return [
+        [statistics.mean(value(pair[method]) for pair in pairs) for pairs in zip(*languages, strict=True)]
+        for method in range(len(METHODS))
     ]
-    shares = [pairs[0][0].details.get("majority") for pairs in languages]
-    return [name, *score_cells(*scores), *([] if None in shares else [f"{statistics.mean(shares):.2f}"])]

@@ -1,7 +1,7 @@
-"""Makes tagged text ready for fairseq: sub-words, and for each the label of its word if it is the first of it.
+"""Makes tagged text ready for fairseq: subwords, and for each the label of its word if it is the first of it.
 
 The folder has the layout of fairseq's sentence prediction: input0/ and label/, in each a dictionary (dict.txt) and
-the splits as indexed datasets. Sub-words and labels of a sentence are equally many; a sub-word that is not the first
+the splits as indexed datasets. Subwords and labels of a sentence are equally many; a subword that is not the first
 of its word, and the end of the sentence, have the label dictionary's padding.
 """
 
@@ -11,7 +11,8 @@ import torch
 from fairseq.data import Dictionary, indexed_dataset
 
 from ..errors import UsageError
-from ..fine_tuning.token_classification import INPUT, LABEL
+from ..fine_tuning.positionwise import INPUT
+from ..fine_tuning.token_classification import LABEL
 from .conll import Sentence, read_tagged
 
 
@@ -21,10 +22,10 @@ def read_splits(files: dict[str, Path]) -> tuple[dict[str, list[Sentence]], Dict
     Raises:
         UsageError: if a file cannot be read, or has a tag that train has not.
     """
-    splits, mended = {}, {}
+    splits, converted = {}, {}
     for split, path in files.items():
-        splits[split], mended[path] = read_tagged(path)
-    for path, count in mended.items():
+        splits[split], converted[path] = read_tagged(path)
+    for path, count in converted.items():
         if count:
             print(f"{path}: {count} entities begin with I-, read as B-")
     labels = Dictionary()
@@ -51,12 +52,12 @@ def load_dictionary(path: Path) -> Dictionary:
 
 
 def binarise(splits: dict[str, list[Sentence]], labels: Dictionary, units, dictionary: Dictionary, out: Path) -> dict:
-    """Writes the folder. Returns by split the numbers of sentences, words, sub-words, and of unknown sub-words.
+    """Writes the folder. Returns by split the numbers of sentences, words, subwords, and of unknown subwords.
 
     Args:
         splits: sentences by the name of their split.
         labels: dictionary of their tags.
-        units: what cuts words (`subword_units`).
+        units: what cuts words (`subwords`).
         dictionary: of the encoder.
         out: an empty folder.
     """
@@ -80,11 +81,11 @@ def binarise(splits: dict[str, list[Sentence]], labels: Dictionary, units, dicti
 def encode(
     sentence: Sentence, labels: Dictionary, units, dictionary: Dictionary
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The sub-words of a sentence with its end, and their labels: [T] each, int32, numbers of the dictionaries."""
+    """The subwords of a sentence with its end, and their labels: [T] each, int32, indices of the dictionaries."""
     tokens, tags = [], []
-    for pieces, tag in zip(units.cut(sentence.words), sentence.tags, strict=True):
-        tokens += map(dictionary.index, pieces)
-        tags += [labels.index(tag)] + [labels.pad()] * (len(pieces) - 1)
+    for subwords, tag in zip(units.cut(sentence.words), sentence.tags, strict=True):
+        tokens += map(dictionary.index, subwords)
+        tags += [labels.index(tag)] + [labels.pad()] * (len(subwords) - 1)
     return torch.IntTensor([*tokens, dictionary.eos()]), torch.IntTensor([*tags, labels.pad()])
 
 

@@ -28,10 +28,10 @@ def read_pairs(
 
     Args:
         columns: names of the first text, the second, and the label.
-        leave_out: whether lines that do not fit are left out and counted in a warning, rather than refused.
+        leave_out: whether invalid lines are left out and counted in a warning, rather than rejected.
 
     Raises:
-        UsageError: if the file cannot be read, lacks a column, has a line that does not fit, or no pair.
+        UsageError: if the file cannot be read, lacks a column, has an invalid line, or no pair.
     """
     names, *rows = [line.rstrip("\r").split("\t") for line in read_lines(path)] or [[]]
     names[:1] = [name.removeprefix("\ufeff") for name in names[:1]]

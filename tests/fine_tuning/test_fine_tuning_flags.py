@@ -5,10 +5,11 @@ import pytest
 import tagged
 import tiny_head
 
+from fairseq_intra.fine_tuning.question_answering_criterion import IntraDistillationQuestionAnsweringCriterion
 from fairseq_intra.fine_tuning.sentence_prediction import IntraDistillationSentencePredictionCriterion
 from fairseq_intra.fine_tuning.token_classification_criterion import IntraDistillationTokenClassificationCriterion
 
-#: By the names of the criteria: the class, the task, and what the task needs to be told.
+#: By the names of the criteria: the class, the task, and the flags that the task needs.
 KINDS = {
     "intra_distillation_sentence_prediction": (
         IntraDistillationSentencePredictionCriterion,
@@ -18,6 +19,11 @@ KINDS = {
     "intra_distillation_token_classification": (
         IntraDistillationTokenClassificationCriterion,
         "token_classification_intra_distillation",
+        {},
+    ),
+    "intra_distillation_question_answering": (
+        IntraDistillationQuestionAnsweringCriterion,
+        "question_answering_intra_distillation",
         {},
     ),
 }

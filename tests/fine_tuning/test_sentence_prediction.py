@@ -97,7 +97,7 @@ def repeated_targets(regression, passes):
 @pytest.mark.parametrize("settings", [tiny_head.DROPOUT, {"encoder_layerdrop": 0.5, "encoder_layers": 4}], ids=str)
 @pytest.mark.parametrize("div", ["X", "JS", "regression"])
 def test_loss_and_gradients_are_those_of_the_definition(div, settings):
-    """The passes batched where dropout draws for every row, one by one where LayerDrop draws once a forward."""
+    """Batched passes where dropout samples a mask per example, sequential where LayerDrop samples one per forward."""
     task = tiny_head.task(div == "regression")
     model, sample = tiny.roberta(task, **settings), tiny_head.sample(task)
     options = {} if div == "regression" else {"div": div}
@@ -129,7 +129,7 @@ def test_loss_and_gradients_are_those_of_the_definition(div, settings):
 
 @KINDS
 def test_padded_batch_is_the_sum_of_its_texts(regression):
-    """Dropout is drawn per copy in the head alone, so that no draw depends on how long a text is."""
+    """Noise is added per copy in the head alone, so that none depends on how long a text is."""
     task = tiny_head.task(regression)
     model = tiny.roberta(task)
     targets = tiny_head.NUMBERS if regression else tiny_head.CLASSES
@@ -161,7 +161,7 @@ class Noisy(torch.nn.Module):
         return output + torch.sin(1.0 + row).unsqueeze(1) * torch.arange(1, output.size(1) + 1), extra
 
 
-def test_heads_own_dropout_draws_for_every_copy():
+def test_heads_own_dropout_samples_a_mask_per_copy():
     task = tiny_head.task()
     model, sample = tiny.roberta(task, pooler_dropout=0.5), tiny_head.sample(task)
     net_input = sample["net_input"] | {"classification_head_name": tiny_head.HEAD}

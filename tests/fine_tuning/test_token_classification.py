@@ -1,4 +1,4 @@
-"""Token classification: sub-words and labels, the task's mini-batches, the criteria, entities."""
+"""Token classification: subwords and labels, the task's mini-batches, the criteria, entities."""
 
 import json
 import logging
@@ -13,18 +13,18 @@ from fairseq.data import Dictionary
 
 from fairseq_intra.errors import UsageError
 from fairseq_intra.fine_tuning.entities import count_entities
-from fairseq_intra.fine_tuning.token_classification import HEAD
+from fairseq_intra.fine_tuning.positionwise import head_input
 from fairseq_intra.fine_tuning.token_classification_criterion import (
     IntraDistillationTokenClassificationCriterion,
     TokenClassificationCriterion,
     by_sentence,
-    head_input,
 )
 from fairseq_intra.loss.definitions import reference_loss
 from fairseq_intra.transfer.conll import Sentence
 from fairseq_intra.transfer.subwords import Gpt2, SentencePiece, of_encoder
 from fairseq_intra.transfer.tagged_text import binarise, encode, read_splits
 
+HEAD = tagged.TokenClassificationIntraDistillationTask.HEAD
 DROPOUT = {"dropout": 0.3, "attention_dropout": 0.3}
 
 
@@ -39,15 +39,15 @@ def test_the_first_subword_of_a_word_has_its_label(encoder):
     words, (_, labels) = ["Bakemo", "\u200b", "ß", "dilanabo"], tagged.dictionaries()
     units, dictionary = of_encoder(encoder), Dictionary.load(str(encoder / "dict.txt"))
     tokens, tags = encode(Sentence(words, ["B-LOC", "I-LOC", "O", "B-LOC"]), labels, units, dictionary)
-    pieces = units.cut(words)
-    assert len(tokens) == len(tags) == sum(map(len, pieces)) + 1
-    first = [sum(map(len, pieces[:number])) for number in range(4)]
+    subwords = units.cut(words)
+    assert len(tokens) == len(tags) == sum(map(len, subwords)) + 1
+    first = [sum(map(len, subwords[:number])) for number in range(4)]
     assert {n: labels[tag] for n, tag in enumerate(tags.tolist()) if tag != labels.pad()} == dict(
         zip(first, ["B-LOC", "I-LOC", "O", "B-LOC"], strict=True)
     )
-    assert [len(piece) for piece in pieces][0] > 1 and dictionary[tokens[0]] == pieces[0][0]
+    assert [len(subword) for subword in subwords][0] > 1 and dictionary[tokens[0]] == subwords[0][0]
     # A word that the model's normalisation takes away still has its place.
-    assert pieces[1] == ["<unk>"] and tokens[first[1]] == dictionary.unk()
+    assert subwords[1] == ["<unk>"] and tokens[first[1]] == dictionary.unk()
     assert tokens[-1] == dictionary.eos()
 
 
@@ -68,12 +68,12 @@ def test_byte_pairs_of_gpt2(tmp_path):
     assert sum(units.cut(["ab", "abb"]), []) == units.cut_text("ab abb")
 
 
-def test_an_encoder_without_subwords_is_refused(tmp_path):
+def test_an_encoder_without_subwords_is_rejected(tmp_path):
     with pytest.raises(UsageError, match="holds no sentencepiece.bpe.model"):
         of_encoder(tmp_path)
 
 
-def test_a_tag_that_train_lacks_is_refused(tmp_path):
+def test_a_tag_that_train_lacks_is_rejected(tmp_path):
     (tmp_path / "train").write_text("a\tB-PER\nb\tO\n")
     (tmp_path / "test").write_text("a\tB-LOC\n")
     with pytest.raises(UsageError, match="test has the tag B-LOC, which .*train has not"):
@@ -92,7 +92,7 @@ def test_data_comes_out_as_it_went_in_and_long_sentences_are_cut(encoder, tmp_pa
     assert task.labels == ["B-LOC", "I-LOC", "O"]
     with caplog.at_level(logging.WARNING):
         dataset = task.load_dataset("valid")
-    assert "valid: 1 of 2 sentences have more than --max-positions 16 sub-words and are cut" in caplog.text
+    assert "valid: 1 of 2 sentences have more than --max-positions 16 subwords and are truncated" in caplog.text
     batch = dataset.collater([dataset[0], dataset[1]])
     assert batch["net_input"]["src_tokens"].shape == batch["target"].shape == (2, 16)
     assert batch["net_input"]["src_tokens"][:, 0].tolist() == [task.dictionary.bos()] * 2
@@ -104,13 +104,13 @@ def test_data_comes_out_as_it_went_in_and_long_sentences_are_cut(encoder, tmp_pa
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_data_that_is_not_there_is_refused(tmp_path, there):
-    told = "holds no split valid" if there else "is not data of fairseq-intra prepare-transfer"
+def test_data_that_is_not_there_is_rejected(tmp_path, there):
+    message = "holds no split valid" if there else "is not data of fairseq-intra prepare-transfer"
     for kind, dictionary in zip(("input0", "label"), tagged.dictionaries(), strict=True):
         if there:
             (tmp_path / kind).mkdir()
             dictionary.save(str(tmp_path / kind / "dict.txt"))
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         tagged.TokenClassificationIntraDistillationTask.setup_task(tagged.task(data=str(tmp_path)).cfg).load_dataset(
             "valid"
         )
@@ -120,7 +120,7 @@ def test_plain_loss_is_cross_entropy_of_labelled_words():
     task = tagged.task()
     model, sample = tiny.roberta(task), tagged.sample()
     loss, size, log = TokenClassificationCriterion(task)(model, sample)
-    logits = model(**head_input(sample))[0].flatten(0, 1)
+    logits = model(**head_input(sample, HEAD))[0].flatten(0, 1)
     assert size == 5 and log["nsentences"] == 3
     assert loss.item() == pytest.approx(
         F.cross_entropy(logits, sample["target"].flatten(), ignore_index=-1, reduction="sum").item()
@@ -160,9 +160,9 @@ def test_loss_and_gradient_are_those_of_the_definition(div, passes):
     with tiny.seeded(5):
         if passes == "batched":
             copies = {name: value.repeat_interleave(3, 0) for name, value in sample["net_input"].items()}
-            logits = model(**head_input({"net_input": copies}))[0].unflatten(0, (3, 3)).transpose(0, 1)
+            logits = model(**head_input({"net_input": copies}, HEAD))[0].unflatten(0, (3, 3)).transpose(0, 1)
         else:
-            logits = torch.stack([model(**head_input(sample))[0] for _ in range(3)])
+            logits = torch.stack([model(**head_input(sample, HEAD))[0] for _ in range(3)])
     expected = reference_loss(
         logits[:, keep], sample["target"][keep], alpha=2.0, label_smoothing=0.0, divergence=div.lower()
     )
@@ -195,7 +195,7 @@ def test_validation_logs_what_seqeval_finds():
     task = tagged.task()
     model, sample = tiny.roberta(task).eval(), tagged.sample()
     log = TokenClassificationCriterion(task)(model, sample)[2]
-    best = model(**head_input(sample))[0].argmax(-1)
+    best = model(**head_input(sample, HEAD))[0].argmax(-1)
     keep = sample["target"].ne(-1)
     gold, predicted = (
         [[task.labels[n] for n in row] for row in by_sentence(keep, x[keep])] for x in (sample["target"], best)
@@ -211,8 +211,9 @@ def test_what_is_logged_are_means_a_word_and_the_f1_of_all_mini_batches():
     found = tiny.logged(criterion, log, more)
     # Of eight entities four are found, among five guesses.
     assert found == {"loss": 0.866, "accuracy": 80, "f1": 61.54}
-    training = {"loss": 4.0, "ncorrect": 3, "sample_size": 5, "intra_distillation_loss": 2.0, "alpha": 15.0}
-    expected = {"loss": 1.154, "accuracy": 60, "intra_distillation_loss": 0.5771, "alpha": 3}
+    training = {"loss": 4.0, "task_loss": 3.0, "intra_distillation_loss": 1.0, "alpha": 15.0}
+    training |= {"ncorrect": 3, "sample_size": 5}
+    expected = {"loss": 1.154, "accuracy": 60, "task_loss": 0.8656, "intra_distillation_loss": 0.2885, "alpha": 3}
     assert tiny.logged(criterion, training) == expected
 
 

@@ -1,4 +1,4 @@
-"""Tagged text: what is read, what is mended, and what is refused by file and line."""
+"""Tagged text: what is read, what is converted, and what is rejected by file and line."""
 
 import pytest
 
@@ -14,9 +14,9 @@ def write(tmp_path, text):
 
 def test_wikiann_with_its_languages(tmp_path):
     text = "en:Kim\tB-PER\nen:Novak\tI-PER\nen::\tO\n\n\nen:http://x\tO\r\n"
-    sentences, mended = read_tagged(write(tmp_path, text))
+    sentences, converted = read_tagged(write(tmp_path, text))
     assert sentences == [(["Kim", "Novak", ":"], ["B-PER", "I-PER", "O"]), (["http://x"], ["O"])]
-    assert mended == 0
+    assert converted == 0
 
 
 def test_conll_2003_with_four_columns_and_documents(tmp_path):
@@ -27,13 +27,13 @@ def test_conll_2003_with_four_columns_and_documents(tmp_path):
 
 def test_entities_of_iob1_become_those_of_iob2(tmp_path):
     text = "a\tI-PER\nb\tI-PER\nc\tI-LOC\nd\tB-LOC\ne\tO\nf\tI-LOC\n"
-    (sentence,), mended = read_tagged(write(tmp_path, text))
+    (sentence,), converted = read_tagged(write(tmp_path, text))
     assert sentence.tags == ["B-PER", "I-PER", "B-LOC", "B-LOC", "O", "B-LOC"]
-    assert mended == 3
+    assert converted == 3
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, message",
     [
         ("a\tO\nword\n", r"train line 2: a word and its tag expected.*'word'"),
         ("a\tO\n\tB-PER\n", "train line 2: a word and its tag expected"),
@@ -43,6 +43,6 @@ def test_entities_of_iob1_become_those_of_iob2(tmp_path):
         ("-DOCSTART- O\n", "train holds no sentence"),
     ],
 )
-def test_bad_lines_are_named(tmp_path, text, told):
-    with pytest.raises(UsageError, match=told):
+def test_invalid_lines_are_reported(tmp_path, text, message):
+    with pytest.raises(UsageError, match=message):
         read_tagged(write(tmp_path, text))

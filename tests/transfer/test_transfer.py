@@ -1,7 +1,8 @@
-"""Cross-lingual transfer: the script from files to table, what it refuses, and the table itself."""
+"""Cross-lingual transfer: the script from files to table, what it rejects, and the table itself."""
 
 import json
 
+import asked
 import commands
 import corpus
 import pytest
@@ -18,18 +19,25 @@ from fairseq_intra.transfer.table import transfer_table
 from fairseq_intra.transfer.training import recipe
 from fairseq_intra.transfer.xnli import read_pairs
 
+#: What writes each task's text, and fairseq's name of the task.
+KINDS = {
+    "ner": (tagged.write_wikiann, "token_classification"),
+    "xnli": (tagged.write_xnli, "sentence_prediction"),
+    "qa": (asked.write_questions, "question_answering"),
+}
+EACH = pytest.mark.parametrize("task", KINDS)
 COLUMNS = ("premise", "hypo", "label")
 
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
-    """An archive such as xlmr.base: a masked language model of two updates, its dictionary and sub-words."""
+    """An archive such as xlmr.base: a masked language model of two updates, its dictionary and subwords."""
     folder = tmp_path_factory.mktemp("pretrained")
     encoder = folder / "encoder"
     tagged.write_encoder(encoder)
     units = tagged.sentencepiece.SentencePieceProcessor(model_file=str(encoder / "sentencepiece.bpe.model"))
-    pieces = [" ".join(units.encode(text, out_type=str)) for text, _ in corpus.sentences(20, 0)]
-    (folder / "text").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    subwords = [" ".join(units.encode(text, out_type=str)) for text, _ in corpus.sentences(20, 0)]
+    (folder / "text").write_text("\n".join(subwords) + "\n", encoding="utf-8")
     text = ["--trainpref", folder / "text", "--validpref", folder / "text", "--srcdict", encoder / "dict.txt"]
     commands.fairseq("preprocess", "--only-source", *text, "--destdir", folder / "bin", "--workers", 1)
     how = "--task masked_lm --criterion masked_lm --sample-break-mode eos --tokens-per-sample 64 --max-update 2"
@@ -42,14 +50,14 @@ def pretrained(tmp_path_factory):
 def zero_shot(task, pretrained, tmp_path):
     out = tmp_path / "out"
     command = ["scripts/zero-shot.sh", "--task", task, "--input", tmp_path / "in", "--pretrained", pretrained]
+    command += ["--max-seq-length", 30, "--doc-stride", 8, "--max-query-length", 16] if task == "qa" else []
     return [*command, "--out", out, "--epochs", 2, "--batch", 10, "--max-positions", 64, "--lr", 0.01, *tagged.SMALL]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["ner", "xnli"])
+@EACH
 def test_from_files_to_the_table(task, pretrained, tmp_path):
-    write = tagged.write_wikiann if task == "ner" else tagged.write_xnli
-    write(tmp_path / "in")
+    KINDS[task][0](tmp_path / "in")
     command = zero_shot(task, pretrained, tmp_path)
     corpus.succeed(*command)
     table = (tmp_path / "out/table.md").read_text(encoding="utf-8")
@@ -68,32 +76,32 @@ def test_from_files_to_the_table(task, pretrained, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_amid_a_training_it_goes_on_and_ends_as_if_it_had_not_been(pretrained, tmp_path):
-    tagged.write_wikiann(tmp_path / "in")
-    command = zero_shot("ner", pretrained, tmp_path)
+@pytest.mark.parametrize("task", ["ner", "qa"])
+def test_killed_amid_a_training_it_resumes_and_gives_the_table_of_an_uninterrupted_run(task, pretrained, tmp_path):
+    KINDS[task][0](tmp_path / "in")
+    command = zero_shot(task, pretrained, tmp_path)
     corpus.kill_during("out/plain.seed1/checkpoints/checkpoint_last.pt", tmp_path, *command)
     assert not list(tmp_path.glob("out/*/finished"))
     corpus.succeed(*command)
-    undisturbed = [tmp_path / "undisturbed" if word == tmp_path / "out" else word for word in command]
-    corpus.succeed(*undisturbed)
-    tables = [(tmp_path / out / "table.md").read_text(encoding="utf-8") for out in ("out", "undisturbed")]
+    corpus.succeed(*[tmp_path / "whole" if word == tmp_path / "out" else word for word in command])
+    tables = [(tmp_path / out / "table.md").read_text(encoding="utf-8") for out in ("out", "whole")]
     assert tables[0] == tables[1]
     log = (tmp_path / "out/plain.seed1/train.log").read_text(encoding="utf-8")
     assert "checkpoint_last.pt (epoch " in log
 
 
-@pytest.mark.parametrize("task", ["ner", "xnli"])
+@EACH
 def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
     """In the process, and untrained: what prepare-transfer makes is what the tasks and evaluate-transfer take."""
-    write = tagged.write_wikiann if task == "ner" else tagged.write_xnli
-    write(tmp_path / "in")
+    KINDS[task][0](tmp_path / "in")
     tagged.write_encoder(tmp_path / "encoder")
     given = ["--input", tmp_path / "in", "--encoder", tmp_path / "encoder", "--output", tmp_path / "data"]
-    cli.main(["prepare-transfer", "--task", task, *map(str, given)])
-    name = "token_classification" if task == "ner" else "sentence_prediction"
+    more = ["--max-seq-length", "30", "--max-query-length", "16", "--doc-stride", "8"] if task == "qa" else []
+    cli.main(["prepare-transfer", "--task", task, *map(str, given), *more])
+    name = KINDS[task][1]
     how = f"--task {name}_intra_distillation --criterion intra_distillation_{name}"
     how += " --optimizer sgd --lr 1 --batch-size 4 --cpu"
-    how += "" if task == "ner" else " --num-classes 2 --init-token 0 --separator-token 2"
+    how += " --num-classes 2 --init-token 0 --separator-token 2" if task == "xnli" else ""
     argv = [str(tmp_path / "data"), *how.split(), *tagged.SMALL, "--max-positions", "64", "--seed", "7"]
     cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), argv))
     trainer = tiny.trainer(cfg)
@@ -108,10 +116,15 @@ def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
         ("en", "en", "intra", 7),
     ]
     if task == "ner":
-        # Every word with k is a name of its own.
+        # Every word with k is a named entity of its own.
         assert found[1]["details"]["gold"] == sum(
             "k" in word for text, _ in corpus.sentences(20, 12) for word in text.split()
         )
+    elif task == "qa":
+        assert all(run["metric"] == "answer_f1" and run["details"].keys() == {"exact_match"} for run in found)
+        answers = json.loads((tmp_path / "best.de.predictions.json").read_text())
+        texts = [text for text, _ in corpus.sentences(20, 2)]
+        assert all(answers[f"test-{number}"] in text for number, text in enumerate(texts)) and len(answers) == 20
     else:
         # Both languages have the same pairs.
         assert found[0]["score"] == found[1]["score"]
@@ -119,7 +132,7 @@ def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
     assert all(run["sentences"] == 20 for run in found)
 
 
-def test_what_is_wrong_is_told_in_a_line(tmp_path):
+def test_mistakes_end_in_a_one_line_error_message(tmp_path):
     archive = tmp_path / "xlmr"
     archive.mkdir()
     (tmp_path / "in").mkdir()
@@ -152,7 +165,7 @@ def test_a_run_is_the_recipe_and_plain_has_no_flag_of_the_method(task):
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, message",
     [
         ("premise\thypo\na\tb\n", "has no column label, only premise, hypo"),
         ("premise\thypo\tlabel\na\tb\tneutral\na\tb\n", "line 3 has 2 columns, the first line 3"),
@@ -161,13 +174,13 @@ def test_a_run_is_the_recipe_and_plain_has_no_flag_of_the_method(task):
         ("", "has no column premise, only nothing"),
     ],
 )
-def test_tables_that_do_not_fit_are_refused(tmp_path, text, told):
+def test_invalid_tables_are_rejected(tmp_path, text, message):
     (tmp_path / "train.tsv").write_text(text)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         read_pairs(tmp_path / "train.tsv", COLUMNS)
 
 
-def test_lines_of_the_training_file_that_do_not_fit_are_left_out_and_counted(tmp_path, caplog):
+def test_invalid_lines_of_the_training_file_are_left_out_and_counted(tmp_path, caplog):
     (tmp_path / "train.tsv").write_text("premise\thypo\tlabel\na\tb\tneutral\na\t\tneutral\na\tb\n")
     assert read_pairs(tmp_path / "train.tsv", COLUMNS, leave_out=True) == [("a", "b", "neutral")]
     assert caplog.messages == [f"{tmp_path}/train.tsv: 2 lines left out; line 3: a text or its label is empty"]
@@ -206,7 +219,33 @@ def test_the_table_has_means_over_seeds_and_languages(tmp_path):
     ]
 
 
-def test_runs_that_cannot_be_compared_are_refused(tmp_path, capsys):
+def test_the_table_of_answers_has_their_exact_match(tmp_path):
+    paths = []
+    for (language, method, seed), score in SCORES.items():
+        more = {"metric": "answer_f1", "details": {"exact_match": score / 2 + seed}}
+        paths += evaluations(tmp_path, {(language, method, seed): score}, **more)
+    lines = transfer_table(paths).split("\n")
+    assert lines[0].endswith("| difference | exact match, plain | exact match, intra-distillation |")
+    assert lines[2].endswith("| +1.00 ± 1.41 | 42.00 ± 1.41 | 42.50 ± 0.71 |")
+    assert (
+        lines[5]
+        == "| average, zero-shot | 30.50 ± 0.71 | 35.00 ± 0.00 | +4.50 ± 0.71 | 16.75 ± 1.06 | 19.00 ± 0.71 |"
+    )
+    assert lines[-1].startswith("F1 of answers and exact match by SQuAD's normalisation, in percent; means and")
+
+
+def test_the_recipe_of_question_answering_is_the_authors():
+    """Their scripts/train_qa.sh: 8 windows in each of 4 accumulated mini-batches, 15 epochs."""
+    summary = {"kind": "qa", "labels": [], "splits": {"train": {"examples": 3700, "questions": 3600, "left_out": 1}}}
+    words = " ".join(recipe(summary, "intra", 1, None, 32))
+    for flags in ("--lr 3e-5", "--weight-decay 1e-4", "--warmup-updates 500", "--max-update 1740", "--clip-norm 1"):
+        assert flags in words
+    assert "--task question_answering_intra_distillation" in words and "--num-iter 3 --alpha 1" in words
+    # A short training is not all warm-up.
+    assert "--warmup-updates 58 " in " ".join(recipe(summary, "plain", 1, 1, 32))
+
+
+def test_runs_that_cannot_be_compared_are_rejected(tmp_path, capsys):
     paths = evaluations(tmp_path, SCORES)
     with pytest.raises(UsageError, match="ar has no intra run of seed 2 to compare with"):
         transfer_table(paths[:-1])
