@@ -145,3 +145,18 @@ def test_is_what_auto_stands_for():
         == choose_implementation("auto", device, torch.float64, "x")
         == "torch"
     )
+
+
+@pytest.mark.parametrize("strides", [(1 << 31, 1 << 29, 1), (1, 2, 1 << 30)], ids=["rows", "words"])
+def test_offsets_beyond_32_bits(tmp_path, strides):
+    """Strides that fit into 32 bits whose multiples do not, in a file of holes."""
+    shape = (2, 4, 4)
+    size = 1 + sum(stride * (length - 1) for stride, length in zip(strides, shape, strict=True))
+    logits = torch.from_file(str(tmp_path / "logits"), shared=True, size=size, dtype=torch.float16)
+    logits = logits.to(DEVICE).as_strided(shape, strides)
+    dense, target = make(*shape, torch.float16, device=DEVICE)
+    logits.copy_(dense.detach())
+    expected = torch.autograd.grad(intra_distillation_loss(dense, target, **OPTIONS).loss, dense)[0]
+    logits.requires_grad_()
+    found = intra_distillation_loss(logits, target, overwrite_logits=True, **OPTIONS).loss
+    assert torch.equal(torch.autograd.grad(found, logits)[0], expected)
