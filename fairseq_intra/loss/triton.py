@@ -37,7 +37,7 @@ from .closed_form import Settings, Statistics, smoothing_weights
 #: Block size (elements) of the logits of all K passes.
 BLOCK_SIZE = 1 << 13
 
-#: Warps of one program.
+#: Warps of one program; twice as many where rows are read element by element, whose addresses fill the registers.
 NUM_WARPS = 4
 
 #: Elements of float16 in the widest load of a GPU, 16 bytes.
@@ -64,7 +64,7 @@ def forward(logits: torch.Tensor, target: torch.Tensor, settings: Settings, stat
             vocab // alignment,
             **constants(num_passes, vocab),
             ALIGNMENT=alignment,
-            num_warps=NUM_WARPS,
+            num_warps=_num_warps(alignment),
         )
     return logits
 
@@ -105,7 +105,7 @@ def gradient(
             vocab // alignment,
             **block_constants,
             ALIGNMENT=alignment,
-            num_warps=NUM_WARPS,
+            num_warps=_num_warps(alignment),
         )
 
 
@@ -119,6 +119,10 @@ def constants(num_passes: int, vocab: int) -> dict[str, Any]:
 def _alignment(*tensors: torch.Tensor) -> int:
     """The largest of 8, 4, 2 and 1 that divides the vocabulary and the strides of [K, N, V] over K and N."""
     return math.gcd(WIDEST_LOAD, *(size for x in tensors for size in (x.size(2), *x.stride()[:2])))
+
+
+def _num_warps(alignment: int) -> int:
+    return NUM_WARPS if alignment > 1 else 2 * NUM_WARPS
 
 
 def _strides(x: torch.Tensor, alignment: int) -> tuple[int, int, int]:
