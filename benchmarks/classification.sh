@@ -42,11 +42,11 @@ quietly() {
 size=(--arch roberta --encoder-layers 2 --encoder-embed-dim 128 --encoder-ffn-embed-dim 256
   --encoder-attention-heads 4 --dropout 0.1 --attention-dropout 0.1)
 if [[ ! -f $out/vocabulary/dict.txt ]]; then
-  say "text and pieces"
+  say "text and subwords"
   quietly "$python" "$checkout/benchmarks/classification_text.py" --data "$data" --out "$out" --train "$examples"
   rm -rf -- "${out:?}/bin"
-  quietly "$python" -m fairseq_cli.preprocess --only-source --trainpref "$out/train.pieces" \
-    --validpref "$out/valid.pieces" --destdir "$out/bin" --workers 1
+  quietly "$python" -m fairseq_cli.preprocess --only-source --trainpref "$out/train.subwords" \
+    --validpref "$out/valid.subwords" --destdir "$out/bin" --workers 1
   cp -- "$out/bin/dict.txt" "$out/vocabulary/.dict.partial"
   publish "$out/vocabulary/.dict.partial" "$out/vocabulary/dict.txt"
 fi

@@ -1,4 +1,4 @@
-"""Text of classification.sh: the Bible in five languages, as pieces for a masked language model, and a task of them.
+"""Text of classification.sh: the Bible in five languages, subwords for a masked language model, and a task.
 
 The task, in the layout of GLUE's SST-2: in which language are these few words?
 """
@@ -24,8 +24,8 @@ def main():
         parser.add_argument(f"--{name}", type=int, default=number)
     args = parser.parse_args()
     choice = random.Random(1)
-    pieces, task = args.out / "vocabulary", args.out / "glue" / "language"
-    for folder in (pieces, task):
+    vocabulary, task = args.out / "vocabulary", args.out / "glue" / "language"
+    for folder in (vocabulary, task):
         folder.mkdir(parents=True, exist_ok=True)
     for split, count in {"train": args.train, "valid": args.valid}.items():
         verses = {lang: _read(args.data / "bible" / f"{split}.{lang}.gz") for lang in LANGUAGES}
@@ -39,10 +39,10 @@ def main():
         ]
         (task / SPLITS[split]).write_text("sentence\tlabel\n" + "".join(rows), encoding="utf-8")
     model = sentencepiece_model.train([args.out / "train.txt"], args.vocab_size, 1.0)
-    (pieces / "sentencepiece.bpe.model").write_bytes(model)
+    (vocabulary / "sentencepiece.bpe.model").write_bytes(model)
     for split in SPLITS:
         sentencepiece_model.encode(
-            pieces / "sentencepiece.bpe.model", args.out / f"{split}.txt", args.out / f"{split}.pieces", 1
+            vocabulary / "sentencepiece.bpe.model", args.out / f"{split}.txt", args.out / f"{split}.subwords", 1
         )
 
 

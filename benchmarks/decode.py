@@ -2,7 +2,7 @@
 
 python benchmarks/decode.py --checkpoint FILE --data DIR [--rounds N]
 
-The authors (Machine_Translation/scripts/inference.sh of github fe1ixxu/Intra-Distillation) pipe the pieces of the
+The authors (Machine_Translation/scripts/inference.sh of github fe1ixxu/Intra-Distillation) pipe the subwords of the
 test set through fairseq-interactive, 1,024 sentences at a time in batches of at most 100; evaluate.sh has the
 binarised set sorted by length as a whole, in batches of at most 8,000 tokens. Both with beam 5, each a process of its
 own from start to end, model loading included, scoring not.
@@ -18,7 +18,7 @@ from measure import arguments, cell, interleaved, parsed, ratio, show
 from fairseq_intra.runs.evaluation import read_hypotheses, read_lines, read_manifest
 
 PLUGIN = Path(__file__).resolve().parent.parent / "fairseq_intra"
-WAYS = {
+COMMANDS = {
     "fairseq-interactive": ["interactive", "--buffer-size", 1024, "--batch-size", 100],
     "evaluate.sh": ["generate", "--gen-subset", "test", "--max-tokens", 8000, "--no-progress-bar"],
 }
@@ -33,8 +33,11 @@ def main():
     )
     args = parsed(parser)
     source = args.data / "encoded" / f"test.{read_manifest(args.data)['source']}"
-    said = {name: Path(f"{args.checkpoint}.{way[0]}.out") for name, way in WAYS.items()}
-    runs = {name: lambda way=way, name=name: translate(args, way, source, said[name]) for name, way in WAYS.items()}
+    said = {name: Path(f"{args.checkpoint}.{command[0]}.out") for name, command in COMMANDS.items()}
+    runs = {
+        name: lambda command=command, name=name: translate(args, command, source, said[name])
+        for name, command in COMMANDS.items()
+    }
     seconds = interleaved(runs, args.rounds, "cpu")
     ratios = {name: ratio(spent, seconds["fairseq-interactive"]) for name, spent in seconds.items()}
     texts = [read_hypotheses(path) for path in said.values()]
@@ -42,14 +45,14 @@ def main():
         path.unlink()
     count = len(read_lines(source))
     same = sum(a == b for a, b in zip(*texts, strict=True))
-    rows = [[name, f"{count / min(seconds[name]):.1f}", cell(ratios[name])] for name in WAYS]
-    columns = ["way", "sentences a second, best round", "time against fairseq-interactive"]
-    title = f"Translating {count} sentences with beam 5; {same} come out the same both ways"
+    rows = [[name, f"{count / min(seconds[name]):.1f}", cell(ratios[name])] for name in COMMANDS]
+    columns = ["command", "sentences a second, best round", "time against fairseq-interactive"]
+    title = f"Translating {count} sentences with beam 5; {same} come out the same with both"
     show(title, columns, rows, args, ratios=ratios, seconds=seconds, sentences=count, same=same)
 
 
-def translate(args, way, source, said):
-    command, *flags = way
+def translate(args, command, source, said):
+    name, *flags = command
     common = [
         "--user-dir",
         PLUGIN,
@@ -62,7 +65,7 @@ def translate(args, way, source, said):
         "--remove-bpe=sentencepiece",
     ]
     device = ["--cpu"] if args.device == "cpu" else []
-    line = [sys.executable, "-m", f"fairseq_cli.{command}", args.data / "bin", *common, *device, *flags]
+    line = [sys.executable, "-m", f"fairseq_cli.{name}", args.data / "bin", *common, *device, *flags]
     environment = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
     with open(source) as text, open(said, "w") as output:
         subprocess.run(

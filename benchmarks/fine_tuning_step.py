@@ -1,4 +1,4 @@
-"""How long a step of fine-tuning takes, in each way, against a plain one.
+"""How long a step of fine-tuning takes, in each mode, against a plain one.
 
 python benchmarks/fine_tuning_step.py [--device cuda]
 """
@@ -37,7 +37,7 @@ METHODS = {
 
 def main():
     args = parsed(arguments(__doc__.split("\n")[0]))
-    runs = {name: step(*way, args.device) for name, way in METHODS.items()}
+    runs = {name: step(*settings, args.device) for name, settings in METHODS.items()}
     seconds = interleaved(runs, args.rounds, args.device)
     found = {name: ratio(seconds[name], seconds["plain"]) for name in METHODS}
     title = (

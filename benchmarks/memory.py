@@ -1,11 +1,11 @@
-"""The peak memory of training, in each way, against that of plain training.
+"""The peak memory of training, in each mode, against that of plain training.
 
 python benchmarks/memory.py [--size cpu|iwslt|wmt] [--fp16]
 
-Each way in a process of its own: weights, gradients, Adam's moments and activations over three steps. On a GPU, what
+Each mode in a process of its own: weights, gradients, Adam's moments and activations over three steps. On a GPU, what
 torch has allocated. On a CPU, the resident memory above that of the process with everything imported, twice: "held",
 with an allocator that gives every freed block of 64 KiB and more back at once, so that resident is what is in use;
-and as glibc's allocator comes, which keeps freed memory in pieces.
+and as glibc's allocator comes, which keeps freed memory in fragments.
 """
 
 import json
@@ -24,7 +24,7 @@ GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536
 def main():
     parser = arguments(__doc__.split("\n")[0])
     add_flags(parser)
-    parser.add_argument("--only", choices=METHODS, help="this way in this process, bytes to stdout")
+    parser.add_argument("--only", choices=METHODS, help="this mode in this process, bytes to stdout")
     args = parsed(parser)
     if args.only:
         print(peak(args))

@@ -6,7 +6,7 @@
 #
 #   --data DIR        tatoeba-de-en/{train,valid,test}.{de,en}.gz and bible/{train,valid,test}.{de,es,nl,pl,en}.gz
 #   --out DIR         the datasets in data/, the runs and table.md in runs/
-#   --vocab-size N    pieces of each pair's joint model (default: 12000)
+#   --vocab-size N    subwords of each pair's joint vocabulary (default: 12000)
 #   --test-pairs N    only the first N pairs of valid and test (default: all)
 #   --preset PRESET   of scripts/train.sh (default: tiny)
 #

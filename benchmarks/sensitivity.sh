@@ -82,7 +82,7 @@ $(tool sensitivity-table "${reports[@]}" --groups)
 
 ## Pruning
 
-Set to zero: a share of all weights but norms and biases. Translations end after 30 pieces at the latest
+Set to zero: a share of all weights but norms and biases. Translations end after 30 subwords at the latest
 (\`--max-len-b 30\`), which models with much removed would not do by themselves; it cuts long messages of the whole
 ones short as well.
 

@@ -1,4 +1,4 @@
-"""How long a training step takes, in each way, against a step of plain training; or where the time of one goes.
+"""How long a training step takes, in each mode, against a step of plain training; or where the time of one goes.
 
 python benchmarks/step.py [--size cpu|iwslt|wmt] [--fp16] [--profile METHOD]
 """
@@ -10,7 +10,7 @@ from workload import METHODS, K, Workload, add_flags
 def main():
     parser = arguments(__doc__.split("\n")[0])
     add_flags(parser)
-    parser.add_argument("--profile", choices=METHODS, help="which operations take the time of this way's step")
+    parser.add_argument("--profile", choices=METHODS, help="which operations take the time of this mode's step")
     args = parsed(parser)
     workload = Workload(args.size, args.device, args.fp16)
     title = f"step, K = {K}: size {args.size}{', fp16' if args.fp16 else ''}, "

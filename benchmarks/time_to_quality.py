@@ -1,4 +1,4 @@
-"""What the same wall time buys: plain training and each way of intra-distillation on the quickstart's data.
+"""What the same wall time buys: plain training and each mode of intra-distillation on the quickstart's data.
 
 python benchmarks/time_to_quality.py --data DIR --out DIR [--minutes M] [--seeds N]
 
@@ -84,7 +84,7 @@ def plot(runs, prefix):
         for seed, run in enumerate(found):
             minutes, nll = zip(*((seconds / 60, nll) for seconds, nll in run["curve"]), strict=True)
             panel.plot(minutes, nll, label=None if seed else method, **line_style(number))
-    panel.set(xlabel="minutes of training", ylabel="validation nll (bits a token)")
+    panel.set(xlabel="minutes of training", ylabel="validation nll (bits per token)")
     panel.legend()
     save_figure(figure, prefix)
 

@@ -1,4 +1,4 @@
-"""A model, a mini-batch and one training step of it in each way that the benchmarks compare."""
+"""A model, a mini-batch and one training step of it in each mode that the benchmarks compare."""
 
 from argparse import Namespace
 
@@ -7,10 +7,10 @@ from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEn
 from fairseq.data import Dictionary, data_utils
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
-from fairseq_intra.split_batch import split_batch
-from textbook import textbook_loss
+from naive import naive_loss
 
 from fairseq_intra.criterion import IntraDistillationCriterion
+from fairseq_intra.task import micro_batches
 
 #: Architecture, its settings, vocabulary, --max-tokens and a source sentence's length.
 SIZES = {
@@ -29,7 +29,7 @@ SIZES = {
     "iwslt": ("transformer_iwslt_de_en", {}, 12000, 4096, 24),
     "wmt": ("transformer_vaswani_wmt_en_de_big", {}, 32000, 4096, 28),
 }
-METHODS = ("plain", "textbook", "batched", "sequential", "recompute", "encoder-once", "split in two")
+METHODS = ("plain", "naive", "batched", "sequential", "recompute", "encoder-once", "two micro-batches")
 K, ALPHA, LABEL_SMOOTHING = 3, 5.0, 0.1
 
 
@@ -39,14 +39,14 @@ def add_flags(parser):
     parser.add_argument("--fp16", action="store_true", help="half-precision weights")
 
 
-class Textbook(LabelSmoothedCrossEntropyCriterion):
+class Naive(LabelSmoothedCrossEntropyCriterion):
     """K forwards, their logits whole, and the loss of the formulas."""
 
     def forward(self, model, sample, reduce=True):
         target = sample["target"].flatten()
         keep = target.ne(self.padding_idx)
         logits = [model(**sample["net_input"])[0].flatten(0, 1)[keep] for _ in range(K)]
-        return textbook_loss(logits, target[keep], ALPHA, self.eps), sample["ntokens"], {}
+        return naive_loss(logits, target[keep], ALPHA, self.eps), sample["ntokens"], {}
 
 
 class Workload:
@@ -95,9 +95,9 @@ class Workload:
         self.optimizer.step()
 
     def _parts(self, method):
-        if method != "split in two":
+        if method != "two micro-batches":
             return [self.sample]
-        return split_batch(self.sample, 2, self.task.target_dictionary.pad())
+        return micro_batches(self.sample, 2, self.task.target_dictionary.pad())
 
     def _criterion(self, method):
         if method not in self._criteria:
@@ -108,9 +108,9 @@ class Workload:
         plain = (self.task, False, LABEL_SMOOTHING)
         if method == "plain":
             return LabelSmoothedCrossEntropyCriterion(*plain)
-        if method == "textbook":
-            return Textbook(*plain)
-        passes = {"encoder-once": "batched", "split in two": "batched"}.get(method, method)
+        if method == "naive":
+            return Naive(*plain)
+        passes = {"encoder-once": "batched", "two micro-batches": "batched"}.get(method, method)
         return IntraDistillationCriterion(
             *plain, num_iter=K, alpha=ALPHA, passes=passes, encoder_once=method == "encoder-once"
         )
