@@ -1,6 +1,6 @@
 """The peak memory of training, in each mode, against that of plain training.
 
-python benchmarks/memory.py [--size cpu|iwslt|wmt] [--fp16]
+python benchmarks/memory.py [--size cpu|iwslt|wmt] [--fp16 | --bf16]
 
 Each mode in a process of its own: weights, gradients, Adam's moments and activations over three steps. On a GPU, what
 torch has allocated. On a CPU, the resident memory above that of the process with everything imported, twice: "held",
@@ -16,8 +16,9 @@ import sys
 
 import torch
 from measure import arguments, parsed, show
-from workload import METHODS, K, Workload, add_flags
+from workload import METHODS, K, Workload, add_flags, named
 
+FLAGS = {"float32": [], "float16": ["--fp16"], "bfloat16": ["--bf16"]}
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
@@ -36,14 +37,14 @@ def main():
     }
     rows = [[method, *(cell for sizes in found.values() for cell in _cells(sizes, method))] for method in METHODS]
     columns = ["method", *(name for measure in measures for name in (f"{measure}, MiB", "against plain"))]
-    title = f"Peak memory of training, K = {K}: size {args.size}{', fp16' if args.fp16 else ''}"
+    title = f"Peak memory of training, K = {K}: size {args.size}{named(args.dtype)}"
     show(title, columns, rows, args, bytes=found)
 
 
 def peak(args):
     """Bytes."""
     before = _resident()
-    workload = Workload(args.size, args.device, args.fp16)
+    workload = Workload(args.size, args.device, args.dtype)
     for _ in range(3):
         workload.step(args.only)
     if args.device == "cuda":
@@ -62,7 +63,7 @@ def _cells(sizes, method):
 
 def _in_a_process(args, method, settings):
     command = [sys.executable, __file__, "--only", method, "--size", args.size, "--device", args.device]
-    command += ["--threads", str(args.threads), *(["--fp16"] if args.fp16 else [])]
+    command += ["--threads", str(args.threads), *FLAGS[args.dtype]]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | settings)
     return json.loads(done.stdout)
 

@@ -1,10 +1,10 @@
 """How long a training step takes, in each mode, against a step of plain training; or where the time of one goes.
 
-python benchmarks/step.py [--size cpu|iwslt|wmt] [--fp16] [--profile METHOD]
+python benchmarks/step.py [--size cpu|iwslt|wmt] [--fp16 | --bf16] [--profile METHOD]
 """
 
 from measure import arguments, cell, interleaved, parsed, profile, ratio, show
-from workload import METHODS, K, Workload, add_flags
+from workload import METHODS, K, Workload, add_flags, named
 
 
 def main():
@@ -12,8 +12,8 @@ def main():
     add_flags(parser)
     parser.add_argument("--profile", choices=METHODS, help="which operations take the time of this mode's step")
     args = parsed(parser)
-    workload = Workload(args.size, args.device, args.fp16)
-    title = f"step, K = {K}: size {args.size}{', fp16' if args.fp16 else ''}, "
+    workload = Workload(args.size, args.device, args.dtype)
+    title = f"step, K = {K}: size {args.size}{named(args.dtype)}, "
     title += f"{workload.pads():.0%} of the target's positions padding"
     if args.profile:
         profile(lambda: workload.step(args.profile), args, f"Where the time goes, {args.profile} {title}")

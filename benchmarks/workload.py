@@ -1,5 +1,6 @@
 """A model, a mini-batch and one training step of it in each mode that the benchmarks compare."""
 
+import itertools
 from argparse import Namespace
 
 import torch
@@ -26,6 +27,18 @@ SIZES = {
         2048,
         24,
     ),
+    "tiny": (
+        "transformer",
+        {
+            **{f"{side}_layers": 1 for side in ("encoder", "decoder")},
+            **{f"{side}_embed_dim": 8 for side in ("encoder", "decoder")},
+            **{f"{side}_ffn_embed_dim": 8 for side in ("encoder", "decoder")},
+            **{f"{side}_attention_heads": 2 for side in ("encoder", "decoder")},
+        },
+        40,
+        32,
+        5,
+    ),
     "iwslt": ("transformer_iwslt_de_en", {}, 12000, 4096, 24),
     "wmt": ("transformer_vaswani_wmt_en_de_big", {}, 32000, 4096, 28),
 }
@@ -36,7 +49,15 @@ K, ALPHA, LABEL_SMOOTHING = 3, 5.0, 0.1
 def add_flags(parser):
     """The flags of a benchmark that trains a model."""
     parser.add_argument("--size", default="cpu", choices=SIZES, help="model and mini-batch (default: %(default)s)")
-    parser.add_argument("--fp16", action="store_true", help="half-precision weights")
+    half = parser.add_mutually_exclusive_group()
+    for name, dtype in (("--fp16", "float16"), ("--bf16", "bfloat16")):
+        half.add_argument(name, dest="dtype", action="store_const", const=dtype, help=f"weights in {dtype}")
+    parser.set_defaults(dtype="float32")
+
+
+def named(dtype):
+    """What titles say of the dtype."""
+    return "" if dtype == "float32" else f", {dtype}"
 
 
 class Naive(LabelSmoothedCrossEntropyCriterion):
@@ -55,11 +76,12 @@ class Workload:
     Args:
         size: one of SIZES.
         device: "cpu" or "cuda".
-        fp16: half-precision weights and a constant loss scale, as fairseq's --fp16.
+        dtype: of the weights; float16 has a constant loss scale, as fairseq's --fp16.
+        max_tokens: of the mini-batch; by default the size's.
     """
 
-    def __init__(self, size, device, fp16=False):
-        arch, settings, vocab, max_tokens, length = SIZES[size]
+    def __init__(self, size, device, dtype="float32", max_tokens=None):
+        arch, settings, vocab, usual, length = SIZES[size]
         dictionary = Dictionary()
         for number in range(vocab - len(dictionary)):
             dictionary.add_symbol(f"word{number}")
@@ -75,11 +97,10 @@ class Workload:
         )
         ARCH_CONFIG_REGISTRY[arch](args)
         torch.manual_seed(1)
-        self.model = self.task.build_model(args).train().to(device)
-        if fp16:
-            self.model.half()
-        self.scale = 128.0 if fp16 else 1.0
-        self.sample = _to(device, _mini_batch(dictionary, max_tokens, length))
+        self.model = self.task.build_model(args).train().to(device, getattr(torch, dtype))
+        self.device = device
+        self.scale = 128.0 if dtype == "float16" else 1.0
+        self.sample = _to(device, _mini_batch(dictionary, max_tokens or usual, length))
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-6)
         self._criteria = {}
 
@@ -89,10 +110,13 @@ class Workload:
 
     def step(self, method):
         self.optimizer.zero_grad()
+        self.forward_backward(method)
+        self.optimizer.step()
+
+    def forward_backward(self, method):
         for part in self._parts(method):
             loss, _, _ = self._criterion(method)(self.model, part)
             (loss * self.scale).backward()
-        self.optimizer.step()
 
     def _parts(self, method):
         if method != "two micro-batches":
@@ -123,7 +147,8 @@ def _mini_batch(dictionary, max_tokens, length):
     source_lengths = (length * torch.exp(0.5 * noise[0])).round().int().clamp(1, 200)
     target_lengths = (source_lengths * torch.exp(0.15 * noise[1])).round().int().clamp(1, 200)
     pairs = sorted(zip(source_lengths.tolist(), target_lengths.tolist(), strict=True))[10000:]
-    count = next(n for n in range(1, len(pairs)) if (n + 1) * (max(map(max, pairs[: n + 1])) + 1) > max_tokens)
+    longest = itertools.accumulate((max(pair) + 1 for pair in pairs), max)
+    count = sum(number * length <= max_tokens for number, length in enumerate(longest, 1))
     sources, targets = (
         [_sentence(dictionary, size, generator) for size in sizes] for sizes in zip(*pairs[:count], strict=True)
     )

@@ -5,10 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
+LOG = """2026-11-23 10:00:00 | INFO | train_inner | epoch 001:     20 / 82 loss=9, num_updates=40
+2026-11-23 10:00:01 | INFO | valid | epoch 001 | valid on 'valid' subset | loss 5 | nll_loss 3.5 | num_updates 40
+"""
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
@@ -52,3 +57,82 @@ def test_decode(dataset, trained, tmp_path):
     assert [row[0] for row in rows] == ["| fairseq-interactive", "| evaluate.sh"]
     assert rows[0][2] == "1.00 (1.00 to 1.00) |" and float(rows[1][1]) > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_last.pt"]
+
+
+def test_rehearsal_of_the_gpu_s_measurements(tmp_path):
+    command = [BENCHMARKS / "gpu.sh", "--out", tmp_path / "out", "--rehearse"]
+    environment = os.environ | {"FAIRSEQ_INTRA_PYTHON": sys.executable}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = {path.name.partition(".")[0] for path in (tmp_path / "out").glob("*.json")}
+    assert results == {"machine", "tests", "launch", "loss", "step", "host", "largest"}
+    titles = [line for line in done.stdout.split("\n") if line.startswith("**")]
+    assert len(titles) == len(results) - 1
+    assert json.loads((tmp_path / "out" / "largest.recompute.json").read_text())["max_tokens"] == 24
+    steps = json.loads((tmp_path / "out" / "step.iwslt.float32.json").read_text())
+    assert f"| iwslt, float32 | recompute | {steps['ratios']['recompute']['median']:.2f} " in done.stdout
+
+
+@pytest.fixture
+def gpu():
+    return pytest.importorskip("gpu", reason="needs Triton")
+
+
+def test_measurements_go_on_where_a_call_stopped(gpu, tmp_path, monkeypatch):
+    calls, broken = [], [True]
+
+    def case(name):
+        calls.append(name)
+        if name == "second" and broken:
+            raise broken.pop() and RuntimeError("the card fell off the bus")
+        return {"of": name}
+
+    names = ("first", "second", "third")
+    monkeypatch.setattr(gpu, "cases", lambda _: [("part", name, lambda name=name: case(name)) for name in names])
+    args = Namespace(out=tmp_path, device="cpu", threads=1, deadline=time.monotonic() - 1)
+    assert gpu.measure(args) == (3, [])
+    args.deadline += 1000
+    assert gpu.measure(args) == (0, ["second"])
+    assert gpu.measure(args) == (0, [])
+    assert calls == ["first", "second", "third", "second"]
+    assert json.loads((tmp_path / "second.json").read_text()) == {"of": "second"}
+
+
+def test_results_of_two_gpus_never_share_a_folder(gpu, tmp_path):
+    (tmp_path / "machine.json").write_text('{"device": "another"}')
+    with pytest.raises(gpu.UsageError, match="has results of another, not of .*: name another folder"):
+        gpu.measure(Namespace(out=tmp_path, device="cpu", threads=1))
+
+
+def test_a_training_is_stopped_in_time_and_its_score_is_read(gpu, tmp_path, monkeypatch):
+    parts = sys.modules["gpu_parts"]
+    train, evaluate = (tmp_path / "scripts" / name for name in ("train.sh", "evaluate.sh"))
+    train.parent.mkdir()
+    monkeypatch.setattr(parts, "CHECKOUT", tmp_path)
+    args = Namespace(out=tmp_path, preset="paper", updates=40, deadline=time.monotonic())
+    for script in (train, evaluate):
+        script.write_text('#!/bin/sh\necho "$@" >>"$0.arguments"; sleep 60\n')
+        script.chmod(0o755)
+    with pytest.raises(gpu.OutOfTime):
+        parts.training(args, "DATA", "late", "training.DATA.late")
+    assert not evaluate.with_suffix(".sh.arguments").exists()
+    checkpoints = tmp_path / "runs" / "training.DATA.late" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints.parent / "train.log").write_text(LOG)
+    (checkpoints / "checkpoint_best.test.json").write_text('{"bleu": {"score": 12.5, "signature": "s"}}')
+    for script in (train, evaluate):
+        script.write_text('#!/bin/sh\necho "$@" >>"$0.arguments"\n')
+    args.deadline += 60
+    found = parts.training(args, "DATA", "late", "training.DATA.late")
+    assert found == {"updates": 40, "best validation nll": 3.5, "bleu": 12.5, "signature": "s"}
+    words = train.with_suffix(".sh.arguments").read_text().split("\n")[1]
+    assert "--method intra --plain-updates 20 --updates 40" in words
+
+
+def test_no_gpu_is_reported_in_one_line(gpu, monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--out", "anywhere"])
+    with pytest.raises(SystemExit, match="2"):
+        gpu.main()
+    *_, line = capsys.readouterr().err.strip().split("\n")
+    assert line.endswith("there is no GPU here that torch can use; --rehearse does every part on the CPU")

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# All measurements on one GPU: tests, kernels, loss, steps, memory, launches, largest batches, trainings.
+#
+# Usage: benchmarks/gpu.sh --out DIR [--minutes 9] [--data DATASET...] [--updates N] [--rehearse]
+#
+# Repeated, it goes on where the call before stopped; each figure is a JSON file in DIR. At the end of
+# each call it prints the tables for benchmarks/README.md. --rehearse does every part on the CPU with
+# tiny sizes. FAIRSEQ_INTRA_PYTHON is the interpreter (default: .venv of the checkout, else python3).
+set -euo pipefail
+checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+python=${FAIRSEQ_INTRA_PYTHON:-$checkout/.venv/bin/python}
+[[ -x $python ]] || python=python3
+for word; do
+  if [[ $word == --rehearse ]]; then export TRITON_INTERPRET=1; fi
+done
+export PYTHONPATH=$checkout${PYTHONPATH:+:$PYTHONPATH}
+exec "$python" "$checkout/benchmarks/gpu.py" "$@"
