@@ -26,6 +26,7 @@ class Settings:
     spm_lines: int | None  #: lines of train that it is trained on; None: all
     character_coverage: float
     drop_overlap: bool = False  #: train loses the pairs that have a side in valid or test
+    padding_factor: int = 1  #: the dictionary's size is made a multiple of it, by types that never occur
     like: Path | None = None  #: the dataset whose SentencePiece model and dictionary are taken
 
     def recorded(self) -> dict:
@@ -33,7 +34,8 @@ class Settings:
         clean = self.clean and {name: getattr(self.clean, name) for name in ("max_ratio", "min_tokens", "max_tokens")}
         names = ("source", "target", "lowercase", "clean", "vocab_size", "spm_lines", "character_coverage")
         # A setting that older folders do not have stands there only where it is on.
-        more = {"drop_overlap": True} if self.drop_overlap else {}
+        more: dict = {"drop_overlap": True} if self.drop_overlap else {}
+        more |= {"padding_factor": self.padding_factor} if self.padding_factor != 1 else {}
         return {name: getattr(self, name) for name in names} | {"clean": clean} | more
 
     @property
@@ -161,7 +163,7 @@ def _bin(_text, settings, out, to, workers):
     from .binarise import preprocess  # imports fairseq, which takes seconds
 
     flags = ["--source-lang", settings.source, "--target-lang", settings.target, "--joined-dictionary"]
-    flags += ["--padding-factor", "1", "--workers", str(workers)]
+    flags += ["--padding-factor", str(settings.padding_factor), "--workers", str(workers)]
     if settings.like:
         dictionary = settings.like / "bin" / f"dict.{settings.source}.txt"
         like.check_fit(out / "encoded", dictionary)

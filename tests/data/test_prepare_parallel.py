@@ -261,6 +261,18 @@ def test_pairs_of_valid_and_test_that_train_has_are_counted_and_dropped_on_reque
     assert "drop overlap null where true is now asked" in error
 
 
+def test_padding_factor_fills_the_dictionary_with_types_that_never_occur(text, finished, tmp_path):
+    asked = ["parallel", "--input", text, *FLAGS, "--vocab-size", 120, "--workers", 1]
+    prepare(*asked, "--out", tmp_path / "padded", "--padding-factor", 8)
+    types = (tmp_path / "padded" / "bin" / "dict.de.txt").read_text(encoding="utf-8").splitlines()
+    # fairseq adds its four symbols when it reads the file.
+    assert (len(types) + 4) % 8 == 0 and types[-1].startswith("madeupword")
+    made = json.loads((tmp_path / "padded" / "manifest.json").read_text(encoding="utf-8"))
+    assert made["settings"]["padding_factor"] == 8
+    error = rejected(*asked, "--out", tmp_path / "more", "--like", finished[1], "--padding-factor", 8)
+    assert f"--padding-factor has no effect with --like, which takes the dictionary of {finished[1]}" in error
+
+
 def unpaired(text):
     corpus.write_pairs(text, "valid", VALID[:-1], ("de", "xx"))
     (text / "valid.xx").rename(text / "valid.en")
