@@ -234,7 +234,16 @@ def training(args, data, method, name):
     out = args.out / "runs" / name
     half = [args.updates // 2] if method == "late" else []
     often = max(1, args.updates // 20)
-    limits = ["--updates", args.updates, "--validate-interval-updates", often, "--save-interval-updates", often]
+    warm_up = ["--warmup-updates", max(1, args.updates // 5)]
+    limits = [
+        "--updates",
+        args.updates,
+        *warm_up,
+        "--validate-interval-updates",
+        often,
+        "--save-interval-updates",
+        often,
+    ]
     command = ["train.sh", "--data", data, "--preset", args.preset, "--out", out, *TRAININGS[method], *half, *limits]
     _in_time(args, [*command, "--keep-interval-updates", 1, "--no-epoch-checkpoints"])
     checkpoint = out / "checkpoints" / "checkpoint_best.pt"
