@@ -53,7 +53,7 @@ def test_loss_falls_as_in_float32_over_100_updates(cfg, common, mode):
     torch.testing.assert_close(losses(trainer(cfg, common, passes=mode), UPDATES), expected, rtol=0.03, atol=0.03)
 
 
-@pytest.mark.parametrize("common", [{}, {"amp": True}], ids=["float32", "amp"])
+@pytest.mark.parametrize("common", [{}, *PRECISIONS.values()], ids=["float32", *PRECISIONS])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_resumed_training_is_the_uninterrupted_one_bit_for_bit(cfg, tmp_path, mode, common):
     """Not so with --fp16 and --bf16: fairseq's checkpoints hold the weights in half precision alone."""

@@ -12,6 +12,7 @@ PATCHES = (
     "input_checks",
     "resume",
     "task_state",
+    "half_precision",
     "atomic_save",
     "preemption",
     "dictionary_checksum",

@@ -1,0 +1,35 @@
+"""Resuming in half precision, as far as a CPU can do it: without flat gradients."""
+
+import pytest
+import tiny
+import torch
+
+FLAGS = "--optimizer adam --lr 0.01 --dropout 0.1 --fp16-init-scale 4 --fp16-scale-window 3 --max-update 30"
+PRECISIONS = {"fp16": {"fp16": True}, "bf16": {"bf16": True}}
+
+
+def trained(trainer, updates):
+    """The losses and the loss scales of some more updates."""
+    sample, losses = tiny.sample(trainer.task), []
+    for _ in range(updates):
+        losses.append(float(trainer.train_step([sample])["loss"]))
+    return losses
+
+
+@pytest.mark.parametrize("common", PRECISIONS.values(), ids=PRECISIONS)
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, common):
+    tiny.save_dictionaries(tmp_path)
+    cfg = tiny.configuration(tmp_path, *FLAGS.split())
+    for name, value in {**common, "fp16_no_flatten_grads": True}.items():
+        cfg.common[name] = value
+    whole, interrupted, resumed = (tiny.trainer(cfg) for _ in range(3))
+    expected = trained(whole, 10)
+    first = trained(interrupted, 5)
+    interrupted.consolidate_optimizer()
+    interrupted.save_checkpoint(str(tmp_path / "checkpoint.pt"), {"train_iterator": {"epoch": 1}})
+    resumed.load_checkpoint(str(tmp_path / "checkpoint.pt"))
+    assert first + trained(resumed, 5) == expected
+    for ours, theirs in zip(resumed.optimizer.fp32_params, whole.optimizer.fp32_params, strict=True):
+        assert torch.equal(ours, theirs)
+    if common == {"fp16": True}:
+        assert resumed.optimizer.scaler.loss_scale == whole.optimizer.scaler.loss_scale > 4
