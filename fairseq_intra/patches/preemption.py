@@ -71,7 +71,7 @@ def _agree_in_every_update():
         mean = self._cumulative_training_time
         if mean is None:
             _State.agreed = _State.asked
-        elif asking := round(mean * self.data_parallel_world_size / MARK):
+        elif asking := round(float(mean) * self.data_parallel_world_size / MARK):
             self._cumulative_training_time = mean - asking * MARK / self.data_parallel_world_size
             _State.agreed = True
         return done
