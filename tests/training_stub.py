@@ -40,7 +40,7 @@ class FakeTraining:
 
     def __call__(self, command, environment, take):
         # What starts it: this Python, and -m with the module or the console script.
-        words = command[3:] if command[1] == "-m" else command[2:]
+        words = command[command.index("train") + 1 :] if "train" in command else command[2:]
         self.calls.append(words)
         self.environment = environment
         for line in self.lines:

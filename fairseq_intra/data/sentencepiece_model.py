@@ -17,6 +17,8 @@ from .parallel_text import batches, read
 BATCH = 50_000
 # The sums of its training depend on how many threads share the work, so the number is the same everywhere.
 TRAINING_THREADS = 8
+#: fairseq's default for the positions of a transformer, of which the end of the sentence takes one.
+POSITIONS = 1024
 #: Bytes; SentencePiece leaves out longer lines of the text that it is trained on, without a word.
 DEFAULT_LIMIT = 4192
 LARGEST_LIMIT = 1 << 16
@@ -93,9 +95,17 @@ def explain(message: str, vocab_size: int) -> str:
 
 
 def encode(model: Path, source: Path, destination: Path, workers: int) -> None:
-    """Writes the subwords of every line, with a space between them."""
+    """Writes the subwords of every line, with a space between them; reports lines too long for most models."""
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    too_long, number = [], 0
     with destination.open("w", encoding="utf-8", newline="\n") as stream:
         for batch in batches(read(source), BATCH):
-            pieces = processor.encode(batch, out_type=str, num_threads=workers)
-            stream.writelines(" ".join(line) + "\n" for line in pieces)
+            encoded = processor.encode(batch, out_type=str, num_threads=workers)
+            stream.writelines(" ".join(line) + "\n" for line in encoded)
+            too_long += [number + place for place, line in enumerate(encoded, 1) if len(line) >= POSITIONS]
+            number += len(batch)
+    if too_long:
+        say(
+            f"{source}: {len(too_long)} lines, the first is line {too_long[0]}, have more subwords than a model with "
+            f"fairseq's default --max-source-positions {POSITIONS} can take"
+        )

@@ -131,8 +131,9 @@ def _report_sentences_that_are_too_long():
                 raise
             size = np.max(dataset.size(int(found[1])))
             raise UsageError(
-                f"line {int(found[1]) + 1} of {_split_of(self, dataset)} has {size} tokens, more than the model has "
-                f"positions ({found[2]}); leave such lines out by --skip-invalid-size-inputs-valid-test"
+                f"line {int(found[1]) + 1} of {_split_of(self, dataset)} has {size} tokens, more than the "
+                f"{found[2].strip('()')} positions of the model; leave such lines out by "
+                "--skip-invalid-size-inputs-valid-test"
             ) from None
 
     FairseqTask.get_batch_iterator = reported

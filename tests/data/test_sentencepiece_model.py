@@ -27,6 +27,17 @@ def test_lines_beyond_every_limit_are_counted(tmp_path, capsys):
     assert "1 lines of over 65536 bytes are left out of the SentencePiece model's training" in capsys.readouterr().err
 
 
+def test_lines_longer_than_the_positions_of_a_model_are_reported(tmp_path, capsys):
+    lines = [pair[0] for pair in corpus.sentences(200, seed=6)]
+    (tmp_path / "joint.model").write_bytes(model_of(tmp_path, lines)[0])
+    (tmp_path / "text").write_text(
+        "\n".join([lines[0], "ab " * 1100, lines[1], "ba " * 1100]) + "\n", encoding="utf-8"
+    )
+    sentencepiece_model.encode(tmp_path / "joint.model", tmp_path / "text", tmp_path / "encoded", 1)
+    assert f"{tmp_path}/text: 2 lines, the first is line 2, have more subwords than" in capsys.readouterr().err
+    assert len(corpus.lines(tmp_path / "encoded")) == 4
+
+
 def test_other_text_gives_the_same_model_as_ever(tmp_path):
     lines = [pair[0] for pair in corpus.sentences(200, seed=6)]
     own = io.BytesIO()

@@ -174,7 +174,7 @@ def test_equal_scores_are_told_apart_by_their_place():
     ("arguments", "named"),
     [
         ("--split tset", "--split tset: no such split in .*bin; there: test, train, valid"),
-        ("--max-tokens 5", "--max-tokens 5 is too few for a sentence of valid"),
+        ("--max-tokens 5", "of valid has .* tokens, and a mini-batch holds 5 .--max-tokens"),
         ("--max-tokens 0", "--max-tokens must be at least 1, not 0"),
         ("--batches 0", "--batches must be at least 1, not 0"),
         ("--data {0}", "{0} holds no dictionary"),
