@@ -12,7 +12,7 @@ __version__ = "0.2.0"
 if "fairseq" in sys.modules:
     from . import plugin  # noqa: F401
 else:
-    from . import lighter_start, user_dir
+    from . import deferred_imports, user_dir
 
-    lighter_start.defer_imports()
+    deferred_imports.defer_imports()
     user_dir.register_when_fairseq_reads_it()

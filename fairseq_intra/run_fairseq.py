@@ -1,6 +1,6 @@
 """`python -m fairseq_intra.run_fairseq train ARGUMENTS` is `fairseq-train ARGUMENTS`, and starts a second earlier.
 
-This package is imported before fairseq (see `lighter_start`), and nothing from the current folder, where there may be
+This package is imported before fairseq (see `deferred_imports`), and nothing from the current folder, which may hold
 downloaded data.
 """
 
