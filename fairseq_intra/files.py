@@ -225,7 +225,7 @@ def locked(folder: Path, wait_for: str = "") -> Iterator[None]:
 
     Args:
         folder: must exist.
-        wait_for: what another process does in the folder; given, it is waited for and the user is told so.
+        wait_for: what another process does in the folder; if given, the lock is waited for, which is reported.
 
     Raises:
         UsageError: if another process holds the lock and is not waited for.

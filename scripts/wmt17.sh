@@ -12,7 +12,7 @@
 #   --python PATH     interpreter that has fairseq (default: as scripts/train.sh)
 #
 # All other flags go to train.sh: --batch-tokens N (default: 32768), --max-tokens N, --updates N, --seed N, --dry-run.
-# The batch is what it is on any number of GPUs; a number that does not divide it is refused. On one machine:
+# The batch is what it is on any number of GPUs; a number that does not divide it is rejected. On one machine:
 #
 #   scripts/wmt17.sh --data DATA --method intra --out RUN
 #

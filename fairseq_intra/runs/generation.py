@@ -175,6 +175,6 @@ def read_hypotheses(generated: Path) -> tuple[list[str], list[int]]:
             found[match[1]].setdefault(int(match[2]), match[3])
     hypotheses, subwords = found["D"], found["H"]
     if sorted(hypotheses) != list(range(len(hypotheses))):
-        raise UsageError(f"{generated} lacks hypotheses: was the generation cut short?")
+        raise UsageError(f"{generated} lacks hypotheses: was the generation interrupted?")
     numbers = range(len(hypotheses))
     return [hypotheses[number] for number in numbers], [len(subwords.get(number, "").split()) for number in numbers]
