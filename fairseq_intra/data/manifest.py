@@ -154,12 +154,15 @@ def verify_files(data: Path, names) -> None:
     """
     entries = read_manifest(data)["files"]
     for name in names:
+        path = data / name
         if name not in entries:
-            raise UsageError(f"{data / 'manifest.json'} has no checksum of {name}; make the dataset again")
-        if not (data / name).is_file() or files.sha256(data / name) != entries[name]["sha256"]:
             raise UsageError(
-                f"{data / name} is missing or was changed since it was made; delete {data} to make it again"
+                f"{data / 'manifest.json'} has no {name}: no such split, or not of fairseq-intra prepare"
             )
+        if not path.is_file():
+            raise UsageError(f"{path} is missing; delete {data} to make it again")
+        if files.sha256(path) != entries[name]["sha256"]:
+            raise UsageError(f"{path} was changed since the dataset was made; delete {data} to make it again")
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,6 @@ the dictionary does not have, on a GPU with no hint at what is wrong.
 import functools
 import itertools
 import re
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,9 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 
+from ..data.indexed import HEAD, MARK
 from ..errors import UsageError, reason
 
-#: Begins an index: fairseq's mark, its version, the numbers' type, how many sentences there are.
-HEAD = struct.Struct("<9sQBQ")
-MARK = b"MMIDIDX\x00\x00"
 #: What torch says where names or shapes of parameters are not the model's.
 MISFIT = "loading state_dict"
 AGAIN = "make the dataset again"

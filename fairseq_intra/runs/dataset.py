@@ -4,8 +4,9 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
+from ..data.manifest import verify_files
 from ..errors import UsageError
-from ..files import FileName, has_type, read_json, sha256
+from ..files import FileName, has_type, read_json
 
 
 class File(TypedDict):
@@ -36,19 +37,12 @@ class Dataset(NamedTuple):
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def check(self, *names: str) -> None:
-        """Compares files with the manifest, by size and SHA-256.
+        """Compares files with the manifest, by SHA-256.
 
         Raises:
             UsageError: if one is missing, or was changed.
         """
-        for name in names:
-            path, entry = self.folder / name, self.files.get(name)
-            if entry is None:
-                raise UsageError(f"the manifest of {self.folder} has no {name}: no such split")
-            if not path.is_file():
-                raise UsageError(f"{path} is missing; make the dataset again")
-            if path.stat().st_size != entry["bytes"] or sha256(path) != entry["sha256"]:
-                raise UsageError(f"{path} was changed since the dataset was made; make it again")
+        verify_files(self.folder, names)
 
     def check_split(self, split: str) -> None:
         """Compares all that a split is decoded from and scored on with the manifest."""

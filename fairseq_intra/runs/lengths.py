@@ -1,15 +1,12 @@
 """Sentences that are too long for the mini-batches that are asked for, found before a training begins."""
 
-import struct
 from pathlib import Path
 
+from ..data.indexed import read_lengths
 from ..errors import UsageError
 from .arguments import flag_values
 
-#: Begins an index of fairseq-preprocess: fairseq's mark, its version, the numbers' type, how many sentences it has.
-HEAD = struct.Struct("<9sQBQ")
-MARK = b"MMIDIDX\x00\x00"
-#: What fairseq's Transformer takes unless it is told otherwise; longer pairs of train are left out by fairseq.
+#: fairseq's default for the positions of a Transformer; it leaves out longer pairs of train.
 MAX_POSITIONS = 1024
 
 
@@ -40,7 +37,7 @@ def _longest(data, split, limits):
     """(line, tokens) of the longest pair within the limits, (0, 0) where there is none."""
     import numpy as np
 
-    sides = [_sizes(path) for path in _indices(data, split)]
+    sides = [read_lengths(path) for path in _indices(data, split)]
     if len(sides) != 2 or len(sides[0]) != len(sides[1]):
         # fairseq says what is wrong with the data.
         return 0, 0
@@ -56,14 +53,3 @@ def _indices(data, split):
     """The indices of source and target: SPLIT.SOURCE-TARGET.LANGUAGE.idx."""
     paths = data.glob(f"{split}.*-*.*.idx")
     return sorted(paths, key=lambda path: not path.name.startswith(f"{split}{path.suffixes[-2]}-"))
-
-
-def _sizes(path):
-    """The tokens of every sentence, the end-of-sentence symbol included."""
-    import numpy as np
-
-    with path.open("rb") as file:
-        head = file.read(HEAD.size)
-        if len(head) < HEAD.size or head[: len(MARK)] != MARK:
-            return np.zeros(0, np.int32)
-        return np.fromfile(file, np.int32, HEAD.unpack(head)[3])

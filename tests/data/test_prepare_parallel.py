@@ -136,7 +136,7 @@ def test_a_finished_folder_that_was_changed_is_not_called_finished(finished, tmp
     with (tmp_path / "out" / "encoded" / "valid.en").open("a") as stream:
         stream.write("x\n")
     error = rejected("parallel", "--input", text, *FLAGS, "--out", tmp_path / "out", *SETTINGS)
-    assert "encoded/valid.en is missing or was changed" in error
+    assert "encoded/valid.en was changed since the dataset was made" in error
 
 
 def test_killed_and_repeated_it_makes_the_same(finished, text, tmp_path):
