@@ -44,7 +44,7 @@ setup(
     license="MIT",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["fairseq_intra", "fairseq_intra.*"]),
-    package_data={"fairseq_intra": ["py.typed", "config/*.yaml", "data/*.txt"]},
+    package_data={"fairseq_intra": ["py.typed", "config/*.yaml", "config/method/*.yaml", "data/*.txt"]},
     install_requires=[
         f"ve-fairseq==0.12.3; {VE_FAIRSEQ}",
         "hydra-core>=1.3.2,<1.4",

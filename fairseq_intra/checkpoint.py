@@ -14,12 +14,13 @@ from omegaconf import DictConfig
 from .console import say
 from .errors import UsageError, reason
 from .files import replacing
+from .methods import method_of
 
 
 class Training(NamedTuple):
     """How the model in a checkpoint was trained."""
 
-    method: str  #: "intra", "self-distillation" or "plain"
+    method: str  #: see `methods.method_of`
     seed: int
     num_updates: int
 
@@ -53,14 +54,8 @@ def load(path: Path, overrides: dict | None = None) -> dict:
 def training(state: dict) -> Training:
     """Reads from a checkpoint's configuration which method made it."""
     cfg = state["cfg"]
-    names = (cfg.task._name, cfg.criterion._name)
-    method = "plain"
-    if any("intra_distillation" in name for name in names):
-        method = "intra"
-    elif "self_distillation" in names:
-        method = "self-distillation"
     history = state.get("optimizer_history") or [{}]
-    return Training(method, cfg.common.seed, history[-1].get("num_updates", 0))
+    return Training(method_of(cfg), cfg.common.seed, history[-1].get("num_updates", 0))
 
 
 def build(path: Path, data: Path) -> Built:

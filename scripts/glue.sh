@@ -10,7 +10,7 @@
 #                     folder; RoBERTa's archives have the first alone, the other two are published beside them)
 #   --tasks LIST      of the 8, as one word (default: all), or names of one's own tasks in the same layout
 #                     (data-prep/prepare-glue.sh --help)
-#   --methods LIST    plain, intra or both, as one word (default: both)
+#   --methods LIST    of plain, rdrop (R-Drop), intra and late, as one word (default: plain intra)
 #   --seeds LIST      random seeds, as one word (default: "1 2 3")
 #   --gpus LIST       indices of GPUs, such as 0,1,2 (default: all; without a GPU the CPU); each run has one
 #   --jobs N          runs at once on each GPU, or on the CPU (default: 1)

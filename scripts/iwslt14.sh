@@ -6,7 +6,7 @@
 #   --data DIR        folder of datasets <lang>-en/, as data-prep/prepare-iwslt14.sh makes it
 #   --out DIR         the runs as <lang>-en.<method>.seed<N>/, what they printed in logs/, and table.md
 #   --langs LIST      languages translated into English, as one word (default: all 8)
-#   --methods LIST    plain, intra or both, as one word (default: both)
+#   --methods LIST    of plain, rdrop (R-Drop), intra and late, as one word (default: plain intra)
 #   --seeds LIST      random seeds, as one word (default: 1)
 #   --corpus NAME     DIR holds datasets of another corpus, called NAME in the table: any folder <name>-en is one,
 #                     <name> what --langs takes (default: all of them); no figures of the paper stand beside

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # WMT'17 English-German: trains one model, plain or with intra-distillation, and scores it on WMT's test sets.
 #
-# Usage: scripts/wmt17.sh --data DIR --method plain|intra --out DIR [options] [train.sh's flags...]
+# Usage: scripts/wmt17.sh --data DIR --method METHOD --out DIR [options] [train.sh's flags...]
 #
 #   --data DIR        dataset made by data-prep/prepare-wmt17-en-de.sh
-#   --method METHOD   plain or intra
+#   --method METHOD   plain, rdrop (R-Drop), intra or late
 #   --out DIR         the run, as of scripts/train.sh
 #   --size SIZE       base: transformer_wmt_en_de, 100,000 updates (default); big: transformer_vaswani_wmt_en_de_big
 #   --wmt-sets LIST   test sets by sacreBLEU's names, as one word (default: "wmt14/full wmt17")

@@ -15,7 +15,7 @@
 #   --out DIR         data/, the runs as METHOD.seedN/, logs/ and table.md
 #   --source LANG     the language trained on (default: en)
 #   --langs LIST      languages tested, as one word (default: all whose test is there)
-#   --methods LIST    plain, intra or both, as one word (default: both)
+#   --methods LIST    of plain, rdrop (R-Drop), intra and late, as one word (default: plain intra)
 #   --seeds LIST      random seeds, as one word (default: 1)
 #   --epochs N        of each training (default: 10 for ner, 3 for xnli, 15 for qa)
 #   --batch N         examples of an update, over all GPUs of a run (default: 32)

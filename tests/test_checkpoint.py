@@ -9,6 +9,7 @@ import torch
 from fairseq_intra import checkpoint
 from fairseq_intra.checkpoint import Training
 from fairseq_intra.errors import UsageError
+from fairseq_intra.methods import method_of
 
 
 def write(path, trained, **parameters):
@@ -24,6 +25,33 @@ def test_a_checkpoint_tells_how_it_was_trained(trained):
     assert checkpoint.training(state).method == "plain"
     state["cfg"].criterion._name = "intra_distillation"
     assert checkpoint.training(state).method == "intra"
+
+
+@pytest.mark.parametrize(
+    ("flags", "method"),
+    [
+        ({"num_iter": 1}, "plain"),
+        ({"num_iter": 1, "plain_updates": 5}, "plain"),
+        ({"num_iter": 3, "plain_updates": 5}, "late"),
+        ({"num_iter": 2, "plain_patience": 1}, "late"),
+        ({"num_iter": 2}, "rdrop"),
+        ({"num_iter": 2, "alpha": 1.0, "adaptive_alpha": 1}, "rdrop"),
+        ({"num_iter": 2, "adaptive_alpha": 1}, "intra"),
+        ({"num_iter": 2, "div": "JS"}, "intra"),
+        ({"num_iter": 2, "encoder_once": True}, "intra"),
+        ({"num_iter": 3}, "intra"),
+    ],
+    ids=str,
+)
+def test_the_method_is_told_from_what_decides_the_loss(flags, method):
+    of_task = ("adaptive_alpha", "plain_updates", "plain_patience")
+    task = {"_name": "translation_intra_distillation"} | {name: flags.get(name, 0) for name in of_task}
+    own = {"alpha": 5.0, "div": "X", "encoder_once": False} | flags
+    criterion = {name: value for name, value in own.items() if name not in of_task}
+    assert method_of({"task": task, "criterion": criterion | {"_name": "intra_distillation"}}) == method
+    # As the authors' command has it.
+    plain = {"_name": "label_smoothed_cross_entropy"}
+    assert method_of({"task": task | criterion, "criterion": plain}) == method
 
 
 def test_what_is_no_model_is_refused(trained, tmp_path):

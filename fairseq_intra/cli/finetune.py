@@ -5,17 +5,14 @@ from pathlib import Path
 
 from ..console import say
 from ..errors import UsageError
+from ..methods import METHODS
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
 from .train import add_run_flags, check_run_flags, saved_in, shown, start, total_updates, word_of
 
-METHODS = {
-    "plain": ["--task", "sentence_prediction", "--criterion", "sentence_prediction"],
-    "intra": (
-        "--task sentence_prediction_intra_distillation --criterion intra_distillation_sentence_prediction "
-        "--num-iter 3 --alpha 1"
-    ).split(),
-}
+TASK_OF_THE_METHOD = (
+    "--task sentence_prediction_intra_distillation --criterion intra_distillation_sentence_prediction"
+).split()
 #: By what the measure of a task is reported.
 REPORTS = {"mcc": "--report-mcc", "f1": "--report-acc-and-f1", "pearson": "--report-pearson-and-spearman"}
 #: What a task's manifest says of its training.
@@ -23,7 +20,8 @@ FIELDS = ("task", "metric", "regression", "num_classes", "splits", "batch_size",
 WARM_UP = 6  # percent of all updates
 AFTER_THE_FLAGS = """
 All other flags go to fairseq-train and win: --arch roberta_large --lr 2e-5, and --alpha 1.5 --adaptive-alpha 1
---div JS, which are left out with --method plain; with --method intra also --freeze-encoder. The rest is RoBERTa's
+--div JS, which are left out where --method does not have them (plain; for rdrop, two passes and a constant alpha,
+all but --alpha); with the others also --freeze-encoder. The rest is RoBERTa's
 recipe: roberta_base, dropout 0.1, weight decay 0.1, a learning rate that falls to 0 after 6 % of warm-up, the task's
 batch and rate. One GPU, or the CPU; fp16 on a GPU. Repeated, an interrupted run resumes and a finished one is left
 alone. checkpoint_best.pt is the epoch best on the dev set.
@@ -48,7 +46,7 @@ def add_commands(commands):
         "model is trained from scratch)",
     )
     command.add_argument("--epochs", type=int, default=10, metavar="N", help="epochs (default: %(default)s)")
-    add_run_flags(command, "a task, as data-prep/prepare-glue.sh makes it", tuple(METHODS))
+    add_run_flags(command, "a task, as data-prep/prepare-glue.sh makes it", METHODS)
 
 
 def _finetune(args):
@@ -56,14 +54,14 @@ def _finetune(args):
     from ..runs import arguments, workers
     from ..runs.run import Run
 
-    check_run_flags(args, tuple(METHODS), arguments.OWNED)
+    check_run_flags(args, METHODS, arguments.OWNED)
     need_counts(args, "epochs")
     if args.checkpoint and not args.checkpoint.is_file():
         raise UsageError(f"--checkpoint {args.checkpoint}: no such file")
     made = _read_task(args.data)
     gpus = workers.gpu_count()
     arguments.check_precision(args.passed, gpus)
-    passed = args.passed if args.method == "intra" else arguments.without_method_flags(args.passed)
+    passed = arguments.flags_for(args.method, args.passed)
     words = [*_recipe(args, made), "--fp16" if gpus else "--cpu", *passed]
     command = [word_of(args.data), "--user-dir", str(PACKAGE), "--distributed-world-size", "1"]
     if args.checkpoint:
@@ -101,6 +99,8 @@ def _read_task(data):
 
 def _recipe(args, made):
     """RoBERTa's flags of fairseq-train, as arguments.txt keeps them."""
+    from ..runs.presets import FINE_TUNING
+
     batch = made["batch_size"]
     updates = args.epochs * -(-made["splits"]["train"]["examples"] // batch)
     words = f"""--arch roberta_base --max-positions 512 --shorten-method truncate --init-token 0 --separator-token 2
@@ -110,7 +110,10 @@ def _recipe(args, made):
     --max-update {updates} --max-epoch {args.epochs} --batch-size {batch} --required-batch-size-multiple 1
     --no-epoch-checkpoints --log-interval 20 --seed {args.seed} --best-checkpoint-metric {made["metric"]}
     --maximize-best-checkpoint-metric""".split()
-    words += METHODS[args.method]
+    if args.method == "plain":
+        words += ["--task", "sentence_prediction", "--criterion", "sentence_prediction"]
+    else:
+        words += [*TASK_OF_THE_METHOD, *FINE_TUNING[args.method]]
     if made["metric"] in REPORTS:
         words.append(REPORTS[made["metric"]])
     if made["regression"]:

@@ -4,11 +4,10 @@ from pathlib import Path
 
 from ..console import say
 from ..errors import UsageError
+from ..methods import METHODS
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
 from .train import add_run_flags, check_run_flags, saved_in, shown, start, total_updates, word_of
-
-METHODS = ("plain", "intra")
 
 
 def add_commands(commands):
@@ -51,7 +50,7 @@ def _finetune_transfer(args):
     team = workers.find_workers(gpus)
     if args.batch % team.count:
         raise UsageError(f"--batch {args.batch} is no multiple of the {team.count} GPUs")
-    passed = args.passed if args.method == "intra" else arguments.without_method_flags(args.passed)
+    passed = arguments.flags_for(args.method, args.passed)
     summary = read_summary(args.data)
     words = recipe(summary, args.method, args.seed, args.epochs, args.batch)
     words += ["--fp16" if gpus else "--cpu", *passed]

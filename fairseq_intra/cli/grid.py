@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 from ..errors import UsageError
+from ..methods import METHODS
 from ..transfer import KINDS
 from .command import add_command, need_counts
 
-METHODS = ("plain", "intra")
 #: Flags of one run that the grid sets.
 OF_ONE_RUN = {
     "--seed": "here it is --seeds, with one or more",
@@ -18,9 +18,9 @@ OF_ONE_RUN = {
 }
 MORE = """
 All other flags go to {step} of every run; those of the method, such as --alpha 1, to the runs
-of intra-distillation alone. What a run prints is in OUT/logs/. Repeated, finished runs are skipped and interrupted
-ones resume, however the grid was ended. A run that fails does not stop the others: it is named at the end, the exit
-status is 1, and OUT/table.md leaves out what it would be compared with.
+that have them, and --plain-patience to late alone where that is there. What a run prints is in OUT/logs/. Repeated,
+finished runs are skipped and interrupted ones resume, however the grid was ended. A run that fails does not stop the
+others: it is named at the end, the exit status is 1, and OUT/table.md leaves out what it would be compared with.
 
 For many machines, --list prints one command a run, which any queue takes, and --table makes the table at the end:
 
@@ -97,7 +97,10 @@ def _add_kind(kinds, name, run, text, example, step):
     kind.epilog = MORE.format(step=step, example=example)
     kind.add_argument("--out", type=Path, required=True, metavar="DIR", help="the runs, logs/ and table.md")
     kind.add_argument(
-        "--methods", type=_methods, default=list(METHODS), help="plain, intra or both, as one word (default: both)"
+        "--methods",
+        type=_methods,
+        default=["plain", "intra"],
+        help=f"of {', '.join(METHODS)}, as one word (default: plain intra)",
     )
     kind.add_argument(
         "--gpus", metavar="LIST", help="indices of GPUs, such as 0,1 (default: all; without one the CPU)"
@@ -126,7 +129,7 @@ def _words(text):
 def _methods(text):
     words = list(dict.fromkeys(text.split()))
     if not words or not set(words) <= set(METHODS):
-        raise argparse.ArgumentTypeError(f"must be plain, intra or both, as one word, not '{text}'")
+        raise argparse.ArgumentTypeError(f"must be of {' '.join(METHODS)}, as one word, not '{text}'")
     return words
 
 

@@ -5,18 +5,21 @@ from pathlib import Path
 
 from ..console import say
 from ..errors import UsageError
+from ..methods import TITLES
 from ..run_fairseq import command
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
 
-METHODS = ("plain", "intra", "self-distillation")
+METHODS = (*TITLES, "self-distillation")
 #: fairseq's validation by BLEU on text as it was before SentencePiece; checkpoint_best.pt is the best by it.
 VALID_BLEU = ["--eval-bleu", "--eval-bleu-args", '{"beam": 5}', "--eval-bleu-remove-bpe", "sentencepiece"]
 VALID_BLEU += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
 AFTER_THE_FLAGS = """
 All other flags go to fairseq-train and win over the preset's: --arch transformer --dropout 0.2, and those of the
-method (--num-iter 2 --alpha 1 --div JS), which are left out unless --method is intra. fp16 is used on a GPU, but for
-the preset tiny. A worker is started on every GPU that CUDA_VISIBLE_DEVICES lets it see; under torchrun or srun, every
+method (--num-iter 2 --alpha 1 --div JS), which are left out where --method does not have them. rdrop (R-Drop) is
+intra-distillation with two passes and a constant alpha; late is intra-distillation that begins when plain training
+has not improved for --plain-patience validations, or after --plain-updates. fp16 is used on a GPU, but for the preset
+tiny. A worker is started on every GPU that CUDA_VISIBLE_DEVICES lets it see; under torchrun or srun, every
 worker runs this command. --update-freq follows from the batch and the number of workers: the batch is the same on any
 machine.
 
@@ -80,7 +83,7 @@ def _train(args):
 
     check_run_flags(args, METHODS, arguments.OWNED | arguments.OWNED_BY_TRAIN)
     need_counts(args, "updates", "batch_tokens", "max_tokens")
-    preset = presets.read_preset(args.preset)
+    preset = presets.read_preset(args.preset, args.method)
     gpus = workers.gpu_count()
     arguments.check_precision(args.passed, gpus)
     words = _words(args, preset, gpus)
@@ -111,7 +114,7 @@ def _train(args):
 
 def _words(args, preset, gpus):
     """The flags of fairseq-train that make the run what it is, as arguments.txt keeps them."""
-    from ..runs.arguments import without_method_flags
+    from ..runs.arguments import flag_values, flags_for
     from ..runs.presets import METHODS as NAMES
     from ..runs.presets import as_words
 
@@ -120,15 +123,35 @@ def _words(args, preset, gpus):
         flags["max-update"] = str(args.updates)
     task, criterion = NAMES[args.method]
     words = [*as_words(flags), "--task", task, "--criterion", criterion]
-    if args.method == "intra":
-        words += as_words(preset.method_flags)
+    passed = flags_for(args.method, args.passed)
+    if criterion == "intra_distillation":
+        own = dict(preset.method_flags)
+        if "--plain-updates" in flag_values(passed):
+            own.pop("plain-patience", None)
+        words += as_words(own)
     if not gpus:
         words.append("--cpu")
     elif preset.fp16:
         words.append("--fp16")
     if args.valid_bleu:
         words += VALID_BLEU
-    return words + (args.passed if args.method == "intra" else without_method_flags(args.passed))
+    words += passed
+    _say_if_another_method(args.method, words)
+    return words
+
+
+def _say_if_another_method(method, words):
+    """Tables tell the method from what a run was trained with, and flags can make it another one."""
+    from ..methods import method_of
+    from ..runs.arguments import as_number, flag_value
+
+    names = ("num-iter", "alpha", "adaptive-alpha", "plain-updates", "plain-patience")
+    flags = {name.replace("-", "_"): as_number(flag_value(words, f"--{name}")) for name in names}
+    flags |= {"div": flag_value(words, "--div"), "encoder_once": flag_value(words, "--encoder-once") is not None}
+    task, criterion = (flag_value(words, f"--{name}") for name in ("task", "criterion"))
+    found = method_of({"task": flags | {"_name": task}, "criterion": flags | {"_name": criterion}})
+    if found != method:
+        say(f"with these flags --method {method} is {found}, and tables call it so")
 
 
 def _languages(data):

@@ -10,9 +10,12 @@ from ..errors import UsageError
 #: The flags of intra-distillation alone; the second have no value.
 OF_THE_METHOD = re.compile(
     r"--(num-iter|alpha|div|passes|id-loss|split-batch|adaptive-alpha|temperature-[pq]|max-updates-train|"
-    r"plain-updates|plain-patience)"
+    r"plain-updates|plain-patience|encoder-once)"
 )
 SWITCHES_OF_THE_METHOD = ("--encoder-once",)
+#: Of these, the ones that would make R-Drop another method, and those of the late start.
+NOT_OF_RDROP = re.compile(r"--(num-iter|div|adaptive-alpha|temperature-[pq]|max-updates-train|plain-.*|encoder-once)")
+OF_THE_LATE_START = re.compile(r"--plain-(updates|patience)")
 #: Flags that a run sets itself, and why.
 OWNED = {
     "--save-dir": "checkpoints go to OUT/checkpoints; see --out",
@@ -66,8 +69,35 @@ def differences(before: list[str], now: list[str]) -> dict[str, tuple[str | None
     return {name: (old.get(name), new.get(name)) for name in old | new if old.get(name) != new.get(name)}
 
 
+def flags_for(method: str, words: list[str]) -> list[str]:
+    """The words without flags that are not a method's, so that one command line does for all methods.
+
+    Raises:
+        UsageError: if such a flag lacks its value.
+    """
+    if method in ("intra", "late"):
+        return words
+    if method == "rdrop":
+        return without(words, NOT_OF_RDROP, "as R-Drop does not have them")
+    return without_method_flags(words)
+
+
 def without_method_flags(words: list[str]) -> list[str]:
-    """The words without those of intra-distillation alone and their values, so that one command line does for both.
+    """The words without those of intra-distillation alone and their values.
+
+    Raises:
+        UsageError: if such a flag lacks its value.
+    """
+    return without(words, OF_THE_METHOD, "as only intra-distillation has them")
+
+
+def flags_in_grid(method: str, methods: list[str], words: list[str]) -> list[str]:
+    """The words of a grid that one of its methods gets: of intra and late, only late starts late."""
+    return without(words, OF_THE_LATE_START) if method == "intra" and "late" in methods else words
+
+
+def without(words: list[str], flags: re.Pattern, why: str = "") -> list[str]:
+    """The words without these flags of intra-distillation and their values; says which, where it is said why.
 
     Raises:
         UsageError: if such a flag lacks its value.
@@ -77,16 +107,16 @@ def without_method_flags(words: list[str]) -> list[str]:
     while left:
         word = left.pop(0)
         name, equals, _ = word.partition("=")
-        if word in SWITCHES_OF_THE_METHOD or equals and OF_THE_METHOD.fullmatch(name):
-            dropped.append(word)
-        elif OF_THE_METHOD.fullmatch(word):
-            if not left or left[0].startswith("--"):
-                raise UsageError(f"{word} needs a value")
-            dropped += [word, left.pop(0)]
-        else:
+        if not flags.fullmatch(name):
             kept.append(word)
-    if dropped:
-        say(f"left out, as only intra-distillation has them: {' '.join(dropped)}")
+        elif equals or name in SWITCHES_OF_THE_METHOD:
+            dropped.append(word)
+        elif not left or left[0].startswith("--"):
+            raise UsageError(f"{word} needs a value")
+        else:
+            dropped += [word, left.pop(0)]
+    if dropped and why:
+        say(f"left out, {why}: {' '.join(dropped)}")
     return kept
 
 
@@ -112,7 +142,7 @@ def check_passed(words: list[str], ours: list[str], owned: dict[str, str]) -> No
         like = difflib.get_close_matches(name, ours, 1, LIKENESS) if name.startswith("--") else []
         if like:
             raise UsageError(f"unknown flag {name}; is it {like[0]}?")
-    alpha = _number(flag_value(words, "--alpha"))
+    alpha = as_number(flag_value(words, "--alpha"))
     if alpha is not None and not 0 <= alpha < MOST_FLOAT32:
         raise UsageError(
             f"--alpha must be a number of at least 0 that float32 can hold, not {flag_value(words, '--alpha')}"
@@ -137,7 +167,8 @@ def check_seed(seed: int) -> None:
         raise UsageError(f"--seed must be a whole number from 0 to {SEEDS - 1}, not {seed}")
 
 
-def _number(text):
+def as_number(text: str | None) -> float | None:
+    """The number that a word stands for, None if it is none."""
     try:
         return float(text)
     except (TypeError, ValueError):

@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..files import locked, make_folder, write_text
 from ..processes import ending_on_signals
 from . import grid
+from .comparison import PLAIN
 from .grid import Run
 from .same_arguments import keep_arguments
 
@@ -105,13 +106,13 @@ def _check_flags(runs, environment):
 
 
 def _write_table(kind, runs, done, reason):
-    if len(set(kind.methods)) < 2:
-        say("no table: it needs both methods")
+    if len(set(kind.methods)) < 2 or PLAIN not in kind.methods:
+        say(f"no table: it needs {PLAIN} and another method")
         return
     left_out = list(dict.fromkeys(run.group for run in runs if run not in done))
     chosen = [run for run in runs if run.group not in left_out]
     if not chosen:
-        say(f"no table: nothing has runs of both methods ({'; '.join(left_out)}: a run {reason})")
+        say(f"no table: nothing has runs of all methods ({'; '.join(left_out)}: a run {reason})")
         return
     text = (
         kind.table(chosen) + "\n" + "".join(f"Left out, for a run of it {reason}: {group}.\n" for group in left_out)

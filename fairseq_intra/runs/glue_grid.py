@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from .arguments import flags_in_grid
 from .grid import Run
 from .steps import Step, command
 
@@ -51,12 +52,13 @@ class GlueGrid:
         ]
 
     def _run(self, task, method, seed):
+        flags = flags_in_grid(method, self.methods, self.flags)
         name = f"{task}.{method}.seed{seed}"
         folder = self.out / name
         start = ["--checkpoint", self.checkpoint] if self.checkpoint else []
         given = ["--data", self.out / "data" / task, *start, "--method", method, "--seed", seed, "--out", folder]
         best = folder / "checkpoints" / "checkpoint_best.pt"
-        steps = [Step(command("finetune", *given, *self.flags))]
+        steps = [Step(command("finetune", *given, *flags))]
         return Run(name, folder, steps, method, f"{task}, seed {seed}", best, (folder / "finished",))
 
     def table(self, runs: list[Run]) -> str:

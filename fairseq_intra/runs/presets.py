@@ -9,11 +9,18 @@ CONFIG = PACKAGE / "config"
 #: The name under which fairseq-hydra-train takes the preset "paper".
 ALIAS = "intra_distillation"
 
-#: Task and criterion of each method; what a file says of them is that of "intra".
+#: Task and criterion of each method. A preset has the values of "intra"; config/method/METHOD.yaml, and for one
+#: preset METHOD_PRESET.yaml, has those of another method in their place.
 METHODS = {
     "plain": ("translation", "label_smoothed_cross_entropy"),
-    "intra": ("translation_intra_distillation", "intra_distillation"),
+    **dict.fromkeys(("rdrop", "intra", "late"), ("translation_intra_distillation", "intra_distillation")),
     "self-distillation": ("translation", "self_distillation"),
+}
+#: The method's flags in fine-tuning: the paper's K and alpha, and R-Drop and the late start with them.
+FINE_TUNING = {
+    "rdrop": "--num-iter 2 --alpha 1".split(),
+    "intra": "--num-iter 3 --alpha 1".split(),
+    "late": "--num-iter 3 --alpha 1 --plain-patience 1".split(),
 }
 #: Flags by their place: first these, then the rest as the file has them, then those of LAST. The order is that of the
 #: arguments.txt of older runs.
@@ -22,7 +29,7 @@ LAST = (
     "max-update validate-interval-updates save-interval-updates keep-interval-updates no-epoch-checkpoints "
     "keep-last-epochs log-interval"
 ).split()
-OF_THE_METHOD = "num-iter alpha adaptive-alpha temperature-p temperature-q div".split()
+OF_THE_METHOD = "num-iter alpha adaptive-alpha temperature-p temperature-q div plain-patience".split()
 #: What a run decides by itself: batch and workers, device, places, task and criterion.
 DECIDED = (
     "user-dir data source-lang target-lang log-format fp16 max-tokens update-freq max-updates-train task criterion"
@@ -46,9 +53,13 @@ def preset_names() -> list[str]:
     return sorted(path.stem.replace("_", "-") for path in CONFIG.glob("*.yaml") if path.stem != ALIAS)
 
 
-def read_preset(name: str) -> Preset:
-    """The preset of a name that `preset_names` gives."""
-    sections = _read(CONFIG / f"{name.replace('-', '_')}.yaml")
+def read_preset(name: str, method: str = "intra") -> Preset:
+    """The preset of a name that `preset_names` gives, with the flags of one of METHODS."""
+    stem = name.replace("-", "_")
+    sections = _read(CONFIG / f"{stem}.yaml")
+    for over in (CONFIG / "method" / f"{end}.yaml" for end in (method, f"{method}_{stem}")):
+        if over.is_file():
+            sections = _merged(sections, _read(over))
     found = {}
     for section, content in sections.items():
         for key, value in content.items():
@@ -56,6 +67,8 @@ def read_preset(name: str) -> Preset:
             found[flag] = value[0] if isinstance(value, list) else value
     max_tokens = int(found["max-tokens"])
     middle = [flag for flag in found if flag not in {*FIRST, *LAST, *OF_THE_METHOD, *DECIDED}]
+    if found.get("adaptive-alpha") == "0":
+        found = {flag: value for flag, value in found.items() if not flag.startswith("temperature-")}
     return Preset(
         {flag: "" if found[flag] == "true" else found[flag] for flag in [*FIRST, *middle, *LAST] if flag in found},
         {flag: found[flag] for flag in OF_THE_METHOD if flag in found},
@@ -79,6 +92,9 @@ def _read(path: Path) -> dict[str, dict]:
     defaults = [name for name in content.pop("defaults", []) if name != "_self_"]
     sections = {}
     for part in [*(_read(path.with_name(f"{name}.yaml")) for name in defaults), content]:
-        for section, keys in part.items():
-            sections[section] = sections.get(section, {}) | keys
+        sections = _merged(sections, part)
     return sections
+
+
+def _merged(sections, part):
+    return sections | {name: sections.get(name, {}) | keys for name, keys in part.items()}

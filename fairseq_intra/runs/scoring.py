@@ -112,8 +112,8 @@ def bleu_of(statistics: list[list[int]]) -> float:
     return _FromStatistics()._aggregate_and_compute(statistics).score
 
 
-def p_value(plain: list[list[int]], intra: list[list[int]]) -> float:
+def p_value(plain: list[list[int]], other: list[list[int]]) -> float:
     """sacreBLEU's paired bootstrap test on the `sentence_statistics` of two systems."""
-    systems = [("plain", plain), ("intra", intra)]
+    systems = [("plain", plain), ("other", other)]
     _, scores = PairedTest(systems, {"BLEU": _FromStatistics()}, None, "bs", RESAMPLES)()
     return scores["BLEU"][1].p_value

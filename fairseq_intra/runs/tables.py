@@ -1,11 +1,11 @@
-"""The results table: plain training beside intra-distillation, pair by pair, over seeds."""
+"""The results table: plain training beside other methods, pair by pair, over seeds."""
 
 import statistics
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UsageError
-from .comparison import Comparison, average_cells, markdown, score_cells
+from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
 from .evaluation import Evaluation
 from .run_settings import Difference, differences, require_same, unchecked
 from .scoring import RESAMPLES, p_value
@@ -26,18 +26,22 @@ class Entry(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A language pair: [(plain, intra)] by seed."""
+    """A language pair: [(plain, other, ...)] by seed."""
 
     name: str
-    pairs: list[tuple[Entry, Entry]]
+    seeds: list[tuple[Entry, ...]]
 
     def entries(self) -> list[Entry]:
-        """All of both methods."""
-        return [entry for pair in self.pairs for entry in pair]
+        """All of all methods."""
+        return [entry for entries in self.seeds for entry in entries]
+
+    def methods(self) -> list[list[Entry]]:
+        """The entries of each method, by seed."""
+        return [list(entries) for entries in zip(*self.seeds, strict=True)]
 
     def scores(self) -> list[list[float]]:
-        """BLEU of plain and of intra-distillation, by seed."""
-        return [[entry.run.bleu["score"] for entry in method] for method in zip(*self.pairs, strict=True)]
+        """BLEU of each method, by seed."""
+        return [[entry.run.bleu["score"] for entry in entries] for entries in self.methods()]
 
 
 def results_table(
@@ -47,7 +51,7 @@ def results_table(
 
     Args:
         paths: evaluations (JSON files of scripts/evaluate.sh), or folders that hold them; for every language pair
-            one of plain training and one of intra-distillation, of each seed.
+            one of each method and seed, plain training among them.
         beside_paper: adds a column of what is reported for IWSLT'14.
         equal_time: limits of updates may differ, and the seconds of training are shown.
         show_differences: other settings of training and decoding may differ, and are shown.
@@ -68,10 +72,11 @@ def results_table(
         name = _row_name(run, kinds)
         entry = Entry(run, path, run.sentence_statistics(path))
         groups.setdefault(name, Comparison(name)).add(run.method, run.seed, entry, path)
-    rows = [Row(name, group.pairs()) for name, group in sorted(groups.items())]
+    methods = methods_of(groups.values())
+    rows = [Row(name, group.by_seed(methods)) for name, group in sorted(groups.items())]
     for row in rows:
         _require_same_text(row)
-    return _table(rows, found, beside_paper, equal_time)
+    return _table(rows, methods, found, beside_paper, equal_time)
 
 
 def _evaluation_files(path):
@@ -103,41 +108,48 @@ def _require_same_text(row):
             raise UsageError(f"{first.path} and {entry.path} are of two corpora, both called {row.name}")
 
 
-def _table(rows, found: list[Difference], beside_paper, equal_time):
+def _table(rows, methods, found: list[Difference], beside_paper, equal_time):
     more = ["seconds"] * equal_time + ["differs in"] * bool(found) + ["paper"] * beside_paper
-    columns = ["pair", "plain", "intra-distillation", "difference", "p-value", *more]
+    columns = ["pair", *columns_of(methods, "p-value"), *more]
     lines = []
     for row in rows:
-        cells = [row.name, *_scores(row), f"{_p_value(row):.3f}"]
+        plain, *others = _scores(row)
+        cells = [row.name, *plain, *joined([[*cells, p] for cells, p in zip(others, _p_values(row), strict=True)])]
         cells += [_seconds(row)] * equal_time + [_differences(row, found)] * bool(found)
         lines.append(cells + [_reported(PAPER, row.name)] * beside_paper)
     if len({(entry.run.split, entry.run.kind) for row in rows for entry in row.entries()}) == 1:
         means = zip(*([statistics.mean(scores) for scores in row.scores()] for row in rows), strict=True)
-        last = ["average", *average_cells(*means), "", *[""] * (equal_time + bool(found))]
+        plain, *others = average_cells(list(means))
+        last = ["average", *plain, *joined([[*cells, ""] for cells in others])]
+        last += [""] * (equal_time + bool(found))
         lines.append(last + [f"{PAPER_AVERAGE_GAIN:+} ({PAPER_PAIRS} pairs)"] * beside_paper)
     return markdown(columns, lines, list(_notes(rows, beside_paper)))
 
 
 def _scores(row):
-    cells = score_cells(*row.scores())
-    if len(row.pairs) > 1:
+    cells = score_cells(row.scores())
+    if len(row.seeds) > 1:
         return cells
-    for number, entry in enumerate(row.pairs[0]):
+    for of_method, entry in zip(cells, row.seeds[0], strict=True):
         interval = entry.run.bleu.get("confidence")
         if interval:
             low, high = (interval["mean"] + sign * interval["half_width"] for sign in (-1, 1))
-            cells[number] += f" ({low:.2f} to {high:.2f})"
+            of_method[0] += f" ({low:.2f} to {high:.2f})"
     return cells
 
 
-def _p_value(row):
-    # Of an even number the larger of the two in the middle: on the side of caution.
-    return statistics.median_high(p_value(plain.statistics, intra.statistics) for plain, intra in row.pairs)
+def _p_values(row):
+    """The cells of the other methods' p-values, each against plain."""
+    plain, *others = row.methods()
+    for other in others:
+        found = [p_value(a.statistics, b.statistics) for a, b in zip(plain, other, strict=True)]
+        # Of an even number the larger of the two in the middle: on the side of caution.
+        yield f"{statistics.median_high(found):.3f}"
 
 
 def _seconds(row):
     sides = []
-    for entries in zip(*row.pairs, strict=True):
+    for entries in row.methods():
         known = [(entry.run.training or {}).get("seconds") for entry in entries]
         sides.append("?" if None in known else f"{statistics.mean(known):.0f}")
     return " / ".join(sides)
@@ -154,13 +166,15 @@ def _differences(row, found):
 def _notes(rows, beside_paper):
     entries = [entry for row in rows for entry in row.entries()]
     first = entries[0].run
-    seeds = {len(row.pairs) for row in rows}
+    seeds = {len(row.seeds) for row in rows}
     test = f"p-value: paired bootstrap, {RESAMPLES} resamples"
     if max(seeds) > 1:
         test += ", the median of those of the seeds"
         counts = " or ".join(map(str, sorted(seeds)))
         yield f"Means and standard deviations over {counts} seeds; a difference is between runs of one seed."
     yield f"BLEU, sacreBLEU signature `{first.bleu['signature']}`{casing_text(first)}; {test}."
+    if len(rows[0].seeds[0]) > 2:
+        yield "Differences and p-values are against plain."
     if any("confidence" in entry.run.bleu for entry in entries) and min(seeds) == 1:
         yield "In brackets: 95 % confidence intervals, by bootstrap."
     yield f"Decoding: {decoding_text(first)}."

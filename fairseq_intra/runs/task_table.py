@@ -1,11 +1,11 @@
-"""The results table of fine-tuning: plain training beside intra-distillation, task by task, over seeds."""
+"""The results table of fine-tuning: plain training beside other methods, task by task, over seeds."""
 
 import statistics
 from pathlib import Path
 
 from ..errors import UsageError
 from ..files import has_type, read_json
-from .comparison import Comparison, average_cells, markdown, score_cells
+from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
 from .training_log import parse_log
 
 NAMES = {"accuracy": "accuracy", "f1": "F1", "mcc": "Matthews correlation", "pearson": "Pearson correlation"}
@@ -17,8 +17,8 @@ def task_table(runs: list[Path]) -> str:
     """A Markdown table of each task's measure on the dev set, times 100, at the best epoch of every run.
 
     Args:
-        runs: folders of scripts/finetune.sh; for every task one of plain training and one of intra-distillation, of
-            each seed.
+        runs: folders of scripts/finetune.sh; for every task one of each method and seed, plain training among
+            them.
 
     Raises:
         UsageError: on a folder that is no finished run, a run that has no counterpart, or two runs for one place.
@@ -29,16 +29,17 @@ def task_table(runs: list[Path]) -> str:
         task = tasks.setdefault((run["task"], run["metric"]), Comparison(run["task"]))
         task.add(run["method"], run["seed"], score, folder)
     rows, averages = [], []
+    methods = methods_of(tasks.values())
     for (name, metric), task in tasks.items():
-        scores = [list(of_method) for of_method in zip(*task.pairs(), strict=True)]
-        rows.append([name, NAMES[metric], *score_cells(*scores)])
+        scores = [list(of_method) for of_method in zip(*task.by_seed(methods), strict=True)]
+        rows.append([name, NAMES[metric], *joined(score_cells(scores))])
         averages.append([statistics.mean(of_method) for of_method in scores])
-    rows.append(["average", "", *average_cells(*zip(*averages, strict=True))])
+    rows.append(["average", "", *joined(average_cells(list(zip(*averages, strict=True))))])
     seeds = sorted({seed for task in tasks.values() for seed in task.seeds})
     note = f"Dev set, the best epoch of each run; seeds {', '.join(map(str, seeds))}"
     if len(seeds) > 1:
         note += ": means and standard deviations; a difference is between runs of one seed"
-    columns = ["task", "measure", "plain", "intra-distillation", "difference"]
+    columns = ["task", "measure", *columns_of(methods)]
     return markdown(columns, rows, [f"{note}."], names=2)
 
 

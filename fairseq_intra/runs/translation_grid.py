@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from .arguments import flags_in_grid
 from .grid import Run
 from .steps import Step, command
 
@@ -54,13 +55,14 @@ class TranslationGrid:
         ]
 
     def _run(self, dataset, method, seed):
+        flags = flags_in_grid(method, self.methods, self.flags)
         name = f"{dataset}.{method}.seed{seed}"
         folder, data = self.out / name, self.data / dataset
         best = folder / "checkpoints" / "checkpoint_best.pt"
         average = ["--average", self.average] if self.average else []
         evaluated = best.with_name(f"average{self.average}.pt") if self.average else best
         results = (evaluated.with_suffix(".test.json"),)
-        training = ["--data", data, "--method", method, "--seed", seed, "--out", folder, *self.flags]
+        training = ["--data", data, "--method", method, "--seed", seed, "--out", folder, *flags]
         steps = [
             Step(command("train", *training)),
             Step(command("evaluate", "--data", data, "--checkpoint", best, *average), results),

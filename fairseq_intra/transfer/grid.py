@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import sha256
+from ..runs.arguments import flags_in_grid
 from ..runs.grid import Run
 from ..runs.steps import Step, command
 from .training import RECIPES
@@ -73,6 +74,7 @@ class TransferGrid:
         return [self._run(method, seed, languages) for seed in self.seeds for method in self.methods]
 
     def _run(self, method, seed, languages):
+        flags = flags_in_grid(method, self.methods, self.flags)
         name = f"{method}.seed{seed}"
         folder, data = self.out / name, self.out / "data"
         tested = folder / "checkpoints" / RECIPES[self.task].tested
@@ -80,7 +82,7 @@ class TransferGrid:
         given = ["--data", data, "--pretrained", self.pretrained, "--method", method, "--seed", seed, "--out", folder]
         given += ["--batch", self.batch, *(["--epochs", self.epochs] if self.epochs else [])]
         steps = [
-            Step(command("finetune-transfer", *given, *self.flags)),
+            Step(command("finetune-transfer", *given, *flags)),
             Step(command("evaluate-transfer", "--checkpoint", tested, "--data", data), results),
         ]
         return Run(name, folder, steps, method, f"seed {seed}", tested, results)

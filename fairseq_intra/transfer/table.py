@@ -1,11 +1,12 @@
-"""The table of cross-lingual transfer: plain training beside intra-distillation, language by language, over seeds."""
+"""The table of cross-lingual transfer: plain training beside other methods, language by language, over seeds."""
 
 import statistics
 from pathlib import Path
 
 from ..errors import UsageError
 from ..files import read_record
-from ..runs.comparison import METHODS, Comparison, markdown, mean_and_spread, score_cells
+from ..methods import TITLES
+from ..runs.comparison import Comparison, columns_of, joined, markdown, mean_and_spread, methods_of, score_cells
 from .evaluate import FORMAT, TransferEvaluation
 
 NAMES = {
@@ -19,24 +20,25 @@ def transfer_table(paths: list[Path]) -> str:
     """A Markdown table of the languages: means over seeds, standard deviations, and the averages.
 
     Args:
-        paths: JSON files of `evaluate_all`, of both methods, every seed and every language.
+        paths: JSON files of `evaluate_all`, of every method (plain among them), seed and language.
 
     Raises:
         UsageError: on runs that cannot be compared, that are twice there, or that lack a counterpart.
     """
     languages = _read(paths)
     seeds = sorted({seed for comparison in languages.values() for seed in comparison.seeds})
-    pairs = {name: comparison.pairs(seeds) for name, comparison in languages.items()}
+    methods = methods_of(languages.values())
+    pairs = {name: comparison.by_seed(methods, seeds) for name, comparison in languages.items()}
     first = next(iter(pairs.values()))[0][0]
     order = sorted(pairs, key=lambda name: (name != first.source, name))
     for name in order:
         if len({run.labels_sha256 for pair in pairs[name] for run in pair}) > 1:
             raise UsageError(f"the runs of {name} were scored on different texts")
-    columns = ["language", "plain", "intra-distillation", "difference"]
+    columns = ["language", *columns_of(methods)]
     if first.metric == "accuracy":
         columns.append("most frequent label")
     if first.metric == "answer_f1":
-        columns += ["exact match, plain", "exact match, intra-distillation"]
+        columns += [f"exact match, {TITLES[method]}" for method in methods]
     rows = [_row(name, [pairs[language] for language in group]) for name, group in _groups(order, first.source)]
     note = NAMES[first.metric]
     if len(seeds) > 1:
@@ -71,8 +73,8 @@ def _groups(languages, source):
 
 
 def _row(name, languages):
-    """The row of some languages, of which each is [(plain, intra)] by seed."""
-    cells = [name, *score_cells(*_means(languages, lambda run: run.score))]
+    """The row of some languages, of which each is [(plain, other, ...)] by seed."""
+    cells = [name, *joined(score_cells(_means(languages, lambda run: run.score)))]
     details = languages[0][0][0].details
     if "majority" in details:
         cells.append(f"{statistics.mean(pairs[0][0].details['majority'] for pairs in languages):.2f}")
@@ -82,8 +84,8 @@ def _row(name, languages):
 
 
 def _means(languages, value):
-    """Of both methods the means of a value over languages, by seed."""
+    """Of each method the means of a value over languages, by seed."""
     return [
         [statistics.mean(value(pair[method]) for pair in pairs) for pairs in zip(*languages, strict=True)]
-        for method in range(len(METHODS))
+        for method in range(len(languages[0][0]))
     ]

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from ..runs.presets import FINE_TUNING
+
 
 class Recipe(NamedTuple):
     """What a task has of its own."""
@@ -46,7 +48,7 @@ def recipe(summary: dict, method: str, seed: int, epochs: int | None, batch: int
 
     Args:
         summary: of the data, see `prepare.read_summary`.
-        method: "plain" or "intra".
+        method: of `methods.METHODS`.
         seed: of the training.
         epochs: None: as many as the task's recipe has.
         batch: examples of an update (sentences, pairs or windows), over all GPUs.
@@ -58,8 +60,10 @@ def recipe(summary: dict, method: str, seed: int, epochs: int | None, batch: int
     warm_up = updates * WARM_UP // 100 if its.warm_up is None else min(its.warm_up, updates // 2)
     task = its.task
     how = f"--task {task} --criterion {task}"
-    if method == "intra":
-        how = f"--task {task}_intra_distillation --criterion intra_distillation_{task} --num-iter 3 --alpha 1"
+    if method != "plain":
+        how = (
+            f"--task {task}_intra_distillation --criterion intra_distillation_{task} {' '.join(FINE_TUNING[method])}"
+        )
     return f"""{how} --seed {seed} --arch roberta_base --max-positions 512 --dropout 0.1 --attention-dropout 0.1
         --weight-decay {its.weight_decay} --optimizer adam {its.adam} --lr {its.lr}
         --lr-scheduler polynomial_decay --warmup-updates {warm_up} --total-num-update {updates}

@@ -120,10 +120,26 @@ def test_another_corpus_has_all_its_datasets_and_no_figures_of_the_paper(data, c
     ]
 
 
+def test_four_methods_and_the_late_start_s_flag_for_late_alone(data, calls):
+    cli.main(
+        translation(
+            data, "--methods", "late plain rdrop intra", "--langs", "de", "--plain-patience", "2", "--lr", "1"
+        )
+    )
+    found = {words[words.index("--method") + 1]: words for words in called(calls) if words[0] == "train"}
+    assert list(found) == ["late", "plain", "rdrop", "intra"]
+    assert found["intra"][-2:] == ["--lr", "1"] and "--plain-patience" not in found["intra"]
+    assert found["late"][-4:] == ["--plain-patience", "2", "--lr", "1"]
+
+
 def test_one_method_makes_no_table(data, calls, capsys):
     cli.main(translation(data, "--methods", "intra"))
     said = capsys.readouterr()
-    assert not said.out and "no table: it needs both methods" in said.err and runs_of(calls, "train") == NAMES[1::2]
+    assert (
+        not said.out
+        and "no table: it needs plain and another method" in said.err
+        and runs_of(calls, "train") == NAMES[1::2]
+    )
 
 
 def test_a_failed_run_stops_no_other_and_is_named(data, calls, capsys, monkeypatch):
@@ -301,7 +317,7 @@ def test_the_status_line_tells_the_updates_and_the_time_left(tmp_path):
     [
         (("--langs", "de fr"), "--langs must be of ar de es fa he it nl pl, not 'fr'"),
         (("--langs", "de nl"), r"has no dataset nl-en \(no nl-en/manifest.json\)"),
-        (("--methods", "plain both"), "must be plain, intra or both, as one word, not 'plain both'"),
+        (("--methods", "plain both"), "must be of plain rdrop intra late, as one word, not 'plain both'"),
         (("--seeds", "1,2"), "must be whole numbers, such as '1 2 3', not '1,2'"),
         (("--seed", "1"), "--seed: here it is --seeds, with one or more"),
         (("--dry-run",), "--dry-run: --list shows the commands"),

@@ -22,6 +22,11 @@ INTRA = {
     "paper": "--num-iter 3 --alpha 5 --adaptive-alpha 1 --temperature-p 5 --temperature-q 10 --div X",
     "tiny": "--num-iter 3 --alpha 1 --adaptive-alpha 0 --div X",
 }
+RDROP = "--num-iter 2 --alpha {} --adaptive-alpha 0 --div X"
+LATE = {
+    name: f"{flags} --plain-patience {patience}"
+    for (name, flags), patience in zip(INTRA.items(), (3, 1), strict=True)
+}
 LAST = "checkpoint_last.pt"
 
 
@@ -59,6 +64,35 @@ def rejected(call, match):
         call()
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+@pytest.mark.parametrize(("preset", "alpha"), [("paper", 5), ("tiny", 1)])
+def test_rdrop_and_late_have_the_preset_s_flags(train, tmp_path, capsys, preset, alpha):
+    passed = ["--alpha", "2", "--num-iter", "4", "--plain-patience", "7", "--dropout", "0.2", "--passes", "batched"]
+    rdrop, late = (train(method=method, preset=preset, out=tmp_path / method) for method in ("rdrop", "late"))
+    assert follow(rdrop, "--criterion", "intra_distillation", *RDROP.format(alpha).split(), "--cpu")
+    assert follow(late, "--criterion", "intra_distillation", *LATE[preset].split(), "--cpu")
+    assert "tables call it" not in capsys.readouterr().err
+    rdrop, late = (
+        train(*passed, method=method, preset=preset, out=tmp_path / f"{method}2") for method in ("rdrop", "late")
+    )
+    # What would make R-Drop another method is left out.
+    assert follow(rdrop, "--cpu", "--alpha", "2", "--dropout", "0.2", "--passes", "batched")
+    assert "left out, as R-Drop does not have them: --num-iter 4 --plain-patience 7\n" in capsys.readouterr().err
+    assert follow(late, "--cpu", *passed)
+
+
+def test_a_late_start_by_updates_takes_the_place_of_the_preset_s_patience(train):
+    late = train("--plain-updates", "3", method="late")
+    assert "--plain-patience" not in late and follow(late, "--plain-updates", "3")
+
+
+def test_flags_that_make_a_run_another_method_are_reported(train, tmp_path, capsys):
+    for number, (flags, name) in enumerate(
+        {"--num-iter 2": "rdrop", "--num-iter 1": "plain", "--plain-patience 2": "late"}.items()
+    ):
+        train(*flags.split(), method="intra", out=tmp_path / str(number))
+        assert f"with these flags --method intra is {name}, and tables call it so" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("preset", ["paper", "tiny"])
@@ -361,7 +395,7 @@ class TestFolder:
     ("given", "message"),
     [
         ("--data /nowhere", "--data /nowhere is not a prepared dataset: no manifest.json"),
-        ("--method both", "--method must be plain, intra or self-distillation, not 'both'"),
+        ("--method both", "--method must be plain, rdrop, intra, late or self-distillation, not 'both'"),
         ("--preset huge", "--preset: invalid choice: 'huge' .*tiny"),
         ("--updates 0", "--updates must be at least 1, not 0"),
         ("--updates many", "--updates: invalid int value: 'many'"),

@@ -105,6 +105,29 @@ def test_two_corpora_with_one_pair_have_two_rows(pair, tmp_path):
     assert rows[2].startswith("| bible.de-en |") and rows[3].startswith("| de-en |")
 
 
+def test_every_other_method_has_a_column_beside_plain_s(pair, tmp_path):
+    """In the same order, whatever the order of the files; each as in a table of its own with plain."""
+    late = evaluated(tmp_path / "late", "late", share=9)
+    rdrop = evaluated(tmp_path / "rdrop", "rdrop", share=3)
+    lines = table.results_table([late, *pair, rdrop]).split("\n")
+    both = "difference | p-value"
+    names = f"| pair | plain | R-Drop | {both} | intra-distillation | {both} | late intra-distillation | {both} |"
+    assert lines[0] == names and {line.count("|") for line in lines[:4]} == {names.count("|")}
+    alone = [table.results_table([pair[0], other]).split("\n") for other in (rdrop, pair[1], late)]
+    for number in (2, 3):
+        cells = [[cell.strip() for cell in one[number].split("|")[1:-1]] for one in alone]
+        expected = [*cells[0][:2], *(cell for one in cells for cell in one[2:])]
+        assert [cell.strip() for cell in lines[number].split("|")[1:-1]] == expected
+    assert lines[-2] == "Differences and p-values are against plain."
+    assert alone[0][0] == f"| pair | plain | R-Drop | {both} |" and alone[1] == table.results_table(pair).split("\n")
+
+
+def test_a_method_that_one_row_lacks_is_named(pair, tmp_path):
+    more = [evaluated(tmp_path / f"ar.{method}", method, source="ar") for method in ("plain", "late")]
+    with pytest.raises(UsageError, match="ar-en has no intra run of seed 0 to compare with"):
+        table.results_table([*pair, *more])
+
+
 def test_what_the_paper_reports_stands_beside_it(pair, tmp_path):
     persian = [evaluated(tmp_path / f"fa.{method}", method, source="fa") for method in ("plain", "intra")]
     lines = table.results_table([*pair, *persian], beside_paper=True).split("\n")
@@ -233,7 +256,7 @@ def too_few(pair):
         (no_intra, r"de-en has no intra run of seed 0 to compare with"),
         (twice, r"again.* and .*plain.* are both plain runs of de-en with seed 0"),
         (one_more_seed, r"de-en has no intra run of seed 2 to compare with"),
-        (other_method, r"intra.* is a self-distillation run; the table sets plain beside intra"),
+        (other_method, r"intra.* is a self-distillation run; the table sets plain beside rdrop, intra, late"),
         (no_json, r"plain.*checkpoint_best\.test\.json is not JSON"),
         (none_in_folder, r"plain holds no evaluation; name the JSON file instead"),
         (no_folder, r"cannot read .*nowhere: No such file"),
