@@ -12,10 +12,12 @@ from fairseq_intra.files import sha256
 STUB = """import os, sys
 from pathlib import Path
 folder = Path(__file__).parent
-(folder / "calls").write_text("\\n".join([*sys.argv[1:], *map("=".join, os.environ.items())]))
+words = "\\n".join([*sys.argv[1:], *map("=".join, os.environ.items())])
+(folder / "calls").open("a").write(words + "\\0")
 for number, line in enumerate((folder / "hypotheses").read_text(encoding="utf-8").split("\\n")[:-1]):
-    subwords = " ".join("▁" + word for word in line.split())
-    sys.stdout.buffer.write(f"S-{number}\\tx\\nH-{number}\\t-1\\t{subwords}\\nD-{number}\\t-1\\t{line}\\n".encode())
+    probabilities = " ".join("-1.0000" for _ in [*line.split(), "end"])
+    said = f"S-{number}\\tx\\nH-{number}\\t-1\\t{line}\\nD-{number}\\t-1\\t{line}\\nP-{number}\\t{probabilities}\\n"
+    sys.stdout.buffer.write(said.encode())
 if (folder / "fails").exists():
     sys.exit("fairseq_intra: error: " + (folder / "fails").read_text())
 """
@@ -78,6 +80,11 @@ class StubGenerate:
         (self.folder / "fails").write_text(why)
 
     @property
+    def calls(self) -> list[list[str]]:
+        """Of each call, its arguments and its environment, as words."""
+        return [call.split("\n") for call in (self.folder / "calls").read_text().split("\0")[:-1]]
+
+    @property
     def call(self) -> list[str]:
-        """Its arguments and its environment, as words."""
-        return (self.folder / "calls").read_text().split("\n")
+        """The last call's."""
+        return self.calls[-1]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from fairseq import options
 from tqdm import tqdm
@@ -161,20 +162,43 @@ def _reason(log):
 
 
 def read_hypotheses(generated: Path) -> tuple[list[str], list[int]]:
-    """(hypotheses, lengths): the best of every sentence, detokenised (D lines), in the split's order.
+    """(hypotheses, lengths): the best of every sentence, detokenised, in the split's order.
 
-    Lengths are in subwords (H lines), without the end of sentence.
+    Lengths are in subwords, without the end of sentence.
 
     Raises:
         UsageError: if a sentence has none.
     """
-    found: dict[str, dict[int, str]] = {"H": {}, "D": {}}
+    best = [hypotheses[0] for hypotheses in read_nbest(generated)]
+    return [hypothesis.text for hypothesis in best], [hypothesis.length - 1 for hypothesis in best]
+
+
+class Hypothesis(NamedTuple):
+    """One line of an n-best list."""
+
+    text: str  #: detokenised
+    score: float  #: log2 of its probability, divided by length ** --lenpen
+    length: int  #: in subwords, its end included
+
+
+def read_nbest(generated: Path) -> list[list[Hypothesis]]:
+    """The n-best list of every sentence, best first, in the split's order.
+
+    Subwords are counted by their probabilities (P lines): in the H lines they are joined already.
+
+    Raises:
+        UsageError: if a sentence has none.
+    """
+    texts: dict[int, list[tuple[str, float]]] = {}
+    lengths: dict[int, list[int]] = {}
     for line in read_lines(generated):
-        match = re.fullmatch(r"([HD])-(\d+)\t[^\t]+\t(.*)", line, re.DOTALL)
-        if match:
-            found[match[1]].setdefault(int(match[2]), match[3])
-    hypotheses, subwords = found["D"], found["H"]
-    if sorted(hypotheses) != list(range(len(hypotheses))):
+        if match := re.fullmatch(r"D-(\d+)\t([^\t]+)\t(.*)", line, re.DOTALL):
+            texts.setdefault(int(match[1]), []).append((match[3], float(match[2])))
+        elif match := re.fullmatch(r"P-(\d+)\t(.*)", line):
+            lengths.setdefault(int(match[1]), []).append(len(match[2].split()))
+    if sorted(texts) != list(range(len(texts))) or any(len(texts[n]) != len(lengths.get(n, [])) for n in texts):
         raise UsageError(f"{generated} lacks hypotheses: was the generation interrupted?")
-    numbers = range(len(hypotheses))
-    return [hypotheses[number] for number in numbers], [len(subwords.get(number, "").split()) for number in numbers]
+    return [
+        [Hypothesis(text, score, length) for (text, score), length in zip(texts[n], lengths[n], strict=True)]
+        for n in range(len(texts))
+    ]

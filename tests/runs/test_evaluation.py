@@ -16,8 +16,8 @@ def generated(folder, texts, order=None):
     """A file as fairseq-generate writes it: in an order of its own, with sources and scores in between."""
     lines = []
     for number in order or range(len(texts)):
-        lines += [f"S-{number}\tx", f"H-{number}\t-0.5\t▁x ▁y", f"D-{number}\t-0.5\t{texts[number]}"]
-        lines += [f"P-{number}\t-0.5"]
+        lines += [f"S-{number}\tx", f"H-{number}\t-0.5\tx", f"D-{number}\t-0.5\t{texts[number]}"]
+        lines += [f"P-{number}\t-0.5000 -0.2500 -0.1250"]
     path = folder / "generate-test.txt"
     text = "".join(f"{line}\n" for line in [*lines, "Generate test with beam=5: BLEU4 = 0.00"])
     path.write_text(text, encoding="utf-8")
@@ -32,11 +32,14 @@ def test_hypotheses_come_in_the_order_of_the_split(tmp_path):
 
 def test_of_several_hypotheses_the_best_counts(tmp_path):
     path = tmp_path / "nbest"
-    path.write_text("D-1\t-0.1\tbest of 1\nD-1\t-0.2\tworse\nD-0\t-0.1\tbest of 0\nD-0\t-0.2\tworse\n")
+    texts = {"best of 1": 1, "worse of 1": 1, "best of 0": 0, "worse of 0": 0}
+    path.write_text("".join(f"D-{number}\t-0.1\t{text}\nP-{number}\t-1\n" for text, number in texts.items()))
     assert read_hypotheses(path)[0] == ["best of 0", "best of 1"]
 
 
-@pytest.mark.parametrize("content", ["D-0\t-1\ta\nD-2\t-1\tb\n", "D-1\t-1\tb\n", "D-1\t-1\tb\nD-0\t-1"])
+@pytest.mark.parametrize(
+    "content", ["D-0\t-1\ta\nP-0\t-1\nD-2\t-1\tb\nP-2\t-1\n", "D-1\t-1\tb\nP-1\t-1\n", "D-0\t-1\tb\nP-0"]
+)
 def test_missing_hypotheses_are_noticed(tmp_path, content):
     (tmp_path / "cut").write_text(content)
     with pytest.raises(UsageError, match="lacks hypotheses"):
