@@ -63,6 +63,7 @@ def evaluated(folder, method="plain", source="de", share=2, name="checkpoint_bes
         "training": TRAINING,
         "at_length_limit": 0,
         "truncated": 0,
+        "tuning": None,
         "statistics": [" ".join(map(str, row)) for row in sentence_statistics(hypotheses, REFERENCE, "13a")],
     }
     assert set(content) == {field.name for field in dataclasses.fields(Evaluation)}

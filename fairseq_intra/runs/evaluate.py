@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from ..user_dir import PACKAGE
 from .dataset import Dataset, read_dataset
 from .decoding_input import DecodingInput, split_input, text_input
 from .evaluation import FORMAT, Evaluation, Training, join
-from .generation import generate, read_hypotheses, settings_of
+from .generation import generate, read_hypotheses, read_nbest, settings_of
+from .length_penalty import DEFAULT, Tuning, choose, shown
 from .scoring import bleu, score_all, sentence_statistics, tokenizer_of
 from .wmt_sets import reference_file, source_file
 
@@ -39,7 +40,7 @@ class Request:
     wmt: bool
     metrics: tuple[str, ...]
     beam: int
-    lenpen: float
+    lenpen: float | None  #: None: the one that is best on valid
     max_tokens: int
     output: Path  #: OUTPUT.json, .hyp and .ref are written
     tokenize: str | None
@@ -58,6 +59,8 @@ def evaluate(request: Request) -> Evaluation:
     tokenize = request.tokenize or tokenizer_of(dataset.target)
     bleu(tokenize)
     source, reference = _texts(request, dataset)
+    if request.lenpen is None:
+        dataset.check_split("valid")
     states = [checkpoints.load(path) for path in request.checkpoints]
     about = _about(request, dataset, states)
     with tempfile.TemporaryDirectory(prefix="fairseq_intra.") as folder:
@@ -65,6 +68,10 @@ def evaluate(request: Request) -> Evaluation:
         limits = _limits(states)
         # The parameters are the other process's business: their memory is free from here on.
         del states
+        tuning = None
+        if request.lenpen is None:
+            tuning = _tuned(request, dataset, tokenize, limits, scratch)
+            request = replace(request, lenpen=tuning["chosen"])
         if request.wmt:
             given = text_input(dataset, source, read_lines(source), limits[0], request.truncate_source, scratch)
         else:
@@ -78,6 +85,7 @@ def evaluate(request: Request) -> Evaluation:
             **about,
             **found,
             decoding=decoding,
+            tuning=tuning,
             truncated=given.truncated,
             at_length_limit=_at_limit(lengths, given.sizes, decoding, limits[1]),
         )
@@ -165,6 +173,21 @@ def _limits(states) -> tuple[int, int]:
         min(int(getattr(state["cfg"].model, f"max_{side}_positions", None) or 1 << 30) for state in states)
         for side in ("source", "target")
     )
+
+
+def _tuned(request, dataset, tokenize, limits, scratch) -> Tuning:
+    """The length penalty that is best on valid, and the choice."""
+    folder = scratch / "tuning"
+    folder.mkdir()
+    asked = replace(request, split="valid", lenpen=DEFAULT, passed=[*request.passed, "--nbest", str(request.beam)])
+    given = split_input(dataset, "valid", limits, request.truncate_source, folder)
+    decoding, generated = _translate(asked, dataset, given, folder)
+    if decoding["flags"].get("unnormalized"):
+        raise UsageError("--tune-lenpen has no effect with --unnormalized")
+    reference = read_lines(dataset.folder / "raw" / f"valid.{dataset.target}")
+    found = choose(read_nbest(generated), reference, "valid", tokenize)
+    say(f"length penalty {found['chosen']:g}: BLEU on valid {max(found['bleu']):.2f}, of {shown(found)}")
+    return found
 
 
 def _translate(request: Request, dataset: Dataset, given: DecodingInput, scratch: Path) -> tuple[dict, Path]:

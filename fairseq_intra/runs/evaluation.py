@@ -11,6 +11,7 @@ from typing import TypedDict
 
 from ..errors import UsageError
 from ..files import FileName, read_lines, read_record, write_record, write_text
+from .length_penalty import Tuning
 from .scoring import Score, ScoreWithConfidence, bleu_of, sentence_statistics
 
 FORMAT = 3
@@ -64,6 +65,7 @@ class Evaluation:
     training: Training | None = None
     at_length_limit: int | None = None  #: hypotheses that were ended by the limit of their length
     truncated: int | None = None  #: sources that were cut to the model's --max-source-positions
+    tuning: Tuning | None = None  #: how the length penalty was chosen; None: it was given
     statistics: list[str] | None = None  #: see `scoring.sentence_statistics`, a sentence a line
 
     @classmethod

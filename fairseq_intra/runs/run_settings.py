@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 from .evaluation import Evaluation
+from .length_penalty import rule
 
 #: Fields that records of earlier formats lack.
 LATER = {
@@ -58,6 +59,9 @@ def differences(runs: list[tuple[Evaluation, Path]], equal_time: bool) -> list[D
     settings: dict[str, Callable] = {name: _rule(name) for name in RULES if not (equal_time and name in LIMITS)}
     names = {name for run, _ in runs for name in run.decoding}
     settings |= {name: _search(name) for name in sorted(names)}
+    # Tuned penalties may differ, the rule by which they were chosen may not; with given ones they share no row.
+    settings["lenpen"] = lambda run: None if run.tuning else _search("lenpen")(run)
+    settings["grid of length penalties"] = lambda run: rule(run.tuning) if run.tuning else None
     found = []
     for name, read in settings.items():
         known = [(read(run), path) for run, path in runs if read(run) is not None]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ..errors import UsageError
 from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
 from .evaluation import Evaluation
+from .length_penalty import rule
 from .run_settings import Difference, differences, require_same, unchecked
 from .scoring import RESAMPLES, p_value
 
@@ -15,6 +16,8 @@ from .scoring import RESAMPLES, p_value
 PAPER = {"de-en": (33.07, 36.10)}
 PAPER_AVERAGE_GAIN, PAPER_PAIRS = 3.54, 8
 REPRODUCTION = {"de-en": (32.90, 35.11)}
+#: In the name of a row.
+TUNED = "length penalty tuned"
 
 
 class Entry(NamedTuple):
@@ -95,7 +98,7 @@ def _row_name(run, kinds):
     pair = f"{run.source}-{run.target}"
     if run.dataset.endswith(f".{pair}"):
         pair = run.dataset
-    details = [run.split] * (run.split != "test") + [run.kind or "unknown"] * kinds
+    details = [run.split] * (run.split != "test") + [run.kind or "unknown"] * kinds + [TUNED] * bool(run.tuning)
     return f"{pair} ({', '.join(details)})" if details else pair
 
 
@@ -117,7 +120,10 @@ def _table(rows, methods, found: list[Difference], beside_paper, equal_time):
         cells = [row.name, *plain, *joined([[*cells, p] for cells, p in zip(others, _p_values(row), strict=True)])]
         cells += [_seconds(row)] * equal_time + [_differences(row, found)] * bool(found)
         lines.append(cells + [_reported(PAPER, row.name)] * beside_paper)
-    if len({(entry.run.split, entry.run.kind) for row in rows for entry in row.entries()}) == 1:
+    if (
+        len({(entry.run.split, entry.run.kind, rule(entry.run.tuning)) for row in rows for entry in row.entries()})
+        == 1
+    ):
         means = zip(*([statistics.mean(scores) for scores in row.scores()] for row in rows), strict=True)
         plain, *others = average_cells(list(means))
         last = ["average", *plain, *joined([[*cells, ""] for cells in others])]
@@ -178,6 +184,7 @@ def _notes(rows, beside_paper):
     if any("confidence" in entry.run.bleu for entry in entries) and min(seeds) == 1:
         yield "In brackets: 95 % confidence intervals, by bootstrap."
     yield f"Decoding: {decoding_text(first)}."
+    yield from _tuning_notes(rows)
     limited = sum(entry.run.at_length_limit or 0 for entry in entries)
     if limited:
         yield f"{limited} hypotheses of all runs are as long as their limit."
@@ -190,6 +197,16 @@ def _notes(rows, beside_paper):
         yield f"Paper: Xu, Koehn and Murray 2022. An independent reproduction (2023) has {reproduced}."
 
 
+def _tuning_notes(rows):
+    """The length penalties of the rows whose runs chose their own."""
+    for row in rows:
+        chosen = [[entry.run.tuning["chosen"] for entry in entries if entry.run.tuning] for entries in row.methods()]
+        if any(chosen):
+            rules = {rule(entry.run.tuning) for entry in row.entries()}
+            found = " / ".join(", ".join(f"{lenpen:g}" for lenpen in of_method) for of_method in chosen)
+            yield f"{row.name}: {found}, each {' or '.join(sorted(rules))}."
+
+
 def casing_text(run: Evaluation) -> str:
     """Whether the text was lowercased, where the record holds it."""
     return "" if run.lowercase is None else f", {'lowercased text' if run.lowercase else 'text as it is written'}"
@@ -199,6 +216,8 @@ def decoding_text(run: Evaluation) -> str:
     """The settings of the search in words, for the lines below a table or picture."""
     flags = run.decoding.get("flags") or {}
     named = {name: value for name, value in run.decoding.items() if name != "flags"}
+    if run.tuning:
+        named["lenpen"] = "tuned"
     # An earlier format has the flags as they were typed.
     typed, named = (flags, named) if isinstance(flags, str) else ("", named | flags)
     words = [f"{name.replace('_', '-')} {value}" for name, value in named.items()] + [typed] * bool(typed)

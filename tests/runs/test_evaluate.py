@@ -77,6 +77,33 @@ def test_scores_come_with_all_that_decided_them(evaluate, stub, tmp_path, capsys
     assert not list((tmp_path / "out").glob(".*"))
 
 
+def test_a_tuned_length_penalty_is_chosen_on_valid_and_recorded(evaluate, stub, data, tmp_path, capsys):
+    for path in [*data.glob("raw/test.*"), *data.glob("bin/test.*")]:
+        shutil.copyfile(path, path.with_name(path.name.replace("test.", "valid.", 1)))
+    small_dataset.write_manifest(data)
+    record = evaluate("--tune-lenpen", "--beam", 3, split="test.tuned")
+    assert record.tuning["split"] == "valid" and record.tuning["chosen"] == record.decoding["lenpen"] == 1.0
+    assert len(set(record.tuning["bleu"])) == 1 and len(record.tuning["grid"]) == 11
+    assert "length penalty 1: BLEU on valid" in capsys.readouterr().err
+    first, second = ([line for line in call if "=" not in line] for call in stub.calls)
+    assert first[-2:] == ["--nbest", "3"] and first[first.index("--gen-subset") + 1] == "valid"
+    assert "--nbest" not in second and second[second.index("--lenpen") + 1] == "1.0"
+    assert evaluate().tuning is None and (tmp_path / "out/checkpoint_best.test.tuned.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--lenpen", 1), "--lenpen and --tune-lenpen exclude each other"),
+        (("--split", "valid"), "--tune-lenpen chooses on valid; score another split"),
+        ((), "the manifest of .* has no raw/valid.de: no such split"),
+    ],
+)
+def test_a_penalty_that_cannot_be_tuned_is_one_line(evaluate, flags, named):
+    with pytest.raises(UsageError, match=named):
+        evaluate("--tune-lenpen", *flags)
+
+
 def test_a_launcher_s_environment_and_the_current_folder_stay_outside(evaluate, stub, monkeypatch):
     for name, value in commands.TORCHRUN.items():
         monkeypatch.setenv(name, value)

@@ -280,6 +280,36 @@ def test_best_and_average_beside_one_run_are_rows_of_their_own(pair):
     assert not any("average |" in row for row in rows)
 
 
+def tuned(run, method, chosen, grid=(0.9, 1.0, 1.2), **more):
+    choice = {"split": "valid", "grid": list(grid), "bleu": [30.0, 31.0, 30.5], "chosen": chosen}
+    decoding = DECODING | {"lenpen": chosen}
+    return evaluated(run, method, name="checkpoint_best.test.tuned", tuning=choice, decoding=decoding, **more)
+
+
+def test_tuned_length_penalties_are_rows_of_their_own(pair):
+    """A penalty is chosen for each run, so that they differ; the rule by which it is chosen may not."""
+    before = table.results_table(pair).split("\n")
+    for run, chosen in zip(pair, (0.9, 1.2), strict=True):
+        tuned(run, run.name, chosen, share=3)
+    lines = table.results_table(pair).split("\n")
+    assert lines[2] == before[2] and lines[3].startswith("| de-en (length penalty tuned) | ")
+    # A mean of default and tuned rows says nothing.
+    assert not any("average |" in line for line in lines)
+    assert "de-en (length penalty tuned): 0.9 / 1.2, each best on valid of 0.9 1 1.2." in lines
+    alone = table.results_table([run / "checkpoint_best.test.tuned.json" for run in pair]).split("\n")
+    assert alone[2] == lines[3] and "lenpen tuned" in "\n".join(alone) and alone[3].startswith("| average |")
+    tuned(pair[1], "intra", 1.2, grid=(1.0, 1.1, 1.2), share=3)
+    with pytest.raises(UsageError, match="runs differ in grid of length penalties: best on valid of 0.9 1 1.2 of"):
+        table.results_table(pair)
+
+
+def test_a_tuned_run_is_not_set_beside_one_with_a_given_penalty(pair):
+    tuned(pair[1], "intra", 1.2)
+    (pair[1] / "checkpoint_best.test.json").unlink()
+    with pytest.raises(UsageError, match="de-en has no intra run of seed 0"):
+        table.results_table(pair)
+
+
 def test_differences_are_shown_where_they_are_asked_for(pair):
     other_patience(pair)
     rows = table.results_table(pair, show_differences=True).split("\n")
