@@ -18,6 +18,7 @@ VE_FAIRSEQ = (
 
 EXTRAS = {
     "l10n": ["polib"],
+    "multi30k": ["subword-nmt"],
     "plot": ["matplotlib"],
     "transfer": ["seqeval"],
 }

