@@ -7,7 +7,7 @@ from .command import add_command, need_counts
 
 EXAMPLE = "fairseq-intra evaluate --checkpoint RUN/checkpoints/checkpoint_best.pt --data DATA --average 5"
 METRICS = ("bleu", "chrf", "ter")
-TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char")
+TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none")
 TEXT = "translate a split with a trained model and score it with sacreBLEU against the raw reference"
 MORE = """Prints the scores with their signatures. Beside the checkpoint, or in --output, it leaves
 NAME.SPLIT.json (scores and how they were made), .hyp (hypotheses, in the order of the split) and .ref
@@ -24,7 +24,11 @@ def add_commands(commands):
         "--checkpoint", required=True, metavar="FILE", help="the model; A.pt:B.pt is an ensemble of several"
     )
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset made by data-prep/")
-    command.add_argument("--split", choices=("valid", "test"), help="default: test")
+    command.add_argument(
+        "--split",
+        choices=("valid", "test", "test1", "test2"),
+        help="default: test; test1 and so on where the dataset has several",
+    )
     command.add_argument(
         "--wmt-set",
         metavar="NAME",
@@ -50,7 +54,9 @@ def add_commands(commands):
     command.add_argument("--max-tokens", type=int, default=8000, help="source tokens a batch (default: %(default)s)")
     command.add_argument("--output", type=Path, metavar="DIR", help="folder of the results (default: that of FILE)")
     command.add_argument(
-        "--tokenize", choices=TOKENIZERS, help="for BLEU (default: sacreBLEU's for the target language)"
+        "--tokenize",
+        choices=TOKENIZERS,
+        help="for BLEU (default: sacreBLEU's for the target language; none where the dataset is tokenised)",
     )
     command.add_argument("--confidence", action="store_true", help="95 %% confidence intervals, by 1000 resamples")
     command.add_argument(
@@ -65,7 +71,11 @@ def _evaluate(args):
         request = _request(args)
         from ..runs.evaluate import evaluate
 
-        _report(evaluate(request), request)
+        records = evaluate(request)
+        for found in records:
+            _report(found)
+        _say_what_was_cut(records[0])
+        print(f"written: {request.output}.json, {request.output}.hyp")
 
 
 def _request(args):
@@ -141,17 +151,19 @@ def _average(paths, count, folder):
     return output
 
 
-def _report(found, request):
-    from ..console import say
-
+def _report(found):
     for name, score in (("BLEU", found.bleu), ("chrF", found.chrf), ("TER", found.ter)):
         if score:
             interval = score.get("confidence")
             spread = f" ± {interval['half_width']:.2f} (95 %)" if interval else ""
             print(f"{name} {score['score']:.2f}{spread}  {score['signature']}")
+
+
+def _say_what_was_cut(found):
+    from ..console import say
+
     if found.at_length_limit:
         limit = f"--max-len-a {found.decoding['max_len_a']:g} --max-len-b {found.decoding['max_len_b']:g}"
         say(f"{found.at_length_limit} of {found.sentences} hypotheses are as long as their limit ({limit})")
     if found.truncated:
         say(f"{found.truncated} of {found.sentences} sources were cut to the model's --max-source-positions")
-    print(f"written: {request.output}.json, {request.output}.hyp")

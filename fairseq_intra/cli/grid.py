@@ -53,6 +53,30 @@ def add_commands(commands):
 
     kind = _add_kind(
         kinds,
+        "multi30k",
+        _multi30k,
+        "Multi30k, from its text: every language, method and seed, three test sets, beside published figures",
+        "fairseq-intra grid multi30k --out RUNS --methods 'plain rdrop intra late' --seeds '1 2 3'",
+        "fairseq-intra train (--preset multi30k)",
+    )
+    kind.add_argument("--langs", type=_words, default=["de"], help="beside English, as one word (default: de)")
+    kind.add_argument("--reverse", action="store_true", help="to English")
+    kind.add_argument("--input", type=Path, metavar="PATH", help="folder or archive, as prepare multi30k takes it")
+    kind.add_argument("--url", help="of the archive (default: GitHub)")
+    kind.add_argument(
+        "--average",
+        type=int,
+        default=10,
+        metavar="N",
+        help="evaluate the mean of the last N checkpoints (default: %(default)s)",
+    )
+    kind.add_argument(
+        "--dry-run", action="store_true", help="print all commands, that for the data too, and do nothing"
+    )
+    _add_seeds(kind, [1])
+
+    kind = _add_kind(
+        kinds,
         "glue",
         _glue,
         "GLUE, or other tasks in its layout: every task, method and seed",
@@ -147,6 +171,13 @@ def _translation(args):
     _work(args, lambda: TranslationGrid(**_settings(args, names)))
 
 
+def _multi30k(args):
+    from ..runs.multi30k_grid import Multi30kGrid
+
+    names = ("input", "url", "langs", "reverse", "methods", "seeds", "average")
+    _work(args, lambda: Multi30kGrid(**_settings(args, names)))
+
+
 def _glue(args):
     from ..runs.glue_grid import TASKS, GlueGrid
 
@@ -185,7 +216,10 @@ def _work(args, make_kind):
             "grid starts the trainings itself: run it once, not under torchrun or as several tasks of srun"
         )
     kind = make_kind()
-    if args.list:
+    if getattr(args, "dry_run", False):
+        campaign.show_commands(kind.preparations())
+        campaign.show_commands(kind.runs())
+    elif args.list:
         campaign.list_commands(kind)
     elif args.table:
         campaign.make_table(kind)

@@ -11,9 +11,9 @@ from ..user_dir import PACKAGE
 from .command import add_command, need_counts
 
 METHODS = (*TITLES, "self-distillation")
-#: fairseq's validation by BLEU on text as it was before SentencePiece; checkpoint_best.pt is the best by it.
-VALID_BLEU = ["--eval-bleu", "--eval-bleu-args", '{"beam": 5}', "--eval-bleu-remove-bpe", "sentencepiece"]
-VALID_BLEU += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
+#: fairseq's validation by BLEU on text with its subwords joined; checkpoint_best.pt is the best by it.
+VALID_BLEU = ["--eval-bleu", "--eval-bleu-args", '{"beam": 5}', "--eval-bleu-remove-bpe"]
+BEST_BY_BLEU = ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
 AFTER_THE_FLAGS = """
 All other flags go to fairseq-train and win over the preset's: --arch transformer --dropout 0.2, and those of the
 method (--num-iter 2 --alpha 1 --div JS), which are left out where --method does not have them. rdrop (R-Drop) is
@@ -134,7 +134,7 @@ def _words(args, preset, gpus):
     elif preset.fp16:
         words.append("--fp16")
     if args.valid_bleu:
-        words += VALID_BLEU
+        words += [*VALID_BLEU, *_subwords(args.data), *BEST_BY_BLEU]
     words += passed
     _say_if_another_method(args.method, words)
     return words
@@ -152,6 +152,16 @@ def _say_if_another_method(method, words):
     found = method_of({"task": flags | {"_name": task}, "criterion": flags | {"_name": criterion}})
     if found != method:
         say(f"with these flags --method {method} is {found}, and tables call it so")
+
+
+def _subwords(data):
+    """How fairseq's validation joins the subwords of a dataset, and whether it scores its tokens as they are."""
+    from ..files import read_json
+
+    made = read_json(data / "manifest.json")
+    settings = made.get("settings", {}) if isinstance(made, dict) else {}
+    subwords = "subword_nmt" if settings.get("subwords") == "subword-nmt" else "sentencepiece"
+    return [subwords, *["--eval-tokenized-bleu"] * bool(settings.get("tokenized"))]
 
 
 def _languages(data):

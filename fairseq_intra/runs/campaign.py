@@ -74,7 +74,12 @@ def list_commands(kind: Kind) -> None:
             make_folder("--out", kind.out / "logs")
             with locked(kind.out):
                 _prepare(kind, preparations, kind.out / "logs")
-    for run in kind.runs():
+    show_commands(kind.runs())
+
+
+def show_commands(runs: list[Run]) -> None:
+    """Prints a line of shell for every run."""
+    for run in runs:
         print(" && ".join(shlex.join(step.command) for step in run.steps))
 
 

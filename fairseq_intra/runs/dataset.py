@@ -24,6 +24,8 @@ class Dataset(NamedTuple):
     target: str
     lowercase: bool
     files: dict[str, File]  #: by path in the folder
+    tokenized: bool = False  #: raw/ is in tokens, as published scores of it count them
+    subwords: str = "sentencepiece"  #: how fairseq's --post-process joins them
 
     @property
     def pair(self) -> str:
@@ -70,5 +72,7 @@ def read_dataset(folder: Path) -> Dataset:
     for name, kind in expected.items():
         if not has_type(names.get(name), kind):
             raise UsageError(f"{path} is not a dataset's manifest: its '{name}' is missing or of another kind")
-    lowercase = bool(manifest["settings"].get("lowercase", False))
-    return Dataset(folder, manifest["source"], manifest["target"], lowercase, manifest["files"])
+    settings = manifest["settings"]
+    lowercase, tokenized = (bool(settings.get(name, False)) for name in ("lowercase", "tokenized"))
+    subwords = "subword_nmt" if settings.get("subwords") == "subword-nmt" else "sentencepiece"
+    return Dataset(folder, manifest["source"], manifest["target"], lowercase, manifest["files"], tokenized, subwords)

@@ -1,28 +1,26 @@
 """`fairseq-intra evaluate`: a trained model translates a split or a WMT set, and sacreBLEU scores it."""
 
 import contextlib
-import hashlib
 import os
 import tempfile
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from fairseq.data import Dictionary
 
 from .. import checkpoint as checkpoints
 from ..console import say
 from ..errors import UsageError
 from ..files import read_lines, write_text
-from ..patches import dictionary_checksum
 from ..user_dir import PACKAGE
 from .dataset import Dataset, read_dataset
 from .decoding_input import DecodingInput, split_input, text_input
-from .evaluation import FORMAT, Evaluation, Training, join
+from .evaluated_model import about_model, position_limits
+from .evaluation import FORMAT, Evaluation, join
 from .generation import generate, read_hypotheses, read_nbest, settings_of
 from .length_penalty import DEFAULT, Tuning, choose, shown
-from .scoring import bleu, score_all, sentence_statistics, tokenizer_of
+from .scored_texts import score_texts, texts_to_score
+from .scoring import bleu, tokenizer_of
 from .wmt_sets import reference_file, source_file
 
 #: The longest hypothesis: so many subwords a source's subword, and these. fairseq's own limit is 0 and 200, at which
@@ -49,23 +47,23 @@ class Request:
     passed: list[str]  #: fairseq-generate's other flags
 
 
-def evaluate(request: Request) -> Evaluation:
-    """Checks, translates, scores and records.
+def evaluate(request: Request) -> list[Evaluation]:
+    """Checks, translates, scores and records; of tokenised text there are two records, see `scored_texts`.
 
     Raises:
         UsageError: if a file is missing or was changed, a flag cannot be passed, or fairseq-generate fails.
     """
     dataset = read_dataset(request.data)
-    tokenize = request.tokenize or tokenizer_of(dataset.target)
+    tokenize = request.tokenize or ("none" if dataset.tokenized else tokenizer_of(dataset.target))
     bleu(tokenize)
     source, reference = _texts(request, dataset)
     if request.lenpen is None:
         dataset.check_split("valid")
     states = [checkpoints.load(path) for path in request.checkpoints]
-    about = _about(request, dataset, states)
+    about = about_model(request.checkpoints, dataset, states) | {"split": request.split}
     with tempfile.TemporaryDirectory(prefix="fairseq_intra.") as folder:
         scratch = Path(folder)
-        limits = _limits(states)
+        limits = position_limits(states)
         # The parameters are the other process's business: their memory is free from here on.
         del states
         tuning = None
@@ -79,17 +77,18 @@ def evaluate(request: Request) -> Evaluation:
         decoding, generated = _translate(request, dataset, given, scratch)
         hypotheses, lengths = read_hypotheses(generated)
     with _kept_if_scoring_fails(request.output, hypotheses):
-        found = _scored(request, dataset, tokenize, hypotheses, read_lines(reference))
-        record = Evaluation(
-            format=FORMAT,
-            **about,
-            **found,
-            decoding=decoding,
-            tuning=tuning,
-            truncated=given.truncated,
-            at_length_limit=_at_limit(lengths, given.sizes, decoding, limits[1]),
-        )
-        record.write(request.output.with_name(f"{request.output.name}.json"), hypotheses, read_lines(reference))
+        limit = _at_limit(lengths, given.sizes, decoding, limits[1])
+        more = {"decoding": decoding, "tuning": tuning, "truncated": given.truncated, "at_length_limit": limit}
+        return [
+            _write_record(about | more, request, scored)
+            for scored in texts_to_score(dataset, request.output, hypotheses, read_lines(reference), tokenize)
+        ]
+
+
+def _write_record(fields, request, scored):
+    found = score_texts(scored, request.metrics, request.confidence)
+    record = Evaluation(format=FORMAT, **fields, **found)
+    record.write(scored.output.with_name(f"{scored.output.name}.json"), scored.hypotheses, scored.reference)
     return record
 
 
@@ -103,76 +102,6 @@ def _texts(request, dataset) -> tuple[Path, Path]:
     dataset.check_split(request.split)
     raw = dataset.folder / "raw"
     return raw / f"{request.split}.{dataset.source}", raw / f"{request.split}.{dataset.target}"
-
-
-def _about(request: Request, dataset: Dataset, states: list[dict]) -> dict:
-    """What the record says of the model and its data."""
-    trainings = [checkpoints.training(state) for state in states]
-    methods = {training.method for training in trainings}
-    return {
-        "dataset": dataset.folder.absolute().name,
-        "corpus": dataset.corpus,
-        "source": dataset.source,
-        "target": dataset.target,
-        "lowercase": dataset.lowercase,
-        "split": request.split,
-        "method": trainings[0].method if len(methods) == 1 else "mixed",
-        "seed": trainings[0].seed,
-        "num_updates": trainings[0].num_updates,
-        "checkpoint": ":".join(path.name for path in request.checkpoints),
-        "kind": _kind(request.checkpoints, states),
-        "dictionary": _check_dictionaries(request.checkpoints, dataset, states),
-        "training": _training(states[0]),
-        "engine": "fairseq",
-    }
-
-
-def _kind(paths, states):
-    if len(paths) > 1:
-        return f"ensemble of {len(paths)}"
-    averaged, name = states[0].get("averaged_checkpoints"), paths[0].stem
-    if averaged:
-        return f"average of {len(averaged)}"
-    if name in ("checkpoint_best", "checkpoint_last"):
-        return name.removeprefix("checkpoint_")
-    return "numbered" if name.startswith("checkpoint") and name[10:].strip("_0123456789") == "" else "other"
-
-
-def _check_dictionaries(paths, dataset, states):
-    files = [dataset.folder / name for name in dataset.dictionaries()]
-    symbols = dict(zip(("source", "target"), (Dictionary.load(str(file)).symbols for file in files), strict=True))
-    known = [
-        dictionary_checksum.check(path, dictionary_checksum.stored_in(state), symbols)
-        for path, state in zip(paths, states, strict=True)
-    ]
-    for path, found in zip(paths, known, strict=True):
-        if not found:
-            say(f"{path} {dictionary_checksum.UNKNOWN}")
-    return "checked" if all(known) else "unchecked"
-
-
-def _training(state) -> Training:
-    cfg = state["cfg"]
-    batches = cfg.optimization.update_freq[0] * cfg.distributed_training.distributed_world_size
-    tokens, sentences = cfg.dataset.max_tokens, cfg.dataset.batch_size
-    seconds = (state.get("extra_state") or {}).get("previous_training_time")
-    return {
-        "batch_tokens": tokens and tokens * batches,
-        "batch_sentences": sentences and sentences * batches,
-        "max_update": cfg.optimization.max_update,
-        "max_epoch": cfg.optimization.max_epoch,
-        "patience": cfg.checkpoint.patience,
-        "stop_time_hours": float(cfg.optimization.stop_time_hours),
-        "seconds": None if seconds is None else float(seconds),
-    }
-
-
-def _limits(states) -> tuple[int, int]:
-    """The smallest --max-source-positions and --max-target-positions of the models."""
-    return tuple(
-        min(int(getattr(state["cfg"].model, f"max_{side}_positions", None) or 1 << 30) for state in states)
-        for side in ("source", "target")
-    )
 
 
 def _tuned(request, dataset, tokenize, limits, scratch) -> Tuning:
@@ -204,7 +133,7 @@ def _translate(request: Request, dataset: Dataset, given: DecodingInput, scratch
         "--max-tokens",
         str(request.max_tokens),
     ]
-    arguments += ["--post-process", "sentencepiece", "--no-progress-bar", *given.flags]
+    arguments += ["--post-process", dataset.subwords, "--no-progress-bar", *given.flags]
     if not any(word.startswith(("--max-len-a", "--max-len-b")) for word in request.passed):
         arguments += ["--max-len-a", str(MAX_LEN[0]), "--max-len-b", str(MAX_LEN[1])]
     decoding = settings_of(arguments, request.passed)
@@ -217,26 +146,6 @@ def _at_limit(lengths, sizes, decoding, model_limit):
     """How many hypotheses are as long as the limit of their source allows (fairseq/sequence_generator.py)."""
     limits = [int(decoding["max_len_a"] * size + decoding["max_len_b"]) for size in sizes]
     return sum(length >= min(limit, model_limit - 1) for length, limit in zip(lengths, limits, strict=False))
-
-
-def _scored(request, dataset, tokenize, hypotheses, reference):
-    if len(hypotheses) != len(reference):
-        raise UsageError(f"fairseq-generate made {len(hypotheses)} hypotheses for {len(reference)} references")
-    rows = sentence_statistics(hypotheses, reference, tokenize)
-    return score_all(hypotheses, reference, request.metrics, tokenize, request.confidence) | {
-        "tokenize": tokenize,
-        "statistics": [" ".join(map(str, row)) for row in rows],
-        "sentences": len(hypotheses),
-        "hypotheses": f"{request.output.name}.hyp",
-        "hypotheses_sha256": _digest(hypotheses),
-        "reference": f"{request.output.name}.ref",
-        "reference_sha256": _digest(reference),
-        "versions": {name: version(name) for name in ("sacrebleu", "torch")},
-    }
-
-
-def _digest(lines):
-    return hashlib.sha256(join(lines).encode()).hexdigest()
 
 
 @contextlib.contextmanager

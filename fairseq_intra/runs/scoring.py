@@ -11,7 +11,7 @@ from ..errors import UsageError
 
 METRICS = ("bleu", "chrf", "ter")
 RESAMPLES = 1000
-TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char")
+TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none")
 #: What sacreBLEU takes for a target language, by primary subtag of ISO 639-1 or 639-3; 13a for all others.
 OF_LANGUAGE = {"zh": "zh", "zho": "zh", "cmn": "zh", "yue": "zh", "ja": "ja-mecab", "jpn": "ja-mecab"} | {
     "ko": "ko-mecab",

@@ -1,0 +1,84 @@
+"""What an evaluation's record says of its model: how it was trained, which checkpoints, on which dictionaries."""
+
+from pathlib import Path
+
+from fairseq.data import Dictionary
+
+from .. import checkpoint as checkpoints
+from ..console import say
+from ..patches import dictionary_checksum
+from .dataset import Dataset
+from .evaluation import Training
+
+
+def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict:
+    """The fields of the record about the checkpoints (the content of each in `states`) and the dataset.
+
+    Raises:
+        UsageError: if a checkpoint was trained on other dictionaries.
+    """
+    trainings = [checkpoints.training(state) for state in states]
+    methods = {training.method for training in trainings}
+    return {
+        "dataset": dataset.folder.absolute().name,
+        "corpus": dataset.corpus,
+        "source": dataset.source,
+        "target": dataset.target,
+        "lowercase": dataset.lowercase,
+        "method": trainings[0].method if len(methods) == 1 else "mixed",
+        "seed": trainings[0].seed,
+        "num_updates": trainings[0].num_updates,
+        "checkpoint": ":".join(path.name for path in paths),
+        "kind": _kind(paths, states),
+        "dictionary": _check_dictionaries(paths, dataset, states),
+        "training": _training(states[0]),
+        "engine": "fairseq",
+    }
+
+
+def _kind(paths, states):
+    if len(paths) > 1:
+        return f"ensemble of {len(paths)}"
+    averaged, name = states[0].get("averaged_checkpoints"), paths[0].stem
+    if averaged:
+        return f"average of {len(averaged)}"
+    if name in ("checkpoint_best", "checkpoint_last"):
+        return name.removeprefix("checkpoint_")
+    return "numbered" if name.startswith("checkpoint") and name[10:].strip("_0123456789") == "" else "other"
+
+
+def _check_dictionaries(paths, dataset, states):
+    files = [dataset.folder / name for name in dataset.dictionaries()]
+    symbols = dict(zip(("source", "target"), (Dictionary.load(str(file)).symbols for file in files), strict=True))
+    known = [
+        dictionary_checksum.check(path, dictionary_checksum.stored_in(state), symbols)
+        for path, state in zip(paths, states, strict=True)
+    ]
+    for path, found in zip(paths, known, strict=True):
+        if not found:
+            say(f"{path} {dictionary_checksum.UNKNOWN}")
+    return "checked" if all(known) else "unchecked"
+
+
+def _training(state) -> Training:
+    cfg = state["cfg"]
+    batches = cfg.optimization.update_freq[0] * cfg.distributed_training.distributed_world_size
+    tokens, sentences = cfg.dataset.max_tokens, cfg.dataset.batch_size
+    seconds = (state.get("extra_state") or {}).get("previous_training_time")
+    return {
+        "batch_tokens": tokens and tokens * batches,
+        "batch_sentences": sentences and sentences * batches,
+        "max_update": cfg.optimization.max_update,
+        "max_epoch": cfg.optimization.max_epoch,
+        "patience": cfg.checkpoint.patience,
+        "stop_time_hours": float(cfg.optimization.stop_time_hours),
+        "seconds": None if seconds is None else float(seconds),
+    }
+
+
+def position_limits(states) -> tuple[int, int]:
+    """The smallest --max-source-positions and --max-target-positions of the models."""
+    return tuple(
+        min(int(getattr(state["cfg"].model, f"max_{side}_positions", None) or 1 << 30) for state in states)
+        for side in ("source", "target")
+    )

@@ -1,0 +1,78 @@
+"""Multi30k: from its text over every method and seed, and three test sets, to the table beside published figures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..files import read_json
+from .arguments import flags_in_grid
+from .grid import Run
+from .steps import Step, command
+
+PRESET = "multi30k"
+TESTS = ("test", "test1", "test2")
+#: What `evaluate` is told, and how its results end: the default length penalty, and the one that is best on valid.
+PENALTIES = {"": [], ".tuned": ["--tune-lenpen"]}
+
+
+@dataclass
+class Multi30kGrid:
+    """See `campaign.Kind`."""
+
+    out: Path
+    input: Path | None  #: of `prepare multi30k`, as the next three
+    url: str | None
+    langs: list[str]
+    reverse: bool
+    methods: list[str]
+    seeds: list[int]
+    average: int  #: the mean of so many checkpoints is evaluated
+    flags: list[str]  #: of `train`
+
+    def arguments(self) -> list[str]:
+        return []
+
+    def preparations(self) -> list[Run]:
+        data = self.out / "data"
+        given = ["--langs", " ".join(self.langs), "--out", data, *["--reverse"] * self.reverse]
+        given += ["--input", self.input] if self.input else []
+        given += ["--url", self.url] if self.url else []
+        # Always run: it checks that finished data were made from the same text.
+        return [Run("data", data, [Step(command("prepare", "multi30k", *given))])]
+
+    def runs(self) -> list[Run]:
+        pairs = [f"{lang}-en" if self.reverse else f"en-{lang}" for lang in self.langs]
+        return [self._run(pair, method, seed) for seed in self.seeds for pair in pairs for method in self.methods]
+
+    def _run(self, pair, method, seed):
+        flags = flags_in_grid(method, self.methods, self.flags)
+        name = f"{pair}.{method}.seed{seed}"
+        folder, data = self.out / name, self.out / "data" / pair
+        best = folder / "checkpoints" / "checkpoint_best.pt"
+        preset = [] if any(word.partition("=")[0] == "--preset" for word in flags) else ["--preset", PRESET]
+        training = ["--data", data, "--method", method, "--seed", seed, "--out", folder, *preset, *flags]
+        steps, results = [Step(command("train", *training))], []
+        for test in _tests_of(data):
+            for end, penalty in PENALTIES.items():
+                made = results_of(best.parent, f"average{self.average}.{test}{end}")
+                given = ["--data", data, "--checkpoint", best, "--average", self.average, "--split", test, *penalty]
+                steps.append(Step(command("evaluate", *given), made))
+                results += made
+        return Run(name, folder, steps, method, f"{pair}, seed {seed}", best, tuple(results))
+
+    def table(self, runs: list[Run]) -> str:
+        from .multi30k_table import multi30k_table
+
+        return multi30k_table([path for run in runs for path in run.results])
+
+
+def results_of(folder: Path, name: str) -> tuple[Path, Path]:
+    """The records of tokenised text: of its tokens, and detokenised (see `scored_texts`)."""
+    from .scored_texts import DETOKENISED
+
+    return folder / f"{name}.json", folder / DETOKENISED / f"{name}.json"
+
+
+def _tests_of(data):
+    """The test sets of a language; before its data are made, all."""
+    path = data / "manifest.json"
+    return [test for test in TESTS if not path.is_file() or test in read_json(path)["splits"]]

@@ -1,0 +1,81 @@
+"""Multi30k's results: ours beside published figures, each test set by itself, and the tests of all sets together."""
+
+import statistics
+from pathlib import Path
+
+from ..methods import TITLES
+from .comparison import Comparison, markdown, methods_of
+from .evaluation import Evaluation
+from .scored_texts import DETOKENISED
+from .scoring import p_value
+from .tables import Entry, results_table
+
+SETS = {"test": "test2016", "test1": "test2017", "test2": "MSCOCO"}
+#: BLEU of tokens, English to German, Transformer-Tiny.
+PUBLISHED = {
+    "text only (arXiv 2105.14462)": {"test": 41.02},
+    "synthetic images and consistency losses (arXiv 2310.13361)": {"test": 42.50, "test1": 36.04, "test2": 31.95},
+}
+
+
+def multi30k_table(paths: list[Path]) -> str:
+    """Tables in Markdown of `evaluate`'s records of tokenised text, of all methods, seeds and test sets.
+
+    Raises:
+        UsageError: as `tables.results_table`.
+    """
+    of_tokens = [path for path in paths if path.parent.name != DETOKENISED]
+    entries = [
+        Entry(run, path, run.sentence_statistics(path)) for path in of_tokens for run in [Evaluation.read(path)]
+    ]
+    groups: dict[tuple[str, bool], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault((f"{entry.run.source}-{entry.run.target}", bool(entry.run.tuning)), []).append(entry)
+    sets = ", ".join(f"{split} is {name}" for split, name in SETS.items())
+    parts = ["# Multi30k"]
+    parts += [_beside_published(pair, groups) for pair in dict.fromkeys(pair for pair, _ in groups)]
+    parts += ["## Test sets together", *(_together(*key, of_group) for key, of_group in groups.items())]
+    parts += [f"## Tokens, as published figures count them\n\n{sets}.", results_table(of_tokens)]
+    detokenised = [path for path in paths if path not in of_tokens]
+    parts += ["## Detokenised, sacreBLEU's default", results_table(detokenised)] if detokenised else []
+    return "\n\n".join(parts)
+
+
+def _beside_published(pair, groups):
+    rows = [[name, *_cells(scores)] for name, scores in PUBLISHED.items() if pair == "en-de"]
+    for (of_pair, tuned), entries in groups.items():
+        for method in [method for method in TITLES if of_pair == pair]:
+            ours = [entry.run for entry in entries if entry.run.method == method]
+            found = {split: [run.bleu["score"] for run in ours if run.split == split] for split in SETS}
+            means = {split: statistics.mean(scores) for split, scores in found.items() if scores}
+            if means:
+                rows.append([f"ours, {TITLES[method]}{', length penalty tuned' * tuned}", *_cells(means)])
+    note = "BLEU of lower-cased tokens; ours are means over seeds. Nothing was chosen on a test set."
+    return f"## {pair}\n\n" + markdown(["model", *SETS.values()], rows, [note])
+
+
+def _cells(scores):
+    return [f"{scores[split]:.2f}" if split in scores else "" for split in SETS]
+
+
+def _together(pair, tuned, entries):
+    """The differences from plain over all test sets of a pair, with the p-values of every seed."""
+    sets: dict[str, Comparison[Entry]] = {}
+    for entry in entries:
+        name = f"{pair} ({entry.run.split})"
+        sets.setdefault(entry.run.split, Comparison(name)).add(entry.run.method, entry.run.seed, entry, entry.path)
+    methods = methods_of(sets.values())
+    by_set = [comparison.by_seed(methods) for comparison in sets.values()]
+    rows = []
+    for number, method in enumerate(methods[1:], 1):
+        gains = [runs[number].run.bleu["score"] - runs[0].run.bleu["score"] for of_set in by_set for runs in of_set]
+        p_values = [
+            p_value(*(sum((runs[which].statistics for runs in of_seed), []) for which in (0, number)))
+            for of_seed in zip(*by_set, strict=True)
+        ]
+        by_seed = ", ".join(f"{value:.3f}" for value in p_values)
+        median = f"{statistics.median_high(p_values):.3f}"
+        rows.append([TITLES[method], f"{statistics.mean(gains):+.2f}", median, by_seed])
+    title = f"{pair}{', length penalty tuned' * tuned}: {', '.join(SETS.get(name, name) for name in sets)}"
+    note = "Difference from plain: mean over sets and seeds. p-values: paired bootstrap over all sentences of a seed."
+    return f"{title}\n\n" + markdown(["method", "difference", "p-value, median", "of each seed"], rows, [note])

@@ -1,0 +1,154 @@
+"""`fairseq-intra grid multi30k`: the commands of its runs, and its table; `evaluate` on tokenised text."""
+
+import json
+import shlex
+import statistics
+
+import pytest
+import sacrebleu
+import small_dataset
+from evaluated_runs import DECODING, SIGNATURE, evaluated
+
+from fairseq_intra import cli
+from fairseq_intra.runs import generation
+from fairseq_intra.runs.evaluation import Evaluation
+from fairseq_intra.runs.multi30k_grid import results_of
+from fairseq_intra.runs.multi30k_table import multi30k_table
+from fairseq_intra.runs.scoring import p_value
+from fairseq_intra.runs.tables import results_table
+
+TESTS = ("test", "test1", "test2")
+
+
+def listed(capsys, *flags):
+    """The commands of every run as lists of words, from the package's command on."""
+    cli.main(["grid", "multi30k", "--out", "/runs", "--dry-run", *flags])
+    lines = [shlex.split(line) for line in capsys.readouterr().out.split("\n")[:-1]]
+    commands = []
+    for line in lines:
+        parts = " ".join(map(shlex.quote, line)).split(" '&&' ")
+        commands.append([shlex.split(part) for part in parts])
+    return [[words[words.index("fairseq_intra.cli") + 1 :] for words in run] for run in commands]
+
+
+def test_a_dry_run_shows_every_command_and_makes_nothing(capsys):
+    prepare, plain, late = listed(capsys, "--methods", "plain late", "--input", "/text", "--plain-patience", "2")
+    assert prepare == [["prepare", "multi30k", "--langs", "de", "--out", "/runs/data", "--input", "/text"]]
+    for method, (train, *evaluations) in (("plain", plain), ("late", late)):
+        out = f"/runs/en-de.{method}.seed1"
+        given = ["--data", "/runs/data/en-de", "--method", method, "--seed", "1", "--out", out]
+        assert train == ["train", *given, "--preset", "multi30k", "--plain-patience", "2"]
+        best = [
+            "--data",
+            "/runs/data/en-de",
+            "--checkpoint",
+            f"{out}/checkpoints/checkpoint_best.pt",
+            "--average",
+            "10",
+        ]
+        penalties = ([], ["--tune-lenpen"])
+        assert evaluations == [["evaluate", *best, "--split", t, *penalty] for t in TESTS for penalty in penalties]
+
+
+def test_another_preset_direction_and_language(capsys):
+    prepare, run = listed(
+        capsys, "--methods", "plain", "--langs", "fr", "--reverse", "--preset=tiny", "--average", "3"
+    )
+    assert prepare[0][-1] == "--reverse" and run[0][2] == "/runs/data/fr-en" and run[0][-1] == "--preset=tiny"
+    assert "multi30k" not in run[0] and run[1][run[1].index("--average") + 1] == "3"
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Records of plain and late, two seeds, three tests, default and tuned."""
+    made = []
+    for seed in (1, 2):
+        for method, share in (("plain", 2), ("late", 4)):
+            for number, split in enumerate(TESTS):
+                for tuned in (False, True):
+                    folder = tmp_path / f"{method}{seed}"
+                    name = f"average10.{split}{'.tuned' * tuned}"
+                    choice = {"split": "valid", "grid": [1.0, 1.1], "bleu": [1.0, 2.0], "chosen": 1.1}
+                    more = {"split": split, "seed": seed, "dataset": "en-de", "source": "en", "target": "de"}
+                    if tuned:
+                        more |= {"tuning": choice, "decoding": DECODING | {"lenpen": 1.1}}
+                    of_tokens = more | {"share": share + number + seed, "tokenize": "13a"}
+                    evaluated(folder, method, name=name, **of_tokens)
+                    evaluated(folder / "detokenised", method, name=name, **of_tokens)
+                    made += results_of(folder, name)
+    return made
+
+
+def scores(results, method, split):
+    runs = [Evaluation.read(path) for path in results if path.parent.name != "detokenised"]
+    return [run.bleu["score"] for run in runs if (run.method, run.split, run.tuning) == (method, split, None)]
+
+
+def test_ours_stand_beside_published_figures(results):
+    lines = multi30k_table(results).split("\n")
+    assert "| text only (arXiv 2105.14462) | 41.02 | | |" in lines
+    for method, title in (("plain", "plain"), ("late", "late intra-distillation")):
+        means = " | ".join(f"{statistics.mean(scores(results, method, split)):.2f}" for split in TESTS)
+        assert (
+            f"| ours, {title} | {means} |" in lines and f"| ours, {title}, length penalty tuned | {means} |" in lines
+        )
+    tokens = [path for path in results if path.parent.name != "detokenised"]
+    assert results_table(tokens) in "\n".join(lines)
+    # Of another pair nothing is published here.
+    for path in results:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"source": "de", "target": "en"}))
+    assert "arXiv" not in multi30k_table(results)
+
+
+def test_p_values_are_of_all_tests_together_for_each_seed(results):
+    lines = multi30k_table(results).split("\n")
+    gains = [b - a for t in TESTS for a, b in zip(*(scores(results, m, t) for m in ("plain", "late")), strict=True)]
+    by_seed = []
+    for seed in (1, 2):
+        sides = []
+        for method in ("plain", "late"):
+            (folder,) = {path.parent for path in results if path.parent.name == f"{method}{seed}"}
+            paths = [folder / f"average10.{split}.json" for split in TESTS]
+            sides.append(sum((Evaluation.read(path).sentence_statistics(path) for path in paths), []))
+        by_seed.append(p_value(*sides))
+    line = f"| late intra-distillation | {statistics.mean(gains):+.2f} | {max(by_seed):.3f} | "
+    assert line + ", ".join(f"{value:.3f}" for value in by_seed) + " |" in lines
+    assert "en-de, length penalty tuned: test2016, test2017, MSCOCO" in lines
+
+
+def test_tokenised_text_is_scored_by_its_tokens_and_detokenised(tmp_path, monkeypatch):
+    reference = ["a man , who runs .", "two dogs don &apos;t run ."]
+    hypotheses = ["a man , who runs .", "two dogs do n&apos;t walk ."]
+    data = small_dataset.write_dataset(tmp_path / "data", ["ein mann", "zwei hunde"], reference)
+    manifest = json.loads((data / "manifest.json").read_text())
+    manifest["settings"] = {"lowercase": True, "tokenized": True, "subwords": "subword-nmt"}
+    (data / "manifest.json").write_text(json.dumps(manifest))
+    stub = small_dataset.StubGenerate(tmp_path / "stub")
+    monkeypatch.setattr(generation, "command", lambda _name: stub.command)
+    stub.translates(hypotheses)
+    checkpoint = small_dataset.write_checkpoint(tmp_path / "checkpoint_best.pt")
+    cli.main(["evaluate", "--checkpoint", str(checkpoint), "--data", str(data)])
+    assert stub.call[stub.call.index("--post-process") + 1] == "subword_nmt"
+    tokens, words = (Evaluation.read(path) for path in results_of(tmp_path, "checkpoint_best.test"))
+    assert tokens.bleu["signature"] == SIGNATURE.replace("13a", "none")
+    assert tokens.bleu["score"] == sacrebleu.corpus_bleu(hypotheses, [reference], tokenize="none", force=True).score
+    detokenised = (tmp_path / "detokenised/checkpoint_best.test.ref").read_text().split("\n")
+    assert detokenised[:2] == ["a man, who runs.", "two dogs don't run."]
+    assert words.bleu["signature"] == SIGNATURE and words.tokenize == "13a"
+
+
+def test_validation_by_bleu_joins_the_dataset_s_subwords(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("fairseq_intra.runs.workers.gpu_count", lambda: 0)
+    monkeypatch.setattr("fairseq_intra.cli.train._languages", lambda _data: [])
+    monkeypatch.setattr("fairseq_intra.runs.lengths.check_lengths", lambda *_: None)
+    flags = ["train", "--data", str(data), "--method", "plain", "--out", str(tmp_path / "out"), "--dry-run"]
+    for settings, expected in (
+        ({}, "--eval-bleu-remove-bpe sentencepiece"),
+        (
+            {"tokenized": True, "subwords": "subword-nmt"},
+            "--eval-bleu-remove-bpe subword_nmt \\\n  --eval-tokenized-bleu",
+        ),
+    ):
+        (data / "manifest.json").write_text(json.dumps({"settings": settings}))
+        cli.main([*flags, "--valid-bleu"])
+        assert f"{expected} \\\n  --best-checkpoint-metric" in capsys.readouterr().out
