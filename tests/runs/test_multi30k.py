@@ -4,17 +4,20 @@ import json
 import shlex
 import statistics
 
+import corpus
 import pytest
 import sacrebleu
 import small_dataset
 from evaluated_runs import DECODING, SIGNATURE, evaluated
+from fairseq.data import Dictionary
+from fairseq.scoring.bleu import BleuConfig, Scorer
 
 from fairseq_intra import cli
 from fairseq_intra.runs import generation
 from fairseq_intra.runs.evaluation import Evaluation
 from fairseq_intra.runs.multi30k_grid import results_of
 from fairseq_intra.runs.multi30k_table import multi30k_table
-from fairseq_intra.runs.scoring import p_value
+from fairseq_intra.runs.scoring import bleu_of, p_value, sentence_statistics
 from fairseq_intra.runs.tables import results_table
 
 TESTS = ("test", "test1", "test2")
@@ -135,6 +138,17 @@ def test_tokenised_text_is_scored_by_its_tokens_and_detokenised(tmp_path, monkey
     detokenised = (tmp_path / "detokenised/checkpoint_best.test.ref").read_text().split("\n")
     assert detokenised[:2] == ["a man, who runs.", "two dogs don't run."]
     assert words.bleu["signature"] == SIGNATURE and words.tokenize == "13a"
+
+
+def test_bleu_of_tokens_is_fairseq_s_own():
+    reference = [target.lower() for _, target in corpus.sentences(30, 3)]
+    hypotheses = [" ".join([*line.split()[:-1], "x"]) if n % 2 else line for n, line in enumerate(reference)]
+    words = Dictionary()
+    scorer = Scorer(BleuConfig(pad=words.pad(), eos=words.eos(), unk=words.unk()))
+    for hypothesis, line in zip(hypotheses, reference, strict=True):
+        scorer.add(words.encode_line(line), words.encode_line(hypothesis))
+    rows = sentence_statistics(hypotheses, reference, "none")
+    assert scorer.score() == pytest.approx(bleu_of(rows)) and 80 < scorer.score() < 95
 
 
 def test_validation_by_bleu_joins_the_dataset_s_subwords(data, tmp_path, capsys, monkeypatch):
