@@ -17,16 +17,15 @@ from ..errors import UsageError
 from ..files import read_lines, write_text
 from ..patches import dictionary_checksum
 from ..user_dir import PACKAGE
+from ..translation.search import MAX_LEN, Limits, Search
+from . import ctranslate2_decoding
+from .ctranslate2_decoding import Decoded
 from .dataset import Dataset, read_dataset
 from .decoding_input import DecodingInput, split_input, text_input
 from .evaluation import FORMAT, Evaluation, Training, join
 from .generation import generate, read_hypotheses, settings_of
 from .scoring import bleu, score_all, sentence_statistics, tokenizer_of
 from .wmt_sets import reference_file, source_file
-
-#: The longest hypothesis: so many subwords a source's subword, and these. fairseq's own limit is 0 and 200, at which
-#: long sentences end in silence; no search that ends before 200 subwords is changed.
-MAX_LEN = (1.0, 200)
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class Request:
     tokenize: str | None
     confidence: bool
     truncate_source: bool
+    engine: str  #: fairseq or ctranslate2
     passed: list[str]  #: fairseq-generate's other flags
 
 
@@ -65,23 +65,21 @@ def evaluate(request: Request) -> Evaluation:
         limits = _limits(states)
         # The parameters are the other process's business: their memory is free from here on.
         del states
-        if request.wmt:
-            given = text_input(dataset, source, read_lines(source), limits[0], request.truncate_source, scratch)
-        else:
-            given = split_input(dataset, request.split, limits, request.truncate_source, scratch)
-        decoding, generated = _translate(request, dataset, given, scratch)
-        hypotheses, lengths = read_hypotheses(generated)
-    with _kept_if_scoring_fails(request.output, hypotheses):
-        found = _scored(request, dataset, tokenize, hypotheses, read_lines(reference))
+        by_engine = _by_ctranslate2 if request.engine == "ctranslate2" else _by_fairseq
+        decoding, decoded = by_engine(request, dataset, source, limits, scratch)
+    with _kept_if_scoring_fails(request.output, decoded.hypotheses):
+        found = _scored(request, dataset, tokenize, decoded.hypotheses, read_lines(reference))
         record = Evaluation(
             format=FORMAT,
             **about,
             **found,
             decoding=decoding,
-            truncated=given.truncated,
-            at_length_limit=_at_limit(lengths, given.sizes, decoding, limits[1]),
+            truncated=decoded.truncated,
+            at_length_limit=_at_limit(decoded.lengths, decoded.sizes, decoding, limits[1]),
         )
-        record.write(request.output.with_name(f"{request.output.name}.json"), hypotheses, read_lines(reference))
+        record.write(
+            request.output.with_name(f"{request.output.name}.json"), decoded.hypotheses, read_lines(reference)
+        )
     return record
 
 
@@ -115,7 +113,7 @@ def _about(request: Request, dataset: Dataset, states: list[dict]) -> dict:
         "kind": _kind(request.checkpoints, states),
         "dictionary": _check_dictionaries(request.checkpoints, dataset, states),
         "training": _training(states[0]),
-        "engine": "fairseq",
+        "engine": request.engine,
     }
 
 
@@ -167,6 +165,29 @@ def _limits(states) -> tuple[int, int]:
     )
 
 
+def _by_fairseq(request, dataset, source, limits, scratch) -> tuple[dict, Decoded]:
+    """(settings of the search, what fairseq-generate translates)."""
+    if request.wmt:
+        given = text_input(dataset, source, read_lines(source), limits[0], request.truncate_source, scratch)
+    else:
+        given = split_input(dataset, request.split, limits, request.truncate_source, scratch)
+    decoding, generated = _translate(request, dataset, given, scratch)
+    hypotheses, lengths = read_hypotheses(generated)
+    return decoding, Decoded(hypotheses, lengths, given.sizes.tolist(), given.truncated)
+
+
+def _by_ctranslate2(request, dataset, source, limits, scratch) -> tuple[dict, Decoded]:
+    """(settings of the search, what CTranslate2 translates)."""
+    dataset.check("spm/joint.model")
+    search = Search(request.beam, request.lenpen, batch_tokens=request.max_tokens)
+    say(f"translating {request.split} with {request.checkpoints[0]} by CTranslate2")
+    decoded = ctranslate2_decoding.translate(
+        request.checkpoints[0], dataset, source, search, Limits(*limits), request.truncate_source, scratch
+    )
+    named = {"beam": request.beam, "lenpen": request.lenpen, "max_tokens": request.max_tokens}
+    return named | {"max_len_a": MAX_LEN[0], "max_len_b": MAX_LEN[1], "flags": {}}, decoded
+
+
 def _translate(request: Request, dataset: Dataset, given: DecodingInput, scratch: Path) -> tuple[dict, Path]:
     """(settings of the search, fairseq-generate's output)."""
     cpu = not torch.cuda.is_available()
@@ -198,7 +219,7 @@ def _at_limit(lengths, sizes, decoding, model_limit):
 
 def _scored(request, dataset, tokenize, hypotheses, reference):
     if len(hypotheses) != len(reference):
-        raise UsageError(f"fairseq-generate made {len(hypotheses)} hypotheses for {len(reference)} references")
+        raise UsageError(f"{request.engine} made {len(hypotheses)} hypotheses for {len(reference)} references")
     rows = sentence_statistics(hypotheses, reference, tokenize)
     return score_all(hypotheses, reference, request.metrics, tokenize, request.confidence) | {
         "tokenize": tokenize,
@@ -208,7 +229,7 @@ def _scored(request, dataset, tokenize, hypotheses, reference):
         "hypotheses_sha256": _digest(hypotheses),
         "reference": f"{request.output.name}.ref",
         "reference_sha256": _digest(reference),
-        "versions": {name: version(name) for name in ("sacrebleu", "torch")},
+        "versions": {name: version(name) for name in ("sacrebleu", request.engine.replace("fairseq", "torch"))},
     }
 
 
