@@ -19,6 +19,7 @@ VE_FAIRSEQ = (
 EXTRAS = {
     "l10n": ["polib"],
     "plot": ["matplotlib"],
+    "serve": ["ctranslate2>=4.8.5"],
     "transfer": ["seqeval"],
 }
 TEST = [

@@ -7,10 +7,10 @@ from .command import add_command, need_counts
 
 EXAMPLES = """fairseq-intra translate --checkpoint RUN/checkpoints/checkpoint_best.pt --data DATA <text.de >text.en
   fairseq-intra translate --model EXPORTED --input text.de --output text.en --threads 2"""
-MORE = """Raw text in UTF-8, a sentence a line; line for line comes its translation, a blank one for a blank one. Lines
-beyond the model's limit are translated in parts. With --nbest above 1, a line's translations follow one another, each
-after the line's number and a tab. A score is the translation's log-probability (natural logarithm), the end of
-sentence included, over its length in subwords to the power of --lenpen."""
+MORE = """Raw text in UTF-8, a sentence a line; its translation comes line for line, a blank one for a blank one.
+Lines beyond the model's limit are translated in parts. With --nbest above 1, a line's translations follow one
+another, each after the line's number and a tab. A score is the translation's log-probability (natural logarithm), the
+end of sentence included, over its length in subwords to the power of --lenpen."""
 EXPORT = "fairseq-intra export --checkpoint RUN/checkpoints/checkpoint_best.pt --data DATA --output EXPORTED"
 
 
@@ -55,7 +55,7 @@ def add_commands(commands):
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="the dataset that it was trained on")
     command.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder that is made")
     command.add_argument(
-        "--quantization", choices=("int8",), help="smaller and faster, and not the same translations"
+        "--quantization", choices=("int8",), help="smaller and faster; not all translations stay the same"
     )
 
 

@@ -16,8 +16,8 @@ from ..console import say
 from ..errors import UsageError
 from ..files import read_lines, write_text
 from ..patches import dictionary_checksum
-from ..user_dir import PACKAGE
 from ..translation.search import MAX_LEN, Limits, Search
+from ..user_dir import PACKAGE
 from . import ctranslate2_decoding
 from .ctranslate2_decoding import Decoded
 from .dataset import Dataset, read_dataset

@@ -1,1 +1,1 @@
-"""Translating one's own text with a trained model; nothing is imported here, so that CTranslate2 runs without torch."""
+"""Translating text with a trained model. Nothing is imported here, so that CTranslate2 runs without torch."""

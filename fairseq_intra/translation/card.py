@@ -31,10 +31,11 @@ class Comparison(NamedTuple):
 
     def sentence(self, quantization: str) -> str:
         """What was found, in a line."""
+        difference = self.bleu_ctranslate2 - self.bleu_fairseq
         return (
             f"{self.identical} of {self.sentences} sentences of valid ({self.identical / self.sentences:.1%}) are "
-            f"translated identically by fairseq and by CTranslate2 ({quantization}); BLEU {self.bleu_fairseq:.2f} and "
-            f"{self.bleu_ctranslate2:.2f} ({self.bleu_ctranslate2 - self.bleu_fairseq:+.2f})"
+            f"translated identically by fairseq and by CTranslate2 ({quantization}); "
+            f"BLEU {self.bleu_fairseq:.2f} and {self.bleu_ctranslate2:.2f} ({difference:+.2f})"
         )
 
 

@@ -1,4 +1,4 @@
-"""`fairseq-intra export`: a checkpoint as a folder that CTranslate2 translates with, compared before it has its name."""
+"""`fairseq-intra export`: a checkpoint as a folder for CTranslate2, compared before it has its name."""
 
 import shutil
 from pathlib import Path
@@ -92,8 +92,8 @@ def convert(checkpoint: Path, data: Path, folder: Path, quantization: str) -> No
     except Exception as error:  # it raises whatever the configuration leads to
         lines = [line.strip(" -") for line in str(error).splitlines() if line.startswith("-")]
         raise UsageError(
-            f"CTranslate2 cannot read {checkpoint}, a {name} ({lines[0] if lines else reason(error)}); translate with "
-            f"fairseq-intra translate --checkpoint {checkpoint} --data {data}"
+            f"CTranslate2 cannot read {checkpoint}, a {name} ({lines[0] if lines else reason(error)}); translate "
+            f"with fairseq-intra translate --checkpoint {checkpoint} --data {data}"
         ) from None
 
 

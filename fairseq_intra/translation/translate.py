@@ -120,9 +120,10 @@ def check(streams: Streams) -> None:
 @contextlib.contextmanager
 def _opened(streams: Streams) -> Iterator[tuple[int, BinaryIO]]:
     with contextlib.ExitStack() as stack:
-        descriptor = sys.stdin.fileno()
         if streams.input:
             descriptor = stack.enter_context(streams.input.open("rb", buffering=0)).fileno()
+        else:
+            descriptor = sys.stdin.fileno()
         output: BinaryIO = sys.stdout.buffer
         if streams.output:
             partial = stack.enter_context(replacing(streams.output))

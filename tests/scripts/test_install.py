@@ -155,7 +155,7 @@ def test_a_python_that_no_fairseq_runs_on_is_rejected_and_one_is_recommended(tmp
         ("--fast", "unknown flag '--fast'"),
         ("--venv", "--venv needs a value"),
         ("--python none", "is Python ''"),
-        ("--extras test,gpu", "--extras: 'gpu' is not one of l10n, plot, transfer, test"),
+        ("--extras test,gpu", "--extras: 'gpu' is not one of l10n, plot, serve, transfer, test"),
     ],
 )
 def test_invalid_arguments_are_rejected(python, arguments, message):
