@@ -48,8 +48,8 @@ def add_commands(commands):
         EXPORT,
     )
     command.description += (
-        "\n\nThe folder holds the model, its SentencePiece model, its settings and a model card, README.md. Before it "
-        "takes its name,\nsentences of valid are translated by both engines and compared."
+        "\n\nThe folder holds the model, its SentencePiece model, its settings and a model card, README.md. Before "
+        "it takes its name,\nsentences of valid are translated by both engines and compared."
     )
     command.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the model, a transformer")
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="the dataset that it was trained on")
