@@ -38,7 +38,7 @@ def data(tmp_path):
 @pytest.fixture
 def stub(tmp_path, monkeypatch):
     made = small_dataset.StubGenerate(tmp_path / "stub")
-    monkeypatch.setattr(generation, "_command", lambda: made.command)
+    monkeypatch.setattr(generation, "command", lambda _name: made.command)
     made.translates([TARGET[0], *("wrong " + line for line in TARGET[1:])])
     return made
 
