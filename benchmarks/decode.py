@@ -101,7 +101,18 @@ def report(args, dataset, reference, seconds, beside, texts):
 
 def by_generate(args, scratch):
     """(translations, seconds of decoding) of fairseq-generate, started as evaluate starts it."""
-    flags = ["--path", args.checkpoint, "--gen-subset", "test", "--beam", 5, "--lenpen", 1, "--cpu", "--no-progress-bar"]
+    flags = [
+        "--path",
+        args.checkpoint,
+        "--gen-subset",
+        "test",
+        "--beam",
+        5,
+        "--lenpen",
+        1,
+        "--cpu",
+        "--no-progress-bar",
+    ]
     flags += ["--max-tokens", BATCH_TOKENS, "--max-len-a", evaluate.MAX_LEN[0], "--max-len-b", evaluate.MAX_LEN[1]]
     flags += ["--post-process", "sentencepiece", "--user-dir", evaluate.PACKAGE]
     output, log = scratch / "out", scratch / "log"

@@ -218,8 +218,6 @@ def _check_start(args):
     from ..runs.arguments import flag_value
 
     last = args.out / "checkpoints" / "checkpoint_last.pt"
-    if args.dry_run:
-        raise UsageError("--dry-run cannot show --continue-from: fairseq-train is given a copy of the checkpoint")
     for flag in ("--restore-file", "--finetune-from-model"):
         given = flag_value(args.passed, flag)
         if not given or given == last.name or Path(given).absolute() == last.absolute() or "://" in given:
