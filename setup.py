@@ -20,6 +20,7 @@ EXTRAS = {
     "l10n": ["polib"],
     "multi30k": ["subword-nmt"],
     "plot": ["matplotlib"],
+    "serve": ["ctranslate2>=4.8.5"],
     "transfer": ["seqeval"],
 }
 TEST = [

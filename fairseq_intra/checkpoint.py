@@ -86,10 +86,10 @@ def fingerprint(model: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def save(state: dict, output: Path) -> None:
-    """Writes a checkpoint without the optimizer's state, which belongs to other parameters than it holds now."""
+def save(state: dict, output: Path, with_optimizer: bool = False) -> None:
+    """Writes a checkpoint; without the optimizer's state where that belongs to other parameters than it holds now."""
     with replacing(output) as partial:
-        torch.save(state | {"last_optimizer_state": None}, partial)
+        torch.save(state if with_optimizer else state | {"last_optimizer_state": None}, partial)
 
 
 def last_checkpoints(folder: Path, count: int) -> list[Path]:

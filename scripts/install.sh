@@ -6,7 +6,7 @@
 #   --python PYTHON  the interpreter to build on, 3.10 to 3.13 (default: the first of python3.11, python3.12,
 #                    python3.13, python3.10, python3 that is one of these)
 #   --venv DIR       the environment (default: .venv in the checkout)
-#   --extras LIST    comma-separated: l10n, multi30k, plot, transfer, test, which has the others (default: test)
+#   --extras LIST    comma-separated: l10n, multi30k, plot, serve, transfer, test, which has the others (default: test)
 #   --cpu            PyTorch's build for the CPU: 1.3 GB in place of 5 GB, on Linux
 #
 # The versions are those of scripts/constraints.txt. fairseq is installed from a wheel for Python 3.11 and 3.12 on
@@ -29,7 +29,7 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 for extra in ${extras//,/ }; do
-  [[ " l10n multi30k plot transfer test " == *" $extra "* ]] || die "--extras: '$extra' is not one of l10n, multi30k, plot, transfer, test"
+  [[ " l10n multi30k plot serve transfer test " == *" $extra "* ]] || die "--extras: '$extra' is not one of l10n, multi30k, plot, serve, transfer, test"
 done
 
 # version_of PYTHON: prints 3.N, nothing where it does not run.

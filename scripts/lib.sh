@@ -97,6 +97,15 @@ pass_signals() {
   ((status == 0)) || exit "$status"
 }
 
+# show_translation CHECKPOINT DATA LANG: prints the command that translates text with a model, on a line of test.
+show_translation() {
+  local command
+  command=$(dirname -- "${FAIRSEQ_INTRA_PYTHON:-$checkout/.venv/bin/python}")/fairseq-intra
+  printf 'Translate your own text, a sentence a line, with the model that was made (or --input FILE --output FILE):\n\n'
+  printf "  printf '%%s\\\\n' %q |\n" "$(head -n 1 "$2/raw/test.$3")"
+  printf '    %q translate --checkpoint %q --data %q\n' "$command" "$1" "$2"
+}
+
 # tune_cpu: what makes torch fast on a CPU. glibc gives large blocks back to the system at once and gets them back as
 # pages to be zeroed, a fifth of a training step's time. Threads that spin long while they wait cost most of the
 # speed where another program wants the same cores; threads that sleep at once cost a quarter where none does.

@@ -80,4 +80,6 @@ compare after $updates updates on $(wc -l <"$data/raw/train.$lang") short interf
 how good either method is. At equal updates intra-distillation has taken up to three times the computing time; the
 paper's models are far larger and trained for 50,000 updates (README.md, "Results").
 EOT
+echo
+show_translation "$(realpath -- "${runs[1]}/checkpoints/checkpoint_best.pt")" "$(realpath -- "$data")" "$lang"
 step "done"

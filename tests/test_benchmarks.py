@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -50,13 +49,15 @@ def test_profile_of_the_loss(tmp_path):
 
 @pytest.mark.slow
 def test_decode(dataset, trained, tmp_path):
-    checkpoint = shutil.copy(trained.checkpoint, tmp_path)
-    table = run("decode.py", "--checkpoint", checkpoint, "--data", dataset, "--rounds", 1)
-    assert "Translating 10 sentences with beam 5; " in table
-    rows = [line.split(" | ") for line in table.split("\n") if line.startswith(("| fairseq-", "| evaluate"))]
-    assert [row[0] for row in rows] == ["| fairseq-interactive", "| evaluate.sh"]
-    assert rows[0][2] == "1.00 (1.00 to 1.00) |" and float(rows[1][1]) > 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_last.pt"]
+    table = run("decode.py", "--checkpoint", trained.checkpoint, "--data", dataset, "--rounds", 1)
+    assert "Decoding 10 sentences (" in table and "checks and scoring of evaluate: " in table
+    rows = [line.split(" | ") for line in table.split("\n") if line.startswith(("| fairseq-", "| evaluate", "| CTr"))]
+    assert [row[0][2:] for row in rows] == [
+        *("fairseq-generate", "evaluate", "CTranslate2 float32", "CTranslate2 int8")
+    ]
+    # The same program with the same batches.
+    assert rows[0][2] == "1.00 (1.00 to 1.00)" and rows[1][3:] == ["+0.00", "100.0% |"]
+    assert all(float(row[1]) > 0 for row in rows)
 
 
 def test_rehearsal_of_the_gpu_s_measurements(tmp_path):

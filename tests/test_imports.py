@@ -27,7 +27,7 @@ LEVELS = [
     {"adaptive_alpha", "criterion", "self_distillation"},
     {"late_start"},
     {"task", "fine_tuning"},
-    {"runs"},
+    {"runs", "translation"},
     {"sensitivity", "transfer"},
     {"cli", "plugin"},
 ]

@@ -36,12 +36,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser():
-    from . import evaluate, finetune, finetune_transfer, grid, prepare, runs, sensitivity, train, transfer
+    from . import evaluate, finetune, finetune_transfer, grid, prepare, runs, sensitivity, train, transfer, translate
 
     parser = Parser(prog="fairseq-intra", description="Commands beside the fairseq plugin.")
     parser.add_argument("--version", action="version", version=f"fairseq-intra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    groups = (prepare, train, finetune, finetune_transfer, evaluate, grid, runs, sensitivity, transfer)
+    groups = (prepare, train, finetune, finetune_transfer, evaluate, translate, grid, runs, sensitivity, transfer)
     for group in groups:
         group.add_commands(commands)
     return parser

@@ -62,6 +62,13 @@ def add_commands(commands):
     command.add_argument(
         "--truncate-source", action="store_true", help="cut sources beyond the model's --max-source-positions"
     )
+    command.add_argument(
+        "--engine",
+        choices=("fairseq", "ctranslate2"),
+        default="fairseq",
+        help="what translates; ctranslate2 is faster, reads transformers, and takes no flag of fairseq-generate; "
+        "scores of the two are never set side by side (default: %(default)s)",
+    )
 
 
 def _evaluate(args):
@@ -93,6 +100,9 @@ def _request(args):
     if not 0 <= args.lenpen < float("inf"):
         raise UsageError(f"--lenpen must be a number of at least 0, not '{args.lenpen:g}'")
     need_counts(args, "beam", "max_tokens", "average")
+    if args.engine == "ctranslate2" and (args.passed or len(paths) > 1):
+        what = f"{args.passed[0]} goes to fairseq-generate" if args.passed else "an ensemble is for fairseq"
+        raise UsageError(f"--engine ctranslate2 translates without fairseq: {what}; leave it out")
     if not (args.data / "manifest.json").is_file():
         raise UsageError(f"--data {args.data} is not a prepared dataset: no manifest.json (see data-prep/)")
     folder = paths[0].parent if args.output is None else args.output
@@ -111,7 +121,7 @@ def _request(args):
         metrics=metrics,
         output=folder / f"{'+'.join(path.stem for path in paths)}.{split.replace('/', '_')}{tuned}",
         lenpen=None if args.tune_lenpen else args.lenpen,
-        **{name: getattr(args, name) for name in ("beam", "max_tokens", "tokenize", "confidence")},
+        **{name: getattr(args, name) for name in ("beam", "max_tokens", "tokenize", "confidence", "engine")},
         truncate_source=args.truncate_source,
         passed=args.passed,
     )

@@ -14,6 +14,8 @@ METHODS = (*TITLES, "self-distillation")
 #: fairseq's validation by BLEU on text with its subwords joined; checkpoint_best.pt is the best by it.
 VALID_BLEU = ["--eval-bleu", "--eval-bleu-args", '{"beam": 5}', "--eval-bleu-remove-bpe"]
 BEST_BY_BLEU = ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
+#: In the run's folder until its end: what --continue-from made.
+CONTINUED = "continued.pt"
 AFTER_THE_FLAGS = """
 All other flags go to fairseq-train and win over the preset's: --arch transformer --dropout 0.2, and those of the
 method (--num-iter 2 --alpha 1 --div JS), which are left out where --method does not have them. rdrop (R-Drop) is
@@ -59,6 +61,13 @@ def add_commands(commands):
         "--valid-bleu", action="store_true", help="validate by BLEU, too; checkpoint_best.pt is the best by BLEU"
     )
     command.add_argument(
+        "--continue-from",
+        type=Path,
+        metavar="FILE",
+        help="begin where the training that made this checkpoint ended, with its optimizer's state and number of "
+        "updates where that is possible, but with this method; --updates counts the earlier ones, too",
+    )
+    command.add_argument(
         "--extend",
         action="store_true",
         help="continue to more --updates though the schedule depends on their number (adaptive alpha)",
@@ -76,8 +85,9 @@ def add_run_flags(command, data, methods):
 
 
 def _train(args):
-    from ..files import sha256
+    from ..files import remove, sha256
     from ..runs import arguments, presets, workers
+    from ..runs.arguments import flag_value
     from ..runs.lengths import check_lengths
     from ..runs.run import Run
 
@@ -91,6 +101,9 @@ def _train(args):
     team = workers.find_workers(gpus)
     max_tokens, update_freq = workers.plan_batch(batch, team.count, preset.max_tokens, args.max_tokens)
     check_lengths(args.data / "bin", max_tokens, words)
+    begun = _start_of(args, words)
+    if begun:
+        words += begun.flags(words)
     command = [word_of(args.data / "bin"), *_languages(args.data), "--user-dir", str(PACKAGE)]
     command += ["--max-tokens", str(max_tokens)]
     command += ["--update-freq", str(update_freq), *team.flags, *words, *saved_in(args.out)]
@@ -99,17 +112,40 @@ def _train(args):
         return
     run = Run(args.out, team.rank)
     kept = [f"# data {sha256(args.data / 'manifest.json')}", f"# batch {batch}", *words]
+    if args.continue_from:
+        kept.insert(0, f"# continued {sha256(args.continue_from)}")
     with run.opened(kept, args.extend):
         if run.finished.exists():
             say(f"{args.out} is finished")
             return
         say(f"training {args.method} in {args.out}")
+        if begun:
+            copy = args.out / CONTINUED
+            if not team.rank and not (run.checkpoints / "checkpoint_last.pt").is_file():
+                begun.write(copy, flag_value(words, "--criterion"))
+            command += ["--continue-once", word_of(copy)]
         total = total_updates(words)
         if not gpus and not team.rank:
             _say_how_long(args, command, total)
         run.train(start(command), workers.training_environment(cpu=not gpus), total)
         if not team.rank:
             say(f"finished: {run.finish('checkpoint_best.pt', 'checkpoint_last.pt')}")
+            remove(args.out / CONTINUED)
+
+
+def _start_of(args, words):
+    """What --continue-from asks for."""
+    if not args.continue_from:
+        return None
+    from ..runs.arguments import flag_value
+    from ..runs.continuation import start
+
+    if args.dry_run:
+        raise UsageError("--dry-run cannot show --continue-from: fairseq-train is given a copy of the checkpoint")
+    for flag in ("--restore-file", "--finetune-from-model", "--continue-once"):
+        if flag_value(args.passed, flag) is not None:
+            raise UsageError(f"--continue-from and {flag} exclude each other")
+    return start(args.continue_from, words)
 
 
 def _words(args, preset, gpus):

@@ -36,6 +36,7 @@ COMMENTS = {
     "data": "the checksum of --data",
     "batch": "--batch-tokens",
     "checkpoint": "the checksum of --checkpoint",
+    "continued": "the checksum of --continue-from",
 }
 #: How much a flag is like one of ours, from 0 to 1, to be taken for it with a typo.
 LIKENESS = 0.88

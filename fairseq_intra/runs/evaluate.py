@@ -12,7 +12,10 @@ from .. import checkpoint as checkpoints
 from ..console import say
 from ..errors import UsageError
 from ..files import read_lines, write_text
+from ..translation.search import Limits, Search
 from ..user_dir import PACKAGE
+from . import ctranslate2_decoding
+from .ctranslate2_decoding import Decoded
 from .dataset import Dataset, read_dataset
 from .decoding_input import DecodingInput, split_input, text_input
 from .evaluated_model import about_model, position_limits
@@ -23,9 +26,8 @@ from .scored_texts import score_texts, texts_to_score
 from .scoring import bleu, tokenizer_of
 from .wmt_sets import reference_file, source_file
 
-#: The longest hypothesis: so many subwords a source's subword, and these. fairseq's own limit is 0 and 200, at which
-#: long sentences end in silence; no search that ends before 200 subwords is changed.
-MAX_LEN = (1.0, 200)
+#: fairseq's default for --max-len-a and --max-len-b, with which published scores were made.
+MAX_LEN = (0.0, 200)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Request:
     tokenize: str | None
     confidence: bool
     truncate_source: bool
+    engine: str  #: fairseq or ctranslate2
     passed: list[str]  #: fairseq-generate's other flags
 
 
@@ -60,7 +63,7 @@ def evaluate(request: Request) -> list[Evaluation]:
     if request.lenpen is None:
         dataset.check_split("valid")
     states = [checkpoints.load(path) for path in request.checkpoints]
-    about = about_model(request.checkpoints, dataset, states) | {"split": request.split}
+    about = about_model(request.checkpoints, dataset, states) | {"split": request.split, "engine": request.engine}
     with tempfile.TemporaryDirectory(prefix="fairseq_intra.") as folder:
         scratch = Path(folder)
         limits = position_limits(states)
@@ -70,23 +73,17 @@ def evaluate(request: Request) -> list[Evaluation]:
         if request.lenpen is None:
             tuning = _tuned(request, dataset, tokenize, limits, scratch)
             request = replace(request, lenpen=tuning["chosen"])
-        if request.wmt:
-            given = text_input(dataset, source, read_lines(source), limits[0], request.truncate_source, scratch)
-        else:
-            given = split_input(dataset, request.split, limits, request.truncate_source, scratch)
-        decoding, generated = _translate(request, dataset, given, scratch)
-        hypotheses, lengths = read_hypotheses(generated)
-    with _kept_if_scoring_fails(request.output, hypotheses):
-        limit = _at_limit(lengths, given.sizes, decoding, limits[1])
-        more = {"decoding": decoding, "tuning": tuning, "truncated": given.truncated, "at_length_limit": limit}
-        return [
-            _write_record(about | more, request, scored)
-            for scored in texts_to_score(dataset, request.output, hypotheses, read_lines(reference), tokenize)
-        ]
+        by_engine = _by_ctranslate2 if request.engine == "ctranslate2" else _by_fairseq
+        decoding, decoded = by_engine(request, dataset, source, limits, scratch)
+    with _kept_if_scoring_fails(request.output, decoded.hypotheses):
+        limit = _at_limit(decoded.lengths, decoded.sizes, decoding, limits[1])
+        more = {"decoding": decoding, "tuning": tuning, "truncated": decoded.truncated, "at_length_limit": limit}
+        texts = texts_to_score(dataset, request.output, decoded.hypotheses, read_lines(reference), tokenize)
+        return [_write_record(about | more, request, scored) for scored in texts]
 
 
 def _write_record(fields, request, scored):
-    found = score_texts(scored, request.metrics, request.confidence)
+    found = score_texts(scored, request.metrics, request.confidence, request.engine)
     record = Evaluation(format=FORMAT, **fields, **found)
     record.write(scored.output.with_name(f"{scored.output.name}.json"), scored.hypotheses, scored.reference)
     return record
@@ -106,6 +103,8 @@ def _texts(request, dataset) -> tuple[Path, Path]:
 
 def _tuned(request, dataset, tokenize, limits, scratch) -> Tuning:
     """The length penalty that is best on valid, and the choice."""
+    if request.engine != "fairseq":
+        raise UsageError(f"--tune-lenpen works with --engine fairseq, not {request.engine}")
     folder = scratch / "tuning"
     folder.mkdir()
     asked = replace(request, split="valid", lenpen=DEFAULT, passed=[*request.passed, "--nbest", str(request.beam)])
@@ -117,6 +116,29 @@ def _tuned(request, dataset, tokenize, limits, scratch) -> Tuning:
     found = choose(read_nbest(generated), reference, "valid", tokenize)
     say(f"length penalty {found['chosen']:g}: BLEU on valid {max(found['bleu']):.2f}, of {shown(found)}")
     return found
+
+
+def _by_fairseq(request, dataset, source, limits, scratch) -> tuple[dict, Decoded]:
+    """(settings of the search, what fairseq-generate translates)."""
+    if request.wmt:
+        given = text_input(dataset, source, read_lines(source), limits[0], request.truncate_source, scratch)
+    else:
+        given = split_input(dataset, request.split, limits, request.truncate_source, scratch)
+    decoding, generated = _translate(request, dataset, given, scratch)
+    hypotheses, lengths = read_hypotheses(generated)
+    return decoding, Decoded(hypotheses, lengths, given.sizes.tolist(), given.truncated)
+
+
+def _by_ctranslate2(request, dataset, source, limits, scratch) -> tuple[dict, Decoded]:
+    """(settings of the search, what CTranslate2 translates)."""
+    dataset.check("spm/joint.model")
+    search = Search(request.beam, request.lenpen, batch_tokens=request.max_tokens)
+    say(f"translating {request.split} with {request.checkpoints[0]} by CTranslate2")
+    decoded = ctranslate2_decoding.translate(
+        request.checkpoints[0], dataset, source, search, Limits(*limits, *MAX_LEN), request.truncate_source, scratch
+    )
+    named = {"beam": request.beam, "lenpen": request.lenpen, "max_tokens": request.max_tokens}
+    return named | {"max_len_a": MAX_LEN[0], "max_len_b": MAX_LEN[1], "flags": {}}, decoded
 
 
 def _translate(request: Request, dataset: Dataset, given: DecodingInput, scratch: Path) -> tuple[dict, Path]:
@@ -134,8 +156,6 @@ def _translate(request: Request, dataset: Dataset, given: DecodingInput, scratch
         str(request.max_tokens),
     ]
     arguments += ["--post-process", dataset.subwords, "--no-progress-bar", *given.flags]
-    if not any(word.startswith(("--max-len-a", "--max-len-b")) for word in request.passed):
-        arguments += ["--max-len-a", str(MAX_LEN[0]), "--max-len-b", str(MAX_LEN[1])]
     decoding = settings_of(arguments, request.passed)
     say(f"translating {request.split} with {', '.join(map(str, request.checkpoints))}")
     generate([*arguments, *request.passed], scratch / "generated", len(given.sizes), cpu)

@@ -32,7 +32,6 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict
         "kind": _kind(paths, states),
         "dictionary": _check_dictionaries(paths, dataset, states),
         "training": _training(states[0]),
-        "engine": "fairseq",
     }
 
 

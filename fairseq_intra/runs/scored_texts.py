@@ -39,7 +39,7 @@ def texts_to_score(
         UsageError: if there are not as many hypotheses as references.
     """
     if len(hypotheses) != len(reference):
-        raise UsageError(f"fairseq-generate made {len(hypotheses)} hypotheses for {len(reference)} references")
+        raise UsageError(f"decoding made {len(hypotheses)} hypotheses for {len(reference)} references")
     yield Scored(output, hypotheses, reference, tokenize)
     if dataset.tokenized:
         folder = output.parent / DETOKENISED
@@ -49,7 +49,7 @@ def texts_to_score(
         yield Scored(folder / output.name, *sides, tokenizer_of(dataset.target))
 
 
-def score_texts(scored: Scored, metrics: Sequence[str], confidence: bool) -> dict:
+def score_texts(scored: Scored, metrics: Sequence[str], confidence: bool, engine: str) -> dict:
     """The fields of a record about scores and texts."""
     _, hypotheses, reference, tokenize = scored
     rows = sentence_statistics(hypotheses, reference, tokenize)
@@ -61,7 +61,7 @@ def score_texts(scored: Scored, metrics: Sequence[str], confidence: bool) -> dic
         "hypotheses_sha256": _digest(hypotheses),
         "reference": f"{scored.output.name}.ref",
         "reference_sha256": _digest(reference),
-        "versions": {name: version(name) for name in ("sacrebleu", "torch")},
+        "versions": {name: version(name) for name in ("sacrebleu", engine.replace("fairseq", "torch"))},
     }
 
 

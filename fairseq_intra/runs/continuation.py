@@ -1,0 +1,99 @@
+"""`fairseq-intra train --continue-from`: a run starts from a checkpoint of a training with another criterion.
+
+On resuming, fairseq compares the class names of criterion and optimizer with those in the checkpoint
+(fairseq/trainer.py, load_checkpoint). The criterions of translation have no parameters, so another one changes
+nothing that an optimizer holds: its state is kept where the optimizer is the same.
+"""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import checkpoint as checkpoints
+from ..console import say
+from ..errors import UsageError
+from .arguments import flag_value
+
+#: What fairseq wraps an optimizer in, by flag; the state is another one.
+WRAPPERS = {"--memory-efficient-fp16": "MemoryEfficientFP16Optimizer", "--fp16": "FP16Optimizer"}
+#: What belongs to the earlier training alone.
+DROPPED = ("best", "patience", "task_state")
+
+
+@dataclass
+class Start:
+    """A checkpoint that a run starts from."""
+
+    checkpoint: Path
+    state: dict
+    keeps_optimizer: bool
+
+    @property
+    def num_updates(self) -> int:
+        """The updates that count as done."""
+        return checkpoints.training(self.state).num_updates if self.keeps_optimizer else 0
+
+    def flags(self, words: list[str]) -> list[str]:
+        """Flags of fairseq-train: the schedule of intra-distillation counts from here, as after a late start."""
+        late = any(flag_value(words, flag) for flag in ("--plain-updates", "--plain-patience"))
+        is_first = checkpoints.training(self.state).method != "intra"
+        if "intra_distillation" != flag_value(words, "--criterion") or late or not is_first or not self.num_updates:
+            return []
+        return ["--plain-updates", str(self.num_updates)]
+
+    def write(self, path: Path, criterion: str) -> None:
+        """Writes what fairseq-train continues from, by a criterion of this name."""
+        extra, history = dict(self.state["extra_state"]), [dict(each) for each in self.state["optimizer_history"]]
+        for name in DROPPED:
+            extra.pop(name, None)
+        position = extra["train_iterator"]
+        begun = position.get("iterations_in_epoch", 0) > 0
+        extra["train_iterator"] = position | {"epoch": position["epoch"] + begun, "iterations_in_epoch": 0}
+        history[-1]["criterion_name"] = _criterion_class(criterion)
+        state = self.state | {"extra_state": extra, "optimizer_history": history}
+        if self.keeps_optimizer:
+            say(f"continuing {self.checkpoint} after {self.num_updates} updates, with its optimizer's state")
+        else:
+            say(f"continuing {self.checkpoint} without its optimizer's state, which is missing or of another kind")
+        checkpoints.save(state, path, self.keeps_optimizer)
+
+
+def start(checkpoint: Path, words: list[str]) -> Start:
+    """Reads the checkpoint.
+
+    Args:
+        checkpoint: of any translation model that fairseq trained.
+        words: the flags of fairseq-train that the run is made with.
+
+    Raises:
+        UsageError: if it is none, or has had all the updates that are asked for.
+    """
+    state = checkpoints.load(checkpoint)
+    history = state.get("optimizer_history") or [{}]
+    same = history[-1].get("optimizer_name") == _optimizer_class(words)
+    found = Start(checkpoint, state, same and state.get("last_optimizer_state") is not None)
+    if not state.get("extra_state") or "criterion_name" not in history[-1]:
+        raise UsageError(f"--continue-from {checkpoint} has no state of a training; give --finetune-from-model")
+    asked = flag_value(words, "--max-update") or ""
+    if asked.isdigit() and 0 < int(asked) <= found.num_updates:
+        raise UsageError(
+            f"--continue-from {checkpoint} has had {found.num_updates} updates, and {asked} are asked for, those "
+            "included; give more by --updates"
+        )
+    return found
+
+
+def _criterion_class(name):
+    importlib.import_module("fairseq_intra.plugin")
+    from fairseq.criterions import CRITERION_REGISTRY
+
+    return CRITERION_REGISTRY[name].__name__
+
+
+def _optimizer_class(words):
+    from fairseq.optim import OPTIMIZER_REGISTRY
+
+    # Of a preset and what is passed on, a flag may stand without a value.
+    wrapper = next((name for flag, name in WRAPPERS.items() if flag_value(words, flag) is not None), None)
+    kind = OPTIMIZER_REGISTRY.get(flag_value(words, "--optimizer") or "")
+    return wrapper or getattr(kind, "__name__", None)

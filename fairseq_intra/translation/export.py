@@ -1,0 +1,130 @@
+"""`fairseq-intra export`: a checkpoint as a folder for CTranslate2, compared before it has its name."""
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import checkpoint as checkpoints
+from ..console import say
+from ..errors import UsageError, need_package, reason
+from ..files import make_folder, read_lines, replacing, sha256, write_record
+from ..runs import scoring
+from .card import Comparison, write_card
+from .ctranslate2_engine import CTranslate2Engine
+from .exported import FORMAT, SETTINGS, SUBWORDS, Settings, read_settings
+from .fairseq_engine import FairseqEngine
+from .search import Search
+from .text import Subwords
+from .translate import read_dataset
+from .translator import Translator
+
+#: Sentences of valid that both engines translate.
+SENTENCES = 200
+
+
+def export(checkpoint: Path, data: Path, output: Path, quantization: str) -> None:
+    """Makes the folder, with its model card; a folder that was made of the same is left alone.
+
+    Raises:
+        UsageError: if CTranslate2 does not read the model, or `output` is something else.
+    """
+    need_package("ctranslate2", "serve")
+    made = read_dataset(data)
+    if not checkpoint.is_file():
+        raise UsageError(f"no checkpoint {checkpoint}")
+    asked = (sha256(checkpoint), quantization)
+    if _is_done(output, asked):
+        say(f"{output} is finished")
+        return
+    make_folder("--output", output.absolute().parent)
+    engine = FairseqEngine(checkpoint, data / "bin")
+    limits = engine.limits
+    settings = Settings(
+        format=FORMAT,
+        source=made["source"],
+        target=made["target"],
+        lowercase=bool(made["settings"].get("lowercase")),
+        max_source_positions=limits.source,
+        max_target_positions=limits.target,
+        max_len_a=limits.max_len_a,
+        max_len_b=limits.max_len_b,
+        quantization=quantization,
+        checkpoint_sha256=asked[0],
+    )
+    with replacing(output) as partial:
+        convert(checkpoint, data, partial, quantization)
+        shutil.copyfile(data / "spm/joint.model", partial / SUBWORDS)
+        write_record(partial / SETTINGS, settings)
+        subwords = Subwords(partial / SUBWORDS, settings.lowercase)
+        engines = _Engines(engine, CTranslate2Engine(partial, limits))
+        found = compare(engines, subwords, data / "raw", settings)
+        write_card(partial, settings, checkpoint, data, found)
+    print(found.sentence(quantization))
+    print(f"written: {output}")
+
+
+def convert(checkpoint: Path, data: Path, folder: Path, quantization: str) -> None:
+    """Makes CTranslate2's model of a checkpoint.
+
+    Args:
+        checkpoint: of a transformer.
+        data: the dataset that it was trained on.
+        folder: is made.
+        quantization: of the parameters, float32 or int8.
+
+    Raises:
+        UsageError: if CTranslate2 does not read such a model.
+    """
+    need_package("ctranslate2", "serve")
+    from ctranslate2.converters import FairseqConverter
+
+    made = read_dataset(data)
+    state = checkpoints.load(checkpoint)
+    name = getattr(state["cfg"].model, "arch", None) or state["cfg"].model._name
+    del state
+    languages = {f"{side}_lang": made[side] for side in ("source", "target")}
+    try:
+        FairseqConverter(str(checkpoint), str(data / "bin"), **languages).convert(
+            str(folder), quantization=quantization
+        )
+    except OSError:
+        raise
+    except Exception as error:  # it raises whatever the configuration leads to
+        lines = [line.strip(" -") for line in str(error).splitlines() if line.startswith("-")]
+        raise UsageError(
+            f"CTranslate2 cannot read {checkpoint}, a {name} ({lines[0] if lines else reason(error)}); translate "
+            f"with fairseq-intra translate --checkpoint {checkpoint} --data {data}"
+        ) from None
+
+
+class _Engines(NamedTuple):
+    fairseq: FairseqEngine
+    ctranslate2: CTranslate2Engine
+
+
+def compare(engines: _Engines, subwords: Subwords, raw: Path, settings: Settings) -> Comparison:
+    """Translates the first sentences of valid with both engines."""
+    source, reference = (
+        read_lines(raw / f"valid.{language}")[:SENTENCES] for language in (settings.source, settings.target)
+    )
+    say(f"translating {len(source)} sentences of valid with fairseq and with CTranslate2")
+    texts = [
+        [best[0].text for best in Translator(engine, subwords).translate(source, Search())] for engine in engines
+    ]
+    tokenize = scoring.tokenizer_of(settings.target)
+    scores = [scoring.score_all(text, reference, ("bleu",), tokenize, False)["bleu"] for text in texts]
+    identical = sum(ours == theirs for ours, theirs in zip(*texts, strict=True))
+    return Comparison(len(source), identical, scores[0]["score"], scores[1]["score"], scores[1]["signature"])
+
+
+def _is_done(output, asked):
+    if not output.exists():
+        return False
+    if not output.is_dir() or (not (output / SETTINGS).is_file() and any(output.iterdir())):
+        raise UsageError(f"--output {output} is there, and no exported model; give another")
+    if not any(output.iterdir()):
+        return False
+    settings = read_settings(output)
+    if (settings.checkpoint_sha256, settings.quantization) != asked:
+        raise UsageError(f"--output {output} was made of another checkpoint or --quantization; give another")
+    return True

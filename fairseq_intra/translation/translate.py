@@ -1,0 +1,146 @@
+"""`fairseq-intra translate`: from the source of a model to lines of text."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from ..console import say
+from ..data import manifest
+from ..errors import UsageError
+from ..files import need_folder_of, replacing
+from .exported import SUBWORDS, read_settings
+from .search import Search
+from .streams import chunks, count_lines
+from .text import Subwords
+from .translator import Translation, Translator
+
+#: As many line numbers are reported; the rest is counted.
+MOST_NUMBERS = 10
+
+
+class Streams(NamedTuple):
+    """Where text comes from and goes to; None is standard input or output."""
+
+    input: Path | None
+    output: Path | None
+
+
+def of_exported(folder: Path, device: str, threads: int | None) -> Translator:
+    """A model that `fairseq-intra export` made, by CTranslate2. device: auto, cpu or cuda.
+
+    Raises:
+        UsageError: if the folder is not one, or there is no GPU where one is asked for.
+    """
+    from .ctranslate2_engine import CTranslate2Engine, gpu_count
+
+    settings = read_settings(folder)
+    engine = CTranslate2Engine(folder, settings.limits, _device(device, gpu_count()), threads)
+    return Translator(engine, Subwords(folder / SUBWORDS, settings.lowercase))
+
+
+def of_checkpoint(checkpoint: Path, data: Path, device: str, threads: int | None) -> Translator:
+    """A checkpoint on the dataset that it was trained on, by fairseq. device: auto, cpu or cuda.
+
+    Raises:
+        UsageError: if one of them cannot be used, or there is no GPU where one is asked for.
+    """
+    made = read_dataset(data)
+    import torch
+
+    from .fairseq_engine import FairseqEngine
+
+    if threads:
+        torch.set_num_threads(threads)
+    engine = FairseqEngine(checkpoint, data / "bin", _device(device, torch.cuda.device_count()))
+    return Translator(engine, Subwords(data / "spm/joint.model", bool(made["settings"].get("lowercase"))))
+
+
+def read_dataset(data: Path) -> dict:
+    """The manifest of a dataset whose SentencePiece model and dictionaries are as they were made.
+
+    Raises:
+        UsageError: if they are not.
+    """
+    made = manifest.read_manifest(data)
+    dictionaries = [f"bin/dict.{made[side]}.txt" for side in ("source", "target")]
+    manifest.verify_files(data, ["spm/joint.model", *dictionaries])
+    return made
+
+
+def translate(translator: Translator, search: Search, streams: Streams, with_scores: bool) -> None:
+    """Translates a file or standard input, line for line, and reports what was too long to be translated at once.
+
+    Raises:
+        UsageError: on text that is not UTF-8.
+    """
+    name = str(streams.input or "standard input")
+    with _opened(streams) as (descriptor, output), _bar(descriptor, output) as bar:
+        for chunk in chunks(descriptor, name):
+            found = translator.translate(chunk.lines, search, chunk.first, bar.update)
+            # Blank lines and parts of lines are none of the lines that the bar counts.
+            bar.n = chunk.first + len(chunk.lines) - 1
+            for number, translations in enumerate(found, chunk.first):
+                output.write(_shown(number, translations, search.nbest, with_scores).encode())
+            output.flush()
+    _report(translator.in_parts, name)
+
+
+def _shown(number: int, translations: list[Translation], nbest: int, with_scores: bool) -> str:
+    rows = []
+    for each in translations:
+        fields = [str(number)] * (nbest > 1) + [f"{each.score:.4f}"] * with_scores + [each.text]
+        rows.append("\t".join(fields) + "\n")
+    return "".join(rows)
+
+
+def _report(numbers, name):
+    if numbers:
+        more = f" and {len(numbers) - MOST_NUMBERS} more" if len(numbers) > MOST_NUMBERS else ""
+        shown = ", ".join(map(str, numbers[:MOST_NUMBERS]))
+        say(f"{name}: longer than the model can take, translated in parts: {len(numbers)} lines ({shown}{more})")
+
+
+def check(streams: Streams) -> None:
+    """Checks before a model is loaded that the files can be opened.
+
+    Raises:
+        UsageError: if they cannot.
+    """
+    if streams.input and not os.access(streams.input, os.R_OK):
+        raise UsageError(f"--input {streams.input}: no such file, or it cannot be read")
+    if streams.input and streams.input.is_dir():
+        raise UsageError(f"--input {streams.input} is a folder")
+    if streams.output:
+        need_folder_of(streams.output)
+
+
+@contextlib.contextmanager
+def _opened(streams: Streams) -> Iterator[tuple[int, BinaryIO]]:
+    with contextlib.ExitStack() as stack:
+        if streams.input:
+            descriptor = stack.enter_context(streams.input.open("rb", buffering=0)).fileno()
+        else:
+            descriptor = sys.stdin.fileno()
+        output: BinaryIO = sys.stdout.buffer
+        if streams.output:
+            partial = stack.enter_context(replacing(streams.output))
+            output = stack.enter_context(partial.open("wb"))
+        yield descriptor, output
+
+
+def _bar(descriptor, output):
+    from tqdm import tqdm
+
+    # Where somebody types or reads, a bar would stand between the lines.
+    on_terminal = os.isatty(descriptor) or (output is sys.stdout.buffer and output.isatty())
+    total = None if on_terminal else count_lines(descriptor)
+    return tqdm(total=total, unit="line", disable=on_terminal or None)
+
+
+def _device(asked: str, gpus: int) -> str:
+    if asked == "cuda" and not gpus:
+        raise UsageError("--device cuda: no GPU is seen; leave the flag out, or give --device cpu")
+    return asked if asked != "auto" else ("cuda" if gpus else "cpu")
