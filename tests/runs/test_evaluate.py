@@ -66,7 +66,7 @@ def test_scores_come_with_all_that_decided_them(evaluate, stub, tmp_path, capsys
         "beam": 3,
         "lenpen": 1.0,
         "max_tokens": 8000,
-        "max_len_a": 1.0,
+        "max_len_a": 0.0,
         "max_len_b": 200,
         "flags": {"unkpen": 2.0},
     }
