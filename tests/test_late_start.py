@@ -172,4 +172,6 @@ def test_a_run_resumed_across_the_switch_is_the_uninterrupted_one(dataset, tmp_p
     for line in commands.updates(killed):
         assert line == lines[line["num_updates"]]
     found, expected = (checkpoint.load(tmp_path / name / "checkpoint_last.pt") for name in ("killed", "whole"))
-    assert all(torch.equal(found["model"][name], value) for name, value in expected["model"].items())
+    for name, value in expected["model"].items():
+        # Of fairseq 0.12.2: second copies of its encoder layers' weights, which nothing reads.
+        assert name.endswith(("_weight", "_bias", "._float_tensor")) or torch.equal(found["model"][name], value), name
