@@ -52,7 +52,8 @@ def measure(args, scratch):
         read_lines(args.data / f"raw/test.{language}") for language in (dataset.source, dataset.target)
     )
     state = evaluate.checkpoints.load(args.checkpoint)
-    limits = limits_of(state["cfg"])
+    factor, more = evaluate.MAX_LEN
+    limits = limits_of(state["cfg"])._replace(max_len_a=factor, max_len_b=more)
     sources = Subwords(args.data / "spm/joint.model", dataset.lowercase).encode(source)
     runs = {BASE: lambda: by_generate(args, scratch), "evaluate": lambda: by_evaluate(args, scratch)}
     for kind in ("float32", "int8"):

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-#: The longest hypothesis: so many subwords a source's subword, and these. fairseq's own limit is 0 and 200, at which
-#: long sentences end in silence; no search that ends before 200 subwords is changed.
+#: The longest hypothesis of `translate`: so many subwords a source's subword, and these. fairseq's own limit, which
+#: `evaluate` keeps, is 0 and 200, at which long sentences end in silence; shorter ones come out the same.
 MAX_LEN: tuple[float, int] = (1.0, 200)
 #: fairseq's default of the task's --max-source-positions and --max-target-positions.
 TASK_LIMIT = 1024
