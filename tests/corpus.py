@@ -62,6 +62,12 @@ def kill_during(sign: str, folder: Path, script: str, *arguments: object, **more
     started.wait()
 
 
+def heed_signals() -> None:
+    """For preexec_fn: tests in the background, or under nohup, have signals ignored that a script must heed."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def sentences(count: int, seed: int) -> list[tuple[str, str]]:
     """Distinct pairs of five to nine words: the source, and the target as a word-by-word rewriting of it."""
     choice = random.Random(seed)

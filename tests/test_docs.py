@@ -208,6 +208,7 @@ def test_your_own_data_in_five_lines(dataset, tmp_path):
         "RUNS": str(tmp_path / "runs"),
         "prepare parallel": "prepare parallel --vocab-size 120 --workers 1",
         "--preset tiny": "--preset tiny --updates 3",
+        "evaluate --checkpoint": "evaluate --beam 1 --max-len-b 9 --checkpoint",
     }.items():
         assert shown in script
         script = script.replace(shown, run)

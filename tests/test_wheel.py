@@ -103,5 +103,7 @@ def test_from_text_to_the_table_in_another_folder(wheel, tmp_path, environment):
     for name, task in {"plain": "translation", "intra": "translation_intra_distillation"}.items():
         train = [python, "-m", "fairseq_cli.train", "data/bin", "--user-dir", user_dir, "--task", task]
         run(*train, *flags, "--save-dir", name)
-        ours("evaluate", "--checkpoint", f"{name}/checkpoint_last.pt", "--data", "data", "--beam", 2)
+        ours(
+            "evaluate", "--checkpoint", f"{name}/checkpoint_last.pt", "--data", "data", "--beam", 1, "--max-len-b", 9
+        )
     assert "| de-en |" in ours("table", "plain", "intra")

@@ -12,7 +12,9 @@ def test_from_text_to_the_table(dataset, tmp_path, capsys):
         flags = ["--method", method, "--preset", "tiny", "--updates", 3, "--seed", 1, "--out", run]
         corpus.succeed("scripts/train.sh", "--data", dataset, *flags, OMP_NUM_THREADS="1")
         best = run / "checkpoints/checkpoint_best.pt"
-        corpus.succeed("scripts/evaluate.sh", "--checkpoint", best, "--data", dataset, OMP_NUM_THREADS="1")
+        corpus.succeed(
+            "scripts/evaluate.sh", "--checkpoint", best, "--data", dataset, "--max-len-b", 9, OMP_NUM_THREADS="1"
+        )
         return run
 
     plain, intra = commands.at_once(lambda: trained_and_evaluated("plain"), lambda: trained_and_evaluated("intra"))

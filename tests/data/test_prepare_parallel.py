@@ -389,7 +389,13 @@ def test_a_signal_ends_the_script_and_its_processes_in_one_line_and_it_resumes(t
     out = tmp_path / "out"
     asked = ["--input", text, *FLAGS, "--out", out, "--vocab-size", 120, "--workers", 2]
     command = [str(word) for word in [corpus.CHECKOUT / SCRIPT, *asked]]
-    started = subprocess.Popen(command, env=corpus.environment(), stderr=subprocess.PIPE, encoding="utf-8")
+    started = subprocess.Popen(
+        command,
+        env=corpus.environment(),
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        preexec_fn=corpus.heed_signals,
+    )
     while not list(out.glob(".bin.*partial")):
         assert started.poll() is None
         time.sleep(0.002)

@@ -259,7 +259,7 @@ def driven(arguments, calls, hold):
         env=corpus.environment(HOLD=hold),
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=corpus.heed_signals,
     )
     try:
         wait_for(lambda: hold in runs_of(calls, "train"), process)

@@ -41,7 +41,7 @@ def started(tmp_path):
         stdout=subprocess.PIPE,
         encoding="utf-8",
         # Where the tests run in the background, SIGINT is ignored, and the starter would heed that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=corpus.heed_signals,
     )
     wait_for(lambda: len(pids(tmp_path)) == 2)
     yield process

@@ -76,7 +76,7 @@ def test_the_first_worker_alone_keeps_the_run_and_scores_it(data, tmp_path, reci
     [
         ("--size huge", "--size must be base or big, not 'huge'"),
         ("--preset tiny", "--preset follows from --size"),
-        ("--method both", "error: --method must be plain, intra or self-distillation, not 'both'"),
+        ("--method both", "error: --method must be plain, rdrop, intra, late or self-distillation, not 'both'"),
         ("--batch-tokens 5000", "5000 is no multiple of 1 x 4096, .* is: --batch-tokens 4096"),
         ("--average 0", "--average must be a whole number of at least 1, not '0'"),
         ("--wmt-sets", "--wmt-sets needs a value"),

@@ -60,7 +60,8 @@ def test_a_plain_model_is_continued_with_intra_distillation(translating, tmp_pat
     # What adaptive alpha counts from.
     assert "--plain-updates\n800\n" in (tmp_path / "run/arguments.txt").read_text()
     state = checkpoints.load(last)
-    assert checkpoints.training(state) == ("intra", 1, 806)
+    # Plain first, intra-distillation late.
+    assert checkpoints.training(state) == ("late", 1, 806)
     # Adam's own count of updates: its state was not made anew.
     assert {int(each["step"]) for each in state["last_optimizer_state"]["state"].values()} == {806}
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
