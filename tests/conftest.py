@@ -6,6 +6,7 @@ import commands
 import corpus
 import pytest
 import torch
+from shared import made_once
 
 # Tensors are tiny here: a second thread would only be waited for.
 torch.set_num_threads(1)
@@ -25,12 +26,14 @@ class Trained(NamedTuple):
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory):
     """A small dataset, German to English, as data-prep/ makes it. Not to be changed."""
-    base = tmp_path_factory.mktemp("dataset")
+    return made_once(tmp_path_factory, "dataset", _make_dataset) / "data"
+
+
+def _make_dataset(base):
     for seed, (split, count) in enumerate({"train": 300, "valid": 12, "test": 10}.items()):
         corpus.write_pairs(base / "text", split, corpus.sentences(count, seed), ("de", "en"))
     arguments = ["--input", base / "text", "--src", "de", "--tgt", "en", "--out", base / "data"]
     corpus.succeed("data-prep/prepare-parallel.sh", *arguments, "--vocab-size", 120, "--workers", 1)
-    return base / "data"
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +49,12 @@ def models(dataset, schedule, tmp_path_factory):
     "uninterrupted" had 20 updates of `schedule`; "published" had three of the authors' command, validated with
     BLEU, which puts numpy arrays into its checkpoint, and logged as JSON and for TensorBoard.
     """
-    base = tmp_path_factory.mktemp("models")
+    folder = made_once(tmp_path_factory, "models", lambda base: _make_models(base, dataset, schedule))
+    logs = {name: (folder / f"{name}.log").read_text(encoding="utf-8") for name in ("uninterrupted", "published")}
+    return {name: Trained(log, folder / name) for name, log in logs.items()}
+
+
+def _make_models(base, dataset, schedule):
     bleu = [
         "--eval-bleu",
         "--eval-bleu-args",
@@ -58,7 +66,8 @@ def models(dataset, schedule, tmp_path_factory):
     published = [*commands.PUBLISHED, *commands.TINY, "--max-update", 3, *bleu, *logs]
     names = {"uninterrupted": [*schedule, "--keep-interval-updates", 3, "--max-update", 20], "published": published}
     calls = [lambda n=name, f=flags: commands.train(dataset, base / n, *f) for name, flags in names.items()]
-    return {name: Trained(log, base / name) for name, log in zip(names, commands.at_once(*calls), strict=True)}
+    for name, log in zip(names, commands.at_once(*calls), strict=True):
+        (base / f"{name}.log").write_text(log, encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import corpus
 import pytest
 from preparing import prepare
+from shared import made_once
 
 from fairseq_intra import cli
 
@@ -44,7 +45,11 @@ def train(data: Path, out: Path, *flags: object) -> Path:
 @pytest.fixture(scope="session")
 def translating(tmp_path_factory):
     """Synthetic German to English: words become single subwords, so that a minute of training is enough."""
-    base = tmp_path_factory.mktemp("translating")
+    base = made_once(tmp_path_factory, "translating", _make)
+    return Translating(base / "data", base / "run/checkpoints/checkpoint_last.pt", base / "exported", TINY)
+
+
+def _make(base):
     for seed, (split, count) in enumerate({"train": 3000, "valid": 40, "test": 120}.items()):
         corpus.write_pairs(base / "text", split, corpus.sentences(count, seed), LANGUAGES)
     flags = ["--input", base / "text", "--src", "de", "--tgt", "en", "--vocab-size", 780, "--workers", 1]
@@ -53,8 +58,12 @@ def translating(tmp_path_factory):
         environment.setenv("OMP_NUM_THREADS", "1")
         updates = ["--updates", 800, "--validate-interval-updates", 400]
         checkpoints = train(base / "data", base / "run", "--method", "plain", *TINY, *updates)
-    checkpoint = checkpoints / "checkpoint_last.pt"
-    exported = base / "exported"
-    given = ["--checkpoint", checkpoint, "--data", base / "data", "--output", exported]
+    given = [
+        "--checkpoint",
+        checkpoints / "checkpoint_last.pt",
+        "--data",
+        base / "data",
+        "--output",
+        base / "exported",
+    ]
     cli.main(["export", *map(str, given)])
-    return Translating(base / "data", checkpoint, exported, TINY)
