@@ -73,7 +73,8 @@ class Run:
             raise UsageError(
                 f"fairseq-train {how}; the whole log is {self.log}{reason and ', and it ends: '}{reason}"
             )
-        if output.came_to_its_end:
+        # fairseq lets the first worker alone log how it ended.
+        if output.came_to_its_end or self.rank:
             return
         if output.preempted:
             say(f"stopped by SIGUSR1 behind a checkpoint; the same command resumes {self.folder}")
