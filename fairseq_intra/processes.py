@@ -1,6 +1,7 @@
 """Child processes and signals: whatever ends a command ends all of its processes and leaves nothing half-written."""
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
@@ -29,14 +30,17 @@ def signals_raise() -> Iterator[None]:
     try:
         for number, handler in before.items():
             if handler != signal.SIG_IGN:
-                signal.signal(number, _stop)
+                signal.signal(number, functools.partial(_stop, os.getpid()))
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _stop(number, _frame):
+def _stop(owner, number, _frame):
+    if os.getpid() != owner:
+        # A worker that was forked from it just ends.
+        os._exit(128 + number)
     # A second signal must not interrupt what the first one closes.
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
@@ -98,9 +102,8 @@ def _call(sending, function, arguments):
 
 def be_worker() -> None:
     """Called first in a worker process of a pool: Ctrl-C is its parent's matter, and it ends with its parent."""
+    # The other signals end it as they are: to set a handler now could lose one that has just arrived.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
     _watch_parent(lambda: os._exit(1))
 
 

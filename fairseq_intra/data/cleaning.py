@@ -88,6 +88,8 @@ def clean(
                     dropped[reason] += 1
                 else:
                     yield pair
+        pool.close()
+        pool.join()
 
 
 class Tools:
