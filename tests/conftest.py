@@ -76,27 +76,6 @@ def trained(models):
     return models["uninterrupted"]
 
 
-#: Stands in for Python: it has GPUs or not, and for fairseq-train it notes its arguments and makes a checkpoint.
-STAND_IN = """#!/usr/bin/env bash
-case $* in
-  *cuda.device_count*) echo "$GPUS"; exit ;;
-  *fairseq_cli.train*) printf '%s\\n' "$@" >>"$CALLS" ;;
-  *) exit 0 ;;
-esac
-[[ $FAILS == 0 ]] || exit 1
-while [[ $1 != --save-dir ]]; do shift; done
-mkdir -p "$2" && touch "$2"/checkpoint_{last,best}.pt
-"""
-
-
-@pytest.fixture
-def stand_in(tmp_path):
-    (tmp_path / "python").write_text(STAND_IN)
-    (tmp_path / "python").chmod(0o755)
-    names = {"FAIRSEQ_INTRA_PYTHON": tmp_path / "python", "CALLS": tmp_path / "calls", "GPUS": 0, "FAILS": 0}
-    return {name: str(value) for name, value in names.items()}
-
-
 @pytest.fixture
 def data(tmp_path):
     (tmp_path / "data").mkdir()
