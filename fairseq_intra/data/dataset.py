@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import files
 from ..console import say
 from ..errors import UsageError
 from . import cleaning, folders, like, manifest, overlap, parallel_text
@@ -67,17 +66,10 @@ def prepare(text: Path, settings: Settings, out: Path, workers: int, steps: Iter
             return
         if state != "new":
             say(state)
-        for step in STEPS:
-            if (out / step).exists():
-                say(f"{step}: done before")
-            elif step not in steps:
-                return
-            else:
-                say(f"{step} ...")
-                with files.replacing(out / step) as partial:
-                    partial.mkdir()
-                    _TAKE[step](text, settings, out, partial, workers)
-        _finish(out, asked)
+        if folders.take_steps(
+            out, STEPS, steps, lambda step, partial: _TAKE[step](text, settings, out, partial, workers)
+        ):
+            _finish(out, asked)
 
 
 def _inspect(text, languages):

@@ -1,10 +1,11 @@
 """A folder that a command makes: locked while it works there, gone again if it fails before it has made anything."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from .. import files
+from ..console import say
 
 
 @contextlib.contextmanager
@@ -24,3 +25,25 @@ def made_unlocked(out: Path) -> Iterator[None]:
     finally:
         if new and {path.name for path in out.iterdir()} <= {files.LOCK}:
             files.remove(out)
+
+
+def take_steps(out: Path, every: Iterable[str], steps: Iterable[str], take: Callable[[str, Path], None]) -> bool:
+    """Makes a folder OUT/STEP for every step that has none; False where the next one is not among those to take.
+
+    Args:
+        out: the folder that --out names.
+        every: all steps, in their order.
+        steps: those to take.
+        take: given a step and the empty folder, makes what belongs there.
+    """
+    for step in every:
+        if (out / step).exists():
+            say(f"{step}: done before")
+        elif step not in steps:
+            return False
+        else:
+            say(f"{step} ...")
+            with files.replacing(out / step) as partial:
+                partial.mkdir()
+                take(step, partial)
+    return True

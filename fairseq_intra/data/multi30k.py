@@ -123,16 +123,10 @@ def _make(text, pair, out, workers, steps):
         return
     if state != "new":
         say(state)
-    for step in LISTED:
-        if (out / step).exists():
-            say(f"{step}: done before")
-        elif step not in steps:
-            return
-        else:
-            say(f"{step} ...")
-            with files.replacing(out / step) as partial:
-                partial.mkdir()
-                _TAKE[step](text, pair, splits, out, partial, workers)
+    if not folders.take_steps(
+        out, LISTED, steps, lambda step, partial: _TAKE[step](text, pair, splits, out, partial, workers)
+    ):
+        return
     _check_types(manifest.read_record(text / "SOURCES.json"), pair, out)
     made = manifest.finish(out, asked, LISTED)
     for split, counts in made["splits"].items():
