@@ -7,14 +7,14 @@ them in every update anyway.
 
 import contextlib
 import functools
-import importlib
 import logging
 import signal
-import sys
 
 import torch
 from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
+
+from . import training_loop
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def _note_checkpoints():
 
 
 def _stop_after_an_update():
-    program = _program()
+    program = training_loop.module()
     validate_and_save = program.validate_and_save
 
     @functools.wraps(validate_and_save)
@@ -115,9 +115,3 @@ def _stop(cfg, trainer, epoch_itr):
     # The next one would otherwise hit a Python that has put its handlers away.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     raise SystemExit(0)
-
-
-def _program():
-    """The module of fairseq's training loop; its file may be the program run."""
-    program = sys.modules["__main__"]
-    return program if hasattr(program, "validate_and_save") else importlib.import_module("fairseq_cli.train")

@@ -1,13 +1,13 @@
 """Fixes what keeps a training that was interrupted and repeated from equalling an uninterrupted one."""
 
 import functools
-import importlib
 import inspect
 import logging
-import sys
 
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
+
+from . import training_loop
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +53,8 @@ def _remember_patience():
 
 
 def _early_stop():
-    """fairseq's function `should_stop_early`, whose attributes are the count; its file may be the program run."""
-    program = sys.modules["__main__"]
-    module = program if hasattr(program, "should_stop_early") else importlib.import_module("fairseq_cli.train")
-    return module.should_stop_early
+    """fairseq's function `should_stop_early`, whose attributes are the count."""
+    return training_loop.module().should_stop_early
 
 
 def _end_where_the_last_update_was_made():
