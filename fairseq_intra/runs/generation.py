@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..errors import UsageError
 from ..files import read_lines
 from ..run_fairseq import command
+from .workers import CPU_ENVIRONMENT
 
 #: Settings that decide what is translated and scored: with another value the record would not be true.
 OWNED = {
@@ -49,13 +50,6 @@ NAMED = ("beam", "lenpen", "max_tokens", "max_len_a", "max_len_b")
 #: What a launcher tells its workers: fairseq-generate would wait for the others.
 LAUNCHER = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "SLURM_STEP_NODELIST")
 LAUNCHER += ("SLURM_JOB_NODELIST",)
-#: What makes torch fast on a CPU. glibc returns large blocks to the system at once and gets them back as pages to be
-#: zeroed; threads that spin long while they wait cost most of the speed where another program wants the same cores.
-CPU_TUNING = {
-    "MALLOC_TRIM_THRESHOLD_": "4000000000",
-    "MALLOC_MMAP_THRESHOLD_": "4000000000",
-    "GOMP_SPINCOUNT": "10000",
-}
 
 
 def settings_of(arguments: list[str], passed: list[str]) -> dict:
@@ -151,7 +145,7 @@ def environment(cpu: bool) -> dict[str, str]:
     return (
         kept
         | {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
-        | (CPU_TUNING if cpu else {})
+        | (CPU_ENVIRONMENT if cpu else {})
     )
 
 
