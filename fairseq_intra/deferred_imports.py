@@ -6,10 +6,9 @@ which are imported when they are called. Everything else that imports the packag
 """
 
 import builtins
-import importlib.abc
-import importlib.machinery
 import pkgutil
-import sys
+
+from .import_hooks import around_import
 
 #: What fairseq imports that way, and from where.
 IMPORTING = ("fairseq.criterions.sentence_prediction", "fairseq.tasks.audio_classification")
@@ -18,7 +17,7 @@ DEFERRED = ("sklearn", "sklearn.metrics", "scipy.stats")
 
 def defer_imports() -> None:
     """From here on, while the two modules of fairseq are not imported."""
-    sys.meta_path.insert(0, _Finder())
+    around_import(IMPORTING, _deferring)
 
 
 class _Deferred:
@@ -41,17 +40,6 @@ def _import(name, globals=None, locals=None, fromlist=(), level=0):
     return builtins.__import__(name, globals, locals, fromlist, level)
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name not in IMPORTING:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
-
-            def execute_deferring(module):
-                vars(module)["__builtins__"] = vars(builtins) | {"__import__": _import}
-                execute(module)
-
-            spec.loader.exec_module = execute_deferring
-        return spec
+def _deferring(execute, module):
+    vars(module)["__builtins__"] = vars(builtins) | {"__import__": _import}
+    execute(module)

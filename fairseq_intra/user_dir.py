@@ -5,36 +5,21 @@ fairseq skips a user dir whose module is imported already (fairseq/utils.py, imp
 
 import functools
 import importlib
-import importlib.abc
-import importlib.machinery
-import sys
 from pathlib import Path
+
+from .import_hooks import around_import
 
 PACKAGE = Path(__file__).resolve().parent
 
 
 def register_when_fairseq_reads_it() -> None:
     """Wraps fairseq's `import_user_module` as soon as something imports fairseq."""
-    sys.meta_path.insert(0, _FairseqFinder())
+    around_import(["fairseq.utils"], _wrap)
 
 
-class _FairseqFinder(importlib.abc.MetaPathFinder):
-    """Finds `fairseq.utils` as Python would, once, and wraps a function of it when it is loaded."""
-
-    def find_spec(self, name, path, target=None):
-        if name != "fairseq.utils":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            load = spec.loader.exec_module
-
-            def load_and_wrap(module):
-                load(module)
-                module.import_user_module = _registering(module.import_user_module)
-
-            spec.loader.exec_module = load_and_wrap
-        return spec
+def _wrap(execute, module):
+    execute(module)
+    module.import_user_module = _registering(module.import_user_module)
 
 
 def _registering(import_user_module):

@@ -7,7 +7,8 @@
 #                    python3.13, python3.10, python3 that is one of these)
 #   --venv DIR       the environment (default: .venv in the checkout)
 #   --extras LIST    comma-separated: l10n, multi30k, plot, serve, transfer, test, which has the others (default: test)
-#   --cpu            PyTorch's build for the CPU: 1.3 GB in place of 5 GB, on Linux
+#   --cpu            PyTorch's build for the CPU: 1.3 GB in place of 5 GB, on Linux; PIP_EXTRA_INDEX_URL has to name the
+#                    index of these builds, which https://pytorch.org/get-started shows
 #
 # The versions are those of scripts/constraints.txt. fairseq is installed from a wheel for Python 3.11 and 3.12 on
 # Linux x86-64; elsewhere it is built, which needs a C++ compiler and about 3 minutes, and the wheel is kept in
@@ -73,9 +74,7 @@ if [[ -n $fairseq ]]; then
 fi
 
 pip_flags=(--quiet --disable-pip-version-check --constraint "$checkout/scripts/constraints.txt")
-if [[ -n $cpu ]]; then
-  pip_flags+=(--extra-index-url https://download.pytorch.org/whl/cpu)
-elif [[ $(uname -s) == Linux ]] && ! command -v nvidia-smi >/dev/null; then
+if [[ -z $cpu && $(uname -s) == Linux ]] && ! command -v nvidia-smi >/dev/null; then
   say "no NVIDIA GPU is seen: --cpu takes PyTorch's build for the CPU, 1.3 GB in place of 5 GB"
 fi
 say "making $venv with Python $version"
@@ -116,6 +115,11 @@ build_fairseq() {
 }
 
 say "torch and the rest"
+if [[ -n $cpu ]]; then
+  torch=$(sed -n 's/^torch==//p' "$checkout/scripts/constraints.txt")
+  install "torch==$torch+cpu" ||
+    die "--cpu: pip found no torch $torch+cpu; set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds, which https://pytorch.org/get-started shows"
+fi
 install --editable "${checkout}[$extras]"
 if [[ -n $fairseq ]]; then
   install --requirement "$checkout/scripts/requirements-source.txt"

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -58,6 +59,22 @@ def train(data: Path, folder: Path, *arguments: object, **more) -> str:
     """Runs fairseq-train for a tiny model whose checkpoints go to a folder; returns the log."""
     always = ["--user-dir", PLUGIN, "--cpu", "--save-dir", folder]
     return fairseq("train", data / "bin", *always, *arguments, **more)
+
+
+def train_killed(data: Path, folder: Path, moments: Sequence[str], *arguments: object) -> str:
+    """As `train`, killed at these moments and started again (see killed_training.py)."""
+    command = [sys.executable, Path(__file__).with_name("killed_training.py"), *moments, "--", data / "bin"]
+    command += ["--user-dir", PLUGIN, "--cpu", "--save-dir", folder, "--num-workers", 0, *arguments]
+    done = subprocess.run(
+        [str(word) for word in command],
+        env=corpus.environment(OMP_NUM_THREADS="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout
 
 
 def train_on_two_workers(*arguments: object) -> str:

@@ -13,6 +13,7 @@ LEVELS = [
     {
         "__init__",
         "run_fairseq",
+        "import_hooks",
         "deferred_imports",
         "user_dir",
         "errors",

@@ -1,11 +1,6 @@
 """Plain training first, intra-distillation late: the switch, what follows it, and a run resumed across it."""
 
-import subprocess
-import sys
-
 import commands
-import corpus
-import killed_training
 import made
 import pytest
 import tiny
@@ -142,28 +137,14 @@ def test_a_run_that_ends_while_plain_says_so(configuration, caplog):
     assert not caplog.text
 
 
-def train(dataset, folder, moments, flags):
-    command = [sys.executable, killed_training.__file__, *moments, "--", dataset / "bin"]
-    command += ["--user-dir", commands.PLUGIN, "--cpu", "--save-dir", folder, "--num-workers", 0, *flags]
-    done = subprocess.run(
-        [str(word) for word in command],
-        env=corpus.environment(OMP_NUM_THREADS="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    return done.stdout
-
-
 def test_a_run_resumed_across_the_switch_is_the_uninterrupted_one(dataset, tmp_path):
     """At a learning rate of 1e-9 validation does not improve: after the second time intra-distillation begins."""
     flags = [*commands.PUBLISHED, *commands.TINY, "--lr", 1e-9, "--save-interval-updates", 2, "--max-update", 9]
     flags += ["--plain-patience", 1, "--max-updates-train", 9]
+    moments = ["update:4", "update:2", "update:4", "end"]
     calls = [
-        lambda: train(dataset, tmp_path / "whole", ["end"], flags),
-        lambda: train(dataset, tmp_path / "killed", ["update:4", "update:2", "update:4", "end"], flags),
+        lambda: commands.train_killed(dataset, tmp_path / "whole", ["end"], *flags),
+        lambda: commands.train_killed(dataset, tmp_path / "killed", moments, *flags),
     ]
     whole, killed = commands.at_once(*calls)
     assert "intra-distillation begins after 4 updates of plain training" in whole

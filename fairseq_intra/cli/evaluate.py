@@ -96,6 +96,8 @@ def _request(args):
         raise UsageError("--lenpen and --tune-lenpen exclude each other")
     if args.tune_lenpen and args.split == "valid":
         raise UsageError("--tune-lenpen chooses on valid; score another split")
+    if args.tune_lenpen and args.engine != "fairseq":
+        raise UsageError(f"--tune-lenpen works with --engine fairseq, not {args.engine}")
     args.lenpen = 1.0 if args.lenpen is None else args.lenpen
     if not 0 <= args.lenpen < float("inf"):
         raise UsageError(f"--lenpen must be a number of at least 0, not '{args.lenpen:g}'")

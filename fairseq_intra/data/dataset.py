@@ -57,7 +57,7 @@ def prepare(text: Path, settings: Settings, out: Path, workers: int, steps: Iter
     """
     with folders.made(out):
         say(f"checking {text}")
-        asked = manifest.asked_of(settings.recorded(), _inspect(text, settings.languages))
+        asked = manifest.asked_of(settings.recorded(), parallel_text.inspect_splits(text, SPLITS, settings.languages))
         if settings.like:
             asked["inputs"] |= like.inputs_of(settings.like, settings.source)
         state = manifest.begin(out, asked)
@@ -70,14 +70,6 @@ def prepare(text: Path, settings: Settings, out: Path, workers: int, steps: Iter
             out, STEPS, steps, lambda step, partial: _TAKE[step](text, settings, out, partial, workers)
         ):
             _finish(out, asked)
-
-
-def _inspect(text, languages):
-    inputs = {}
-    for split in SPLITS:
-        sides = parallel_text.inspect_split(text, split, languages)
-        inputs |= {f"{split}.{language}": side for language, side in zip(languages, sides, strict=True)}
-    return inputs
 
 
 def _raw(text, settings, _out, to, workers):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import files
 from ..console import say
-from ..errors import UsageError
+from ..errors import UsageError, need_package
 from . import dataset, folders, l10n_split, manifest
 from .l10n_wheels import Wheel, licence, pinned
 from .parallel_text import write_splits
@@ -59,10 +59,7 @@ def prepare(
     Raises:
         UsageError: naming what is wrong with a wheel, the choice or a folder.
     """
-    try:
-        import polib  # noqa: F401
-    except ImportError:
-        raise UsageError(f"polib is not installed; install it: {sys.executable} -m pip install polib") from None
+    need_package("polib", "l10n")
     wheels = pinned(pins, choice.language)
     if _is_there(out / "text", _asked(choice, wheels)):
         say("text: done before")

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
@@ -40,7 +40,7 @@ def begin(out: Path, asked: dict, steps: tuple[str, ...] = STEPS) -> str:
             raise UsageError(f"{out} is finished, made with {difference}; give another --out")
         if finished:
             made = read_manifest(out)
-            verify_files(out, made["files"])
+            verify_files(out, made["files"], made["files"])
             return "finished"
         if not difference:
             return "resuming an unfinished run"
@@ -145,17 +145,17 @@ def read_manifest(data: Path) -> dict:
     return manifest
 
 
-def verify_files(data: Path, names) -> None:
+def verify_files(data: Path, entries: Mapping[str, Mapping], names: Iterable[str]) -> None:
     """Makes sure that files of a finished dataset are what they were when it was made.
 
     Args:
         data: the dataset's folder.
+        entries: "files" of its manifest.
         names: of the files, as the manifest has them, such as raw/test.en. Only these are read.
 
     Raises:
         UsageError: if one is missing, was changed, or is not in the manifest.
     """
-    entries = read_manifest(data)["files"]
     for name in names:
         path = data / name
         if name not in entries:

@@ -112,11 +112,7 @@ def _make(text, pair, out, workers, steps):
     splits = [split for split in SPLITS.values() if (text / f"{split}.{pair[0]}").exists()]
     settings = {"source": pair[0], "target": pair[1], "lowercase": True, "tokenized": True}
     settings |= {"subwords": "subword-nmt", "merges": MERGES}
-    inputs = {}
-    for split in splits:
-        sides = parallel_text.inspect_split(text, split, pair)
-        inputs |= {f"{split}.{language}": side for language, side in zip(pair, sides, strict=True)}
-    asked = manifest.asked_of(settings, inputs, splits)
+    asked = manifest.asked_of(settings, parallel_text.inspect_splits(text, splits, pair), splits)
     state = manifest.begin(out, asked, LISTED)
     if state == "finished":
         say(f"{out} is finished already, from the same text with the same settings")

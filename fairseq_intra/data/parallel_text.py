@@ -120,6 +120,15 @@ def inspect_split(folder: Path, split: str, languages: tuple[str, str]) -> tuple
     return source, target
 
 
+def inspect_splits(folder: Path, splits: Iterable[str], languages: tuple[str, str]) -> dict[str, TextFile]:
+    """Inspects several splits; what was found is by SPLIT.LANGUAGE."""
+    return {
+        f"{split}.{language}": side
+        for split in splits
+        for language, side in zip(languages, inspect_split(folder, split, languages), strict=True)
+    }
+
+
 def read_pairs(folder: Path, split: str, languages: tuple[str, str]) -> Iterator[tuple[str, str]]:
     """Yields the pairs of a split that passed `inspect_split`, blank ones included."""
     source, target = (read(find(folder, f"{split}.{language}")) for language in languages)

@@ -1,9 +1,10 @@
 """fairseq saves a task's state with every checkpoint of a training; here it is loaded when the training resumes."""
 
 import functools
-import sys
 
 from fairseq.trainer import Trainer
+
+from . import training_loop
 
 
 def apply():
@@ -28,15 +29,12 @@ def apply():
     load_checkpoint.loads_task_state = True
     Trainer.save_checkpoint = save_checkpoint
     Trainer.load_checkpoint = load_checkpoint
-    for name in ("__main__", "fairseq_cli.train"):
-        _warn_at_the_end(sys.modules.get(name))
+    _warn_at_the_end(training_loop.module())
 
 
 def _warn_at_the_end(program):
     """A training that ends while its task is still plain says so."""
-    validate_and_save = getattr(program, "validate_and_save", None)
-    if validate_and_save is None:
-        return
+    validate_and_save = program.validate_and_save
 
     @functools.wraps(validate_and_save)
     def validate_save_and_warn(cfg, trainer, task, *args, **kwargs):

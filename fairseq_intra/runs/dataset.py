@@ -44,7 +44,7 @@ class Dataset(NamedTuple):
         Raises:
             UsageError: if one is missing, or was changed.
         """
-        verify_files(self.folder, names)
+        verify_files(self.folder, self.files, names)
 
     def check_split(self, split: str) -> None:
         """Compares all that a split is decoded from and scored on with the manifest."""

@@ -103,8 +103,6 @@ def _texts(request, dataset) -> tuple[Path, Path]:
 
 def _tuned(request, dataset, tokenize, limits, scratch) -> Tuning:
     """The length penalty that is best on valid, and the choice."""
-    if request.engine != "fairseq":
-        raise UsageError(f"--tune-lenpen works with --engine fairseq, not {request.engine}")
     folder = scratch / "tuning"
     folder.mkdir()
     asked = replace(request, split="valid", lenpen=DEFAULT, passed=[*request.passed, "--nbest", str(request.beam)])

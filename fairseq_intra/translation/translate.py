@@ -66,7 +66,7 @@ def read_dataset(data: Path) -> dict:
     """
     made = manifest.read_manifest(data)
     dictionaries = [f"bin/dict.{made[side]}.txt" for side in ("source", "target")]
-    manifest.verify_files(data, ["spm/joint.model", *dictionaries])
+    manifest.verify_files(data, made["files"], ["spm/joint.model", *dictionaries])
     return made
 
 

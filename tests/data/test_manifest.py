@@ -24,13 +24,14 @@ def again(dataset, out):
 
 
 def test_files_are_checked_one_by_one(data):
-    manifest.verify_files(data, ["raw/test.en", "bin/dict.de.txt"])
+    entries = manifest.read_manifest(data)["files"]
+    manifest.verify_files(data, entries, ["raw/test.en", "bin/dict.de.txt"])
     (data / "raw" / "test.en").write_text("a hypothesis\n")
-    manifest.verify_files(data, ["bin/dict.de.txt"])
+    manifest.verify_files(data, entries, ["bin/dict.de.txt"])
     with pytest.raises(UsageError, match="raw/test.en was changed since the dataset was made"):
-        manifest.verify_files(data, ["bin/dict.de.txt", "raw/test.en"])
+        manifest.verify_files(data, entries, ["bin/dict.de.txt", "raw/test.en"])
     with pytest.raises(UsageError, match="has no raw/other.en: no such split"):
-        manifest.verify_files(data, ["raw/other.en"])
+        manifest.verify_files(data, entries, ["raw/other.en"])
 
 
 @pytest.mark.parametrize("content", ["[]", "null", '"x"', "{}", '{"settings": [], "inputs": {}}', "{"])

@@ -2,15 +2,11 @@
 
 import contextlib
 import re
-import subprocess
-import sys
 from typing import NamedTuple
 from unittest.mock import MagicMock
 
 import commands
-import corpus
 import fairseq_cli.train as train_command
-import killed_training
 import pytest
 import tiny
 import torch
@@ -61,26 +57,8 @@ class Runs(NamedTuple):
 
 def train(dataset, folder, moments, flags):
     """fairseq-train, killed at these moments and started again: what it said in every start."""
-    command = [
-        sys.executable,
-        killed_training.__file__,
-        *moments,
-        "--",
-        dataset / "bin",
-        "--user-dir",
-        commands.PLUGIN,
-    ]
-    command += ["--cpu", "--save-dir", folder, "--num-workers", 0, *flags]
-    done = subprocess.run(
-        [str(word) for word in command],
-        env=corpus.environment(OMP_NUM_THREADS="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    return re.split(r"^started until .*\n", done.stdout, flags=re.MULTILINE)[1:]
+    said = commands.train_killed(dataset, folder, moments, *flags)
+    return re.split(r"^started until .*\n", said, flags=re.MULTILINE)[1:]
 
 
 @pytest.fixture(scope="module", params=STARTS)

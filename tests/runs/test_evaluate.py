@@ -96,6 +96,7 @@ def test_a_tuned_length_penalty_is_chosen_on_valid_and_recorded(evaluate, stub, 
     [
         (("--lenpen", 1), "--lenpen and --tune-lenpen exclude each other"),
         (("--split", "valid"), "--tune-lenpen chooses on valid; score another split"),
+        (("--engine", "ctranslate2"), "--tune-lenpen works with --engine fairseq, not ctranslate2"),
         ((), "manifest.json has no raw/valid.de: no such split"),
     ],
 )

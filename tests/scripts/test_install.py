@@ -87,8 +87,15 @@ def test_it_installs_once_and_again_when_something_changed(tmp_path, python):
 def test_the_build_of_torch_for_the_cpu(tmp_path, python):
     platform(tmp_path, LINUX)
     corpus.succeed(SCRIPT, "--venv", tmp_path / "venv", "--cpu", **python)
-    index = "--extra-index-url https://download.pytorch.org/whl/cpu"
-    assert asked(python) == [f"install {index} --editable {corpus.CHECKOUT}[test]"]
+    build, plugin = asked(python)
+    assert re.fullmatch(r"install torch==[\d.]+\+cpu", build)
+    assert plugin == f"install --editable {corpus.CHECKOUT}[test]"
+
+
+def test_without_an_index_of_builds_for_the_cpu_it_says_which_to_name(tmp_path, python):
+    platform(tmp_path, LINUX)
+    failed = corpus.run(SCRIPT, "--venv", tmp_path / "venv", "--cpu", **(python | {"PIP_FAILS": "1"}))
+    assert failed.returncode == 1 and "set PIP_EXTRA_INDEX_URL to PyTorch's index" in failed.stderr
 
 
 def test_a_failed_install_is_tried_again(tmp_path, python):
