@@ -1,10 +1,17 @@
-"""What the same wall time buys: plain training and each mode of intra-distillation on the quickstart's data.
+"""What the same time buys: plain training, R-Drop, intra-distillation from the start, and late.
 
-python benchmarks/time_to_quality.py --data DIR --out DIR [--minutes M] [--seeds N]
+python benchmarks/time_to_quality.py --data DIR --out DIR --budget N --switch N [--methods NAMES] [--seeds N]
+    [--parts calibrate,train,table] [FLAGS of fairseq-intra train...]
 
-Trains with scripts/train.sh (preset tiny) for M minutes each, three seeds, and reports validation nll over time and
-the BLEU of the best checkpoint, as a table on stdout and as a picture, OUT/time_to_quality.png and .svg. Nothing
-else may want the same cores meanwhile. Repeated, finished runs are skipped.
+Time is counted in updates of plain training: a method makes as many updates as its steps are worth, by the times of
+all steps measured in turn in one run on an idle core ("calibrate", kept in OUT/step_times.json). So trainings may run
+at any time, interrupted or at low priority; repeated, finished ones are skipped. A late run continues the plain run
+of its seed from the checkpoint at --switch. Every run is validated, by BLEU too, and saved at equal intervals of
+time; the mean of its last checkpoints translates the tests, with length penalty 1 and with the one that is best on
+valid.
+
+"table" shows what is finished, with p-values by paired bootstrap for each seed over all sentences of the tests, and
+draws OUT/time_to_quality.png and .svg. It says of each method whether BLEU on valid was flat at the end.
 """
 
 import json
@@ -13,80 +20,265 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
-from measure import arguments, parsed, show
+from measure import arguments, show
 
+from fairseq_intra.runs.evaluation import Evaluation
 from fairseq_intra.runs.figures import line_style, new_figure, save_figure
+from fairseq_intra.runs.scoring import bleu_of, p_value
 from fairseq_intra.runs.training_log import parse_log
 
+
+class Method(NamedTuple):
+    """Flags of `train`, and the kind of steps that K passes make."""
+
+    flags: list[str]
+    step: str
+    is_late: bool = False
+
+
 METHODS = {
-    "plain": ["--method", "plain"],
-    "batched": ["--method", "intra", "--passes", "batched"],
-    "sequential": ["--method", "intra", "--passes", "sequential"],
-    "recompute": ["--method", "intra", "--passes", "recompute"],
-    "encoder-once": ["--method", "intra", "--encoder-once"],
+    "plain": Method(["--method", "plain"], "plain"),
+    "rdrop": Method(["--method", "rdrop"], "two passes"),
+    "intra": Method(["--method", "intra"], "three passes"),
+    "late": Method(["--method", "late"], "three passes", is_late=True),
+    "late-encoder-once": Method(["--method", "late", "--encoder-once"], "encoder once", is_late=True),
+    "late-two-passes": Method(["--method", "late", "--num-iter", "2"], "two passes", is_late=True),
 }
-#: Updates from one validation to the next. A step of plain training is about a third as long as the others': so all
-#: validate about as often in time.
-INTERVAL = {method: 150 if method == "plain" else 50 for method in METHODS}
+STEPS = {
+    "plain": METHODS["plain"].flags,
+    "two passes": METHODS["rdrop"].flags,
+    "three passes": METHODS["intra"].flags,
+    "encoder once": [*METHODS["intra"].flags, "--encoder-once"],
+}
+#: Updates that a step is timed for; the first LOGGED of them warm up.
+TIMED, LOGGED = 30, 10
+#: Validations of a run, at equal intervals of the budget; so many checkpoints are averaged.
+VALIDATIONS, AVERAGED = 16, 5
+#: Checkpoints of a run that stay: all.
+KEPT = 30
+#: Epochs after which there is no validation of their own.
+NEVER = 10**5
+#: BLEU on valid is flat if its mean over the last eighth of the time and that over the eighth before differ by less.
+FLAT = 0.3
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+VALID_BLEU = ["--valid-bleu", "--eval-bleu-args", '{"beam": 5, "max_len_a": 1.2, "max_len_b": 10}']
 
 
 def main():
     parser = arguments(__doc__.split("\n")[0])
-    parser.add_argument("--data", required=True, help="a folder that prepare-l10n.sh or prepare-parallel.sh made")
+    parser.set_defaults(rounds=3, threads=1)
+    parser.add_argument("--data", required=True, type=Path, help="a prepared dataset")
     parser.add_argument("--out", required=True, type=Path, help="where the runs go")
-    parser.add_argument("--minutes", type=float, default=5, help="of training, each run (default: %(default)s)")
+    parser.add_argument("--budget", required=True, type=int, metavar="N", help="of every run, in plain updates")
+    parser.add_argument(
+        "--switch", type=int, metavar="N", help="plain updates of late runs (default: 5/16 of the budget)"
+    )
+    parser.add_argument("--methods", default=" ".join(METHODS), help="as one word (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default: %(default)s)")
-    args = parsed(parser)
-    runs = {}
-    # Seeds in the outer loop: a slow spell of the machine hits all methods.
-    for seed in range(1, args.seeds + 1):
-        for method in METHODS:
-            runs.setdefault(method, []).append(run(args, method, seed))
-    columns = ["method", "updates", "best validation nll", "BLEU, mean and standard deviation"]
-    title = f"{args.minutes:g} minutes of training each, {args.seeds} seeds"
-    show(title, columns, [[method, *cells(found)] for method, found in runs.items()], args, runs=runs)
-    plot(runs, args.out / "time_to_quality")
+    parser.add_argument("--tests", default="test", help="splits that are scored, as one word (default: %(default)s)")
+    parser.add_argument("--parts", default="calibrate,train,table", help="what to do (default: %(default)s)")
+    args, args.flags = parser.parse_known_args()
+    args.methods = args.methods.split()
+    if unknown := [name for name in args.methods if name not in METHODS]:
+        parser.error(f"--methods: {unknown[0]} is none of {', '.join(METHODS)}")
+    args.interval = args.budget // VALIDATIONS
+    args.switch = args.switch or 5 * args.interval
+    if args.switch % args.interval:
+        parser.error(f"--switch must be a multiple of {args.interval}, the interval of the checkpoints")
+    os.environ |= {"FAIRSEQ_INTRA_PYTHON": sys.executable, "OMP_NUM_THREADS": str(args.threads)}
+    parts = args.parts.split(",")
+    if "calibrate" in parts and not step_times_of(args).exists():
+        calibrate(args)
+    # Seeds in the outer loop: the table has something to compare early.
+    for seed in range(1, args.seeds + 1) if "train" in parts else ():
+        for name in args.methods:
+            run(args, name, seed)
+    if "table" in parts:
+        table(args)
 
 
-def run(args, method, seed):
-    """{"updates", "curve": [[seconds, validation nll]], "bleu"} of one run."""
-    folder = args.out / f"{method}.{args.minutes:g}min.seed{seed}"
-    result = folder / "checkpoints" / "checkpoint_best.test.json"
-    data = ["--data", args.data]
-    environment = os.environ | {"FAIRSEQ_INTRA_PYTHON": sys.executable}
-    if not result.exists():
-        train = [SCRIPTS / "train.sh", *data, "--preset", "tiny", "--updates", 10**6, "--seed", seed, "--out", folder]
-        limits = ["--stop-time-hours", args.minutes / 60]
-        limits += ["--validate-interval-updates", INTERVAL[method], "--save-interval-updates", INTERVAL[method]]
-        evaluate = [SCRIPTS / "evaluate.sh", *data, "--checkpoint", folder / "checkpoints" / "checkpoint_best.pt"]
-        for command in ([*train, *METHODS[method], *limits], evaluate):
-            subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr, env=environment)
-    log = parse_log((folder / "train.log").read_text())
-    # From the first epoch's begin, in seconds; nll in bits.
-    curve = [[line["time"], line["nll_loss"]] for line in log.valid]
-    updates = int(log.train[-1]["num_updates"])
-    return {"updates": updates, "curve": curve, "bleu": json.loads(result.read_text())["bleu"]["score"]}
+def step_times_of(args):
+    return args.out / "step_times.json"
 
 
-def cells(runs):
-    best = statistics.mean(min(nll for _, nll in run["curve"]) for run in runs)
-    scores = [run["bleu"] for run in runs]
-    spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
-    updates = statistics.mean(run["updates"] for run in runs)
-    return [f"{updates:.0f}", f"{best:.3f}", f"{statistics.mean(scores):.2f}{spread}"]
+def call(script, *words):
+    subprocess.run([str(word) for word in (SCRIPTS / script, *words)], check=True, stdout=sys.stderr)
 
 
-def plot(runs, prefix):
-    figure, (panel,) = new_figure()
-    for number, (method, found) in enumerate(runs.items()):
-        for seed, run in enumerate(found):
-            minutes, nll = zip(*((seconds / 60, nll) for seconds, nll in run["curve"]), strict=True)
-            panel.plot(minutes, nll, label=None if seed else method, **line_style(number))
-    panel.set(xlabel="minutes of training", ylabel="validation nll (bits per token)")
-    panel.legend()
-    save_figure(figure, prefix)
+def calibrate(args):
+    """Times a step of each kind in turn, by fairseq's own count of updates a second, on the same batches."""
+    seconds = {step: [] for step in STEPS}
+    for number in range(args.rounds):
+        for step, flags in STEPS.items():
+            folder = args.out / "calibration" / f"{step.replace(' ', '-')}.{number}"
+            limits = ["--updates", TIMED, "--log-interval", LOGGED, "--disable-validation", "--no-epoch-checkpoints"]
+            call("train.sh", "--data", args.data, "--out", folder, *flags, *args.flags, *limits)
+            log = parse_log((folder / "train.log").read_text())
+            seconds[step].append(statistics.mean(1 / line["ups"] for line in log.train[1:]))
+    args.out.mkdir(parents=True, exist_ok=True)
+    step_times_of(args).write_text(json.dumps(seconds, indent=1) + "\n")
+
+
+def step_cost(args, step):
+    """A step's time in that of a plain one: of each round, the median of all."""
+    seconds = json.loads(step_times_of(args).read_text())
+    return statistics.median(a / b for a, b in zip(seconds[step], seconds["plain"], strict=True))
+
+
+def updates_of(args, name):
+    """(updates of a whole run, updates from one validation to the next)."""
+    method = METHODS[name]
+    cost = step_cost(args, method.step)
+    begin = args.switch if method.is_late else 0
+    return begin + round((args.budget - begin) / cost), round(args.interval / cost)
+
+
+def folder_of(args, name, seed):
+    return args.out / f"{name}.seed{seed}"
+
+
+def run(args, name, seed):
+    folder, (updates, interval) = folder_of(args, name, seed), updates_of(args, name)
+    flags = [
+        "--data",
+        args.data,
+        "--seed",
+        seed,
+        "--out",
+        folder,
+        "--updates",
+        updates,
+        *METHODS[name].flags,
+        *args.flags,
+    ]
+    flags += ["--patience", -1, "--validate-interval", NEVER, "--no-epoch-checkpoints"]
+    flags += ["--validate-interval-updates", interval, "--save-interval-updates", interval]
+    flags += ["--keep-interval-updates", KEPT, *VALID_BLEU]
+    if METHODS[name].is_late:
+        (begin,) = (folder_of(args, "plain", seed) / "checkpoints").glob(f"checkpoint_*_{args.switch}.pt")
+        flags += ["--plain-updates", args.switch, "--continue-from", begin]
+    call("train.sh", *flags)
+    best = folder / "checkpoints" / "checkpoint_best.pt"
+    for test in args.tests.split():
+        for penalty in ([], ["--tune-lenpen"]):
+            if not record_of(folder, test, penalty).exists():
+                given = ["--data", args.data, "--checkpoint", best, "--average", AVERAGED, "--split", test]
+                call("evaluate.sh", *given, *penalty)
+
+
+def record_of(folder, test, penalty):
+    return folder / "checkpoints" / f"average{AVERAGED}.{test}{'.tuned' if penalty else ''}.json"
+
+
+class Result(NamedTuple):
+    """A finished run; costs are in plain updates."""
+
+    curve: list[tuple[float, float, float]]  #: cost, validation nll in bits per token, BLEU
+    statistics: dict[str, list[list[int]]]  #: BLEU's, by sentence, of all tests: "default" and "tuned"
+    lenpen: float  #: the tuned one
+
+
+def result(args, name, seed):
+    """None where the run is not finished."""
+    folder = folder_of(args, name, seed)
+    records = {
+        kind: [record_of(folder, test, penalty) for test in args.tests.split()]
+        for kind, penalty in (("default", []), ("tuned", ["--tune-lenpen"]))
+    }
+    if not all(path.exists() for paths in records.values() for path in paths):
+        return None
+    found = {
+        kind: sum((Evaluation.read(path).sentence_statistics(path) for path in paths), [])
+        for kind, paths in records.items()
+    }
+    tuning = Evaluation.read(records["tuned"][0]).tuning
+    return Result(curve_of(args, name, seed), found, tuning["chosen"])
+
+
+def curve_of(args, name, seed):
+    method = METHODS[name]
+    begin = args.switch if method.is_late else 0
+    log = parse_log((folder_of(args, name, seed) / "train.log").read_text())
+    cost = step_cost(args, method.step)
+    own = [(begin + (line["num_updates"] - begin) * cost, line["nll_loss"], line["bleu"]) for line in log.valid]
+    earlier = [point for point in curve_of(args, "plain", seed) if point[0] <= begin] if begin else []
+    return earlier + own
+
+
+def table(args):
+    found = {
+        name: {seed: kept for seed in range(1, args.seeds + 1) if (kept := result(args, name, seed))}
+        for name in args.methods
+    }
+    found = {name: runs for name, runs in found.items() if runs}
+    costs = {step: round(step_cost(args, step), 2) for step in STEPS}
+    spread = ", ".join(f"{step} {cost} ({spread_of(args, step)})" for step, cost in costs.items())
+    print(f"A step's time in that of a plain one, median and range of {args.rounds} rounds: {spread}.\n")
+    columns = ["method", "seeds", "updates", "best validation nll", "BLEU on valid", "flat"]
+    columns += ["BLEU", "length penalty tuned", "difference from plain", "p, median", "p of each seed"]
+    rows = [[name, *cells(args, name, runs, found["plain"])] for name, runs in found.items()]
+    title = f"The time of {args.budget} plain updates; late from {args.switch}; mean of {AVERAGED} checkpoints"
+    figures = {name: {seed: kept.curve for seed, kept in runs.items()} for name, runs in found.items()}
+    times = json.loads(step_times_of(args).read_text())
+    show(title, columns, rows, args, step_seconds=times, curves=figures, table=[columns, *rows])
+    plot(args, figures)
+
+
+def spread_of(args, step):
+    seconds = json.loads(step_times_of(args).read_text())
+    ratios = [a / b for a, b in zip(seconds[step], seconds["plain"], strict=True)]
+    return f"{min(ratios):.2f} to {max(ratios):.2f}"
+
+
+def cells(args, name, runs, plain):
+    mean = statistics.mean
+    scores = {kind: [bleu_of(kept.statistics[kind]) for kept in runs.values()] for kind in ("default", "tuned")}
+    nll = mean(min(point[1] for point in kept.curve) for kept in runs.values())
+    valid = mean(kept.curve[-1][2] for kept in runs.values())
+    slope = mean(rise(kept.curve, args.budget) for kept in runs.values())
+    flat = f"{'yes' if abs(slope) < FLAT else 'no'} ({slope:+.2f})"
+    first = [str(len(runs)), str(updates_of(args, name)[0]), f"{nll:.3f}", f"{valid:.2f}", flat]
+    penalties = "/".join(f"{kept.lenpen:g}" for kept in runs.values())
+    first += [spread(scores["default"]), f"{spread(scores['tuned'])} ({penalties})"]
+    seeds = [seed for seed in runs if seed in plain]
+    if name == "plain" or not seeds:
+        return [*first, "", "", ""]
+    pairs = [(plain[seed].statistics["tuned"], runs[seed].statistics["tuned"]) for seed in seeds]
+    gains = [bleu_of(ours) - bleu_of(theirs) for theirs, ours in pairs]
+    values = [p_value(*pair) for pair in pairs]
+    every = ", ".join(f"{value:.3f}" for value in values)
+    return [*first, spread(gains, "+"), f"{statistics.median_high(values):.3f}", every]
+
+
+def rise(curve, budget):
+    """By how much BLEU on valid rose between the two halves of the last quarter."""
+    halves = [
+        [bleu for cost, _, bleu in curve if begin * budget < cost <= (begin + 1 / 8) * budget + 1]
+        for begin in (3 / 4, 7 / 8)
+    ]
+    return statistics.mean(halves[1]) - statistics.mean(halves[0])
+
+
+def spread(numbers, sign=""):
+    more = f" ± {statistics.stdev(numbers):.2f}" if len(numbers) > 1 else ""
+    return f"{statistics.mean(numbers):{sign}.2f}{more}"
+
+
+def plot(args, curves):
+    second = statistics.median(json.loads(step_times_of(args).read_text())["plain"])
+    figure, panels = new_figure(2)
+    for panel, index, label in zip(
+        panels, (1, 2), ("validation nll (bits per token)", "validation BLEU"), strict=True
+    ):
+        for number, (name, runs) in enumerate(curves.items()):
+            for which, curve in enumerate(runs.values()):
+                points = [(point[0] * second / 60, point[index]) for point in curve]
+                panel.plot(*zip(*points, strict=True), label=None if which else name, **line_style(number))
+        panel.set(xlabel="minutes of training on one core", ylabel=label)
+    panels[0].legend()
+    save_figure(figure, args.out / "time_to_quality")
 
 
 if __name__ == "__main__":

@@ -40,14 +40,6 @@ def _add_parallel(corpora):
     )
     flags.add_model(command, flags.VOCAB_SIZE)
     flags.add_spm_lines(command, None)
-    command.add_argument(
-        "--padding-factor",
-        type=flags.count,
-        default=1,
-        metavar="N",
-        help="make the dictionary's size a multiple of N by types that never occur: with 8, a GPU's loss and its "
-        "matrix products are faster (default: %(default)s, as the method's authors have it)",
-    )
     flags.add_work(command, ("raw", "spm", "encoded", "bin"))
 
 
@@ -178,6 +170,8 @@ def _add_glue(corpora):
 
 def _settings(args, source, target, lowercase, clean):
     """The dataset's settings out of the flags."""
+    from dataclasses import replace
+
     from ..data.cleaning import Limits
     from ..data.dataset import Settings
 
@@ -193,18 +187,16 @@ def _settings(args, source, target, lowercase, clean):
         raise UsageError(f"--min-tokens {limits.min_tokens} is more than --max-tokens {limits.max_tokens}")
     spm_lines = getattr(args, "spm_lines", None)
     drop = getattr(args, "drop_overlap", False)
-    return Settings(source, target, lowercase, limits, args.vocab_size, spm_lines, args.character_coverage, drop)
+    made = Settings(source, target, lowercase, limits, args.vocab_size, spm_lines, args.character_coverage, drop)
+    return replace(made, padding_factor=args.padding_factor) if args.padding_factor else made
 
 
 def _parallel(args):
-    from dataclasses import replace
-
     from ..data.dataset import prepare
 
     if args.src == args.tgt:
         raise UsageError(f"--src and --tgt are both '{args.src}'; they must differ")
     settings = _settings(args, args.src, args.tgt, args.lowercase, args.clean)
-    settings = replace(settings, padding_factor=args.padding_factor)
     if args.like:
         settings = _like(args, settings)
     prepare(args.input, settings, args.out, args.workers, flags.steps_of(args))
@@ -222,11 +214,11 @@ def _like(args, settings):
             raise UsageError(
                 f"--{name.replace('_', '-')} has no effect with --like, which takes the model of {args.like}"
             )
-    if args.padding_factor != 1:
+    if args.padding_factor:
         raise UsageError(f"--padding-factor has no effect with --like, which takes the dictionary of {args.like}")
     if args.lowercase and not taken["lowercase"]:
         raise UsageError(f"--lowercase: {args.like} is not lowercased, and --like takes its model")
-    return replace(settings, like=args.like, **taken)
+    return replace(settings, like=args.like, padding_factor=1, **taken)
 
 
 def _iwslt14(args):

@@ -25,14 +25,14 @@ class Settings:
     spm_lines: int | None  #: lines of train that it is trained on; None: all
     character_coverage: float
     drop_overlap: bool = False  #: train loses the pairs that have a side in valid or test
-    padding_factor: int = 1  #: the dictionary's size is made a multiple of it, by types that never occur
+    padding_factor: int = 8  #: the dictionary's size is made a multiple of it, by types that never occur
     like: Path | None = None  #: the dataset whose SentencePiece model and dictionary are taken
 
     def recorded(self) -> dict:
         """As settings.json has them."""
         clean = self.clean and {name: getattr(self.clean, name) for name in ("max_ratio", "min_tokens", "max_tokens")}
         names = ("source", "target", "lowercase", "clean", "vocab_size", "spm_lines", "character_coverage")
-        # A setting that older folders do not have stands there only where it is on.
+        # A setting that older folders do not have stands there only where it is not what they were made with.
         more: dict = {"drop_overlap": True} if self.drop_overlap else {}
         more |= {"padding_factor": self.padding_factor} if self.padding_factor != 1 else {}
         return {name: getattr(self, name) for name in names} | {"clean": clean} | more

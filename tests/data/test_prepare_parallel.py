@@ -72,6 +72,7 @@ def test_manifest_counts_what_was_read_kept_and_dropped(finished):
         "vocab_size": 120,
         "spm_lines": None,
         "character_coverage": 0.99999995,
+        "padding_factor": 8,
     }
     kept = {"train": [*GOOD, ODD_BREAKS], "valid": VALID, "test": TEST}
     for split, read in zip(SPLITS, (TRAIN, VALID, TEST), strict=True):
@@ -101,7 +102,8 @@ def test_every_split_is_raw_text_pieces_and_binary_data(finished):
     assert len(pieces) == 120 and (out / "spm" / "joint.model").is_file()
     dictionary = corpus.lines(out / "bin" / "dict.de.txt")
     assert dictionary == corpus.lines(out / "bin" / "dict.en.txt")
-    assert {line.rpartition(" ")[0] for line in dictionary} <= {line.partition("\t")[0] for line in pieces}
+    types = {line.rpartition(" ")[0] for line in dictionary if not line.startswith("madeupword")}
+    assert types <= {line.partition("\t")[0] for line in pieces}
 
 
 def test_line_breaks_inside_a_line_become_spaces(finished):
@@ -261,12 +263,18 @@ def test_pairs_of_valid_and_test_that_train_has_are_counted_and_dropped_on_reque
     assert "drop overlap null where true is now asked" in error
 
 
-def test_padding_factor_fills_the_dictionary_with_types_that_never_occur(text, finished, tmp_path):
+def test_the_dictionary_is_filled_up_with_types_that_never_occur(text, finished, tmp_path):
     asked = ["parallel", "--input", text, *FLAGS, "--vocab-size", 120, "--workers", 1]
-    prepare(*asked, "--out", tmp_path / "padded", "--padding-factor", 8)
-    types = (tmp_path / "padded" / "bin" / "dict.de.txt").read_text(encoding="utf-8").splitlines()
+    prepare(*asked, "--out", tmp_path / "padded")
+    prepare(*asked, "--out", tmp_path / "as-it-is", "--padding-factor", 1)
+    types, fewer = (
+        (tmp_path / name / "bin" / "dict.de.txt").read_text(encoding="utf-8").splitlines()
+        for name in ("padded", "as-it-is")
+    )
     # fairseq adds its four symbols when it reads the file.
-    assert (len(types) + 4) % 8 == 0 and types[-1].startswith("madeupword")
+    assert (len(types) + 4) % 8 == 0 and types[: len(fewer)] == fewer
+    assert all(line.startswith("madeupword") for line in types[len(fewer) :]) and len(types) > len(fewer)
+    assert not any(line.startswith("madeupword") for line in fewer)
     made = json.loads((tmp_path / "padded" / "manifest.json").read_text(encoding="utf-8"))
     assert made["settings"]["padding_factor"] == 8
     error = rejected(*asked, "--out", tmp_path / "more", "--like", finished[1], "--padding-factor", 8)
