@@ -34,7 +34,8 @@ row() {
   shift 3
   name=$(tr -d ' -' <<<"$pairs.$updates.$method.$*")
   run=$out/$name
-  "$checkout/data-prep/prepare-l10n.sh" --lang de --out "$data" --train "$pairs" --max-words 14 --vocab-size 2000 >&2
+  "$checkout/data-prep/prepare-l10n.sh" --lang de --out "$data" --train "$pairs" --max-words 14 --vocab-size 2000 \
+    --padding-factor 1 >&2
   "$checkout/scripts/train.sh" --data "$data" --method "$method" --preset tiny --updates "$updates" --seed 1 \
     --out "$run" "$@" >&2
   "$checkout/scripts/evaluate.sh" --checkpoint "$run/checkpoints/checkpoint_best.pt" --data "$data" >&2

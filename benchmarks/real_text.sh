@@ -49,7 +49,7 @@ prepare() {
     done
   fi
   "$checkout/data-prep/prepare-parallel.sh" --input "$input" --src "$3" --tgt en --out "$out/data/$2.$3-en" \
-    --lowercase --clean --vocab-size "$vocab_size"
+    --lowercase --clean --vocab-size "$vocab_size" --padding-factor 1
 }
 prepare tatoeba-de-en tatoeba de
 for lang in de es nl pl; do
