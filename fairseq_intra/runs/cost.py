@@ -30,8 +30,14 @@ def cpu_seconds(arguments: list[str], data: Path, updates: int | None) -> float 
     if parameters is None:
         return None
     tokens = int(flag_value(arguments, "--max-tokens")) * int(flag_value(arguments, "--update-freq"))
-    passes = int(flag_value(arguments, "--num-iter") or 1)
-    return updates * tokens * passes * parameters * FLOPS / _flops_a_second()
+    return _passes(arguments, updates) * tokens * parameters * FLOPS / _flops_a_second()
+
+
+def _passes(arguments, updates):
+    """Of all updates, at least: a late start makes one a step until it switches, or until nobody knows when."""
+    patient = int(flag_value(arguments, "--plain-patience") or 0)
+    plain = updates if patient else min(updates, int(flag_value(arguments, "--plain-updates") or 0))
+    return plain + (updates - plain) * int(flag_value(arguments, "--num-iter") or 1)
 
 
 def _parameters(arguments, types):

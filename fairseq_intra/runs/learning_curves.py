@@ -37,6 +37,8 @@ COLUMNS = 3
 def plot_runs(runs: list[Path], output: Path) -> list[Path]:
     """Draws the curves of runs, a panel for each quantity that one of them logged.
 
+    A vertical line stands where intra-distillation began late.
+
     Args:
         runs: folders that scripts/train.sh made, or logs of fairseq-train with --log-format simple.
         output: OUTPUT.png and OUTPUT.svg are written.
@@ -60,6 +62,9 @@ def plot_runs(runs: list[Path], output: Path) -> list[Path]:
         axis.set_ylabel(panel.unit)
         for number, log in enumerate(logs):
             axis.plot(*_curve(log, panel), **line_style(number), label=names[number])
+            if log.switch:
+                unit = AXES[panel.over][1]
+                axis.axvline(log.switch[panel.over] / unit, **line_style(number) | {"linewidth": 0.6})
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     return save_figure(figure, output)
 

@@ -12,7 +12,7 @@ from ..errors import UsageError
 from ..files import os_error_message
 
 #: Of the log, what the terminal shows: measurements, and what is wrong.
-SHOWN = re.compile(rb"\| (?:train_inner|valid|train|WARNING|ERROR) \||[Ee]rror")
+SHOWN = re.compile(rb"\| (?:train_inner|valid|train|WARNING|ERROR) \||[Ee]rror|intra-distillation begins after")
 #: What fairseq warns of on current torch whatever one does.
 HARMLESS = re.compile(
     rb"mismatched key_padding_mask and attn_mask|torch\.cuda\.amp|FutureWarning|UserWarning|pin_memory"
@@ -21,6 +21,7 @@ UPDATES = re.compile(rb"\| train_inner \|.*\bups=([\d.]+).*\bnum_updates=(\d+)")
 #: How a training that came to its end says so: fairseq_cli/train.py, and patches/resume.py.
 DONE = re.compile(rb"\| (?:done training in|nothing left to train:)")
 TIME_IS_UP = b"Stopping training due to cumulative_training_time"
+SWITCH = b"intra-distillation begins after"
 PREEMPTED = b"preempted by SIGUSR1"
 
 
@@ -54,6 +55,9 @@ class TrainOutput:
         self.done |= bool(DONE.search(line))
         self.time_is_up |= TIME_IS_UP in line
         self.preempted |= PREEMPTED in line
+        if SWITCH in line:
+            # Updates take longer from here: the time left is told from these.
+            self._first = None
         if SHOWN.search(line) and not HARMLESS.search(line):
             self._show(self._progress(line) + line.decode(errors="replace"))
 

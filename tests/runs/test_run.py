@@ -508,6 +508,20 @@ lib/functional.py:12: UserWarning: Support for mismatched key_padding_mask and a
         assert lines == [f"[update 2 of 7, 4 min left] {self.LINES[0]}", self.LINES[1], self.LINES[3]]
         assert corpus.lines(tmp_path / "out" / "train.log") == training.lines
 
+    def test_after_the_switch_of_a_late_start_time_is_told_from_the_slower_updates(self, train, training, capsys):
+        switch = (
+            "2026 | INFO | fairseq_intra.late_start | intra-distillation begins after 2 updates of plain training"
+        )
+        slower = self.LINES[0].replace("ups=0.02, num_updates=2", "ups=0.01, num_updates=4")
+        training.lines = [self.LINES[0], switch, slower, *training.lines]
+        train()
+        lines = capsys.readouterr().out.splitlines()
+        assert lines == [
+            f"[update 2 of 7, 4 min left] {self.LINES[0]}",
+            switch,
+            f"[update 4 of 7, 5 min left] {slower}",
+        ]
+
     def test_a_setting_of_a_gpu_says_how_long_it_takes_here(self, train, data, tmp_path, capsys):
         (data / "bin").mkdir()
         (data / "bin" / "dict.de.txt").write_text("".join(f"w{number} 1\n" for number in range(12000)))
@@ -516,6 +530,10 @@ lib/functional.py:12: UserWarning: Support for mismatched key_padding_mask and a
         said = capsys.readouterr().err
         days = [int(found) for found in re.findall(r"50000 updates of this setting take at least (\d+) days", said)]
         assert len(days) == 2 and days[1] > 1.5 * days[0]
+        late = ["--updates", "50000", "--plain-updates", "40000"]
+        train(*late, preset="paper", method="late", out=tmp_path / "late")
+        days += [int(re.search(r"take at least (\d+) days", capsys.readouterr().err)[1])]
+        assert days[2] < 0.75 * days[1]
         train(preset="tiny", out=tmp_path / "tiny")
         assert "at least" not in capsys.readouterr().err
 

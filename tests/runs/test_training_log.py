@@ -37,6 +37,19 @@ def test_what_a_resumed_run_does_again_counts_once():
     assert [(line["num_updates"], line["nll_loss"]) for line in log.valid] == [(20, 5.5), (40, 5.1)]
 
 
+def test_the_switch_of_a_late_start_is_in_the_log_and_in_the_picture(tmp_path):
+    said = "intra-distillation begins after 20 updates of plain training"
+    switch = f"2026-11-24 00:00:03 | INFO | fairseq_intra.late_start | {said}"
+    late = "\n".join([BEGIN, train(20, 9), switch, train(40, 8), valid(40, 5)])
+    assert parse_log(late).switch == {"num_updates": 20, "time": 5}
+    assert parse_log(late.replace(switch, "")).switch is None
+    for text, lines in ((late, 4), (late.replace(switch, ""), 0)):
+        (tmp_path / "train.log").write_text(text)
+        learning_curves.plot_runs([tmp_path], tmp_path / "picture")
+        # One in each panel: nll of both, that of valid over time as well, and the learning rate.
+        assert (tmp_path / "picture.svg").read_text().count("stroke-width: 0.6") == lines
+
+
 def test_the_log_of_fairseq_itself(trained):
     log = parse_log(trained.log)
     assert [line["num_updates"] for line in log.train] == list(range(1, 21))
