@@ -7,12 +7,12 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
 import corpus
 import pytest
+from documents import blocks
 
 from fairseq_intra import cli
 
@@ -45,12 +45,6 @@ FOREIGN = {
 
 def text_of(path):
     return path.read_text(encoding="utf-8")
-
-
-def blocks(text, language):
-    """The fenced blocks of a language; of "", those without one."""
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [content for name, content in fenced if name == language]
 
 
 def slug(heading):
@@ -196,25 +190,3 @@ def test_python_examples_print_what_stands_there(name):
 
 def test_the_readme_fits_two_screens():
     assert len(text_of(CHECKOUT / "README.md").split("\n")) <= 151
-
-
-def test_your_own_data_in_five_lines(dataset, tmp_path):
-    """As the README shows it, but for smaller numbers."""
-    text = text_of(CHECKOUT / "README.md").split("## Your own data")[1]
-    script = blocks(text, "bash")[0]
-    for shown, run in {
-        "TEXT": str(dataset.parent / "text"),
-        "DATA": str(tmp_path / "data"),
-        "RUNS": str(tmp_path / "runs"),
-        "prepare parallel": "prepare parallel --vocab-size 120 --workers 1",
-        "--preset tiny": "--preset tiny --updates 3",
-        "evaluate --checkpoint": "evaluate --beam 1 --max-len-b 9 --checkpoint",
-    }.items():
-        assert shown in script
-        script = script.replace(shown, run)
-    environment = corpus.environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    command = ["bash", "-euc", script]
-    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "| pair | plain | intra-distillation | difference | p-value |" in done.stdout
-    assert "| de-en |" in done.stdout

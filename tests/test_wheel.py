@@ -1,5 +1,6 @@
 """The wheel: what is in it, and that whoever has only installed it can do everything."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -7,9 +8,9 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
-import commands
 import corpus
 import pytest
+from documents import blocks
 
 PACKAGE = corpus.CHECKOUT / "fairseq_intra"
 
@@ -76,34 +77,32 @@ def fresh(folder, wheel):
 
 
 @pytest.mark.parametrize("environment", [overlay, pytest.param(fresh, marks=pytest.mark.slow)])
-def test_from_text_to_the_table_in_another_folder(wheel, tmp_path, environment):
-    python = environment(tmp_path / "venv", wheel)
-
-    def run(*command):
-        done = subprocess.run(
-            [str(word) for word in command],
-            cwd=tmp_path,
-            env=corpus.environment(PYTHONPATH="", OMP_NUM_THREADS="1"),
-            capture_output=True,
-            encoding="utf-8",
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
-
-    def ours(*arguments):
-        return run(python.with_name("fairseq-intra"), *arguments)
-
-    user_dir = Path(ours("user-dir").strip())
-    assert user_dir.is_relative_to(tmp_path / "venv")
+def test_your_own_data_in_five_lines_in_another_folder(wheel, tmp_path, environment):
+    """As the README shows it, but for smaller numbers."""
+    programs = environment(tmp_path / "venv", wheel).parent
     for seed, (split, count) in enumerate({"train": 300, "valid": 12, "test": 10}.items()):
-        corpus.write_pairs(tmp_path / "text", split, corpus.sentences(count, seed), ("de", "en"))
-    ours("prepare", "parallel", "--input", "text", "--src", "de", "--tgt", "en", "--out", "data", "--vocab-size", 120)
-    flags = ["--arch", "transformer_iwslt_de_en", "--optimizer", "adam", "--lr-scheduler", "inverse_sqrt", "--cpu"]
-    flags += ["--criterion", "label_smoothed_cross_entropy", *commands.TINY, "--max-update", 3]
-    for name, task in {"plain": "translation", "intra": "translation_intra_distillation"}.items():
-        train = [python, "-m", "fairseq_cli.train", "data/bin", "--user-dir", user_dir, "--task", task]
-        run(*train, *flags, "--save-dir", name)
-        ours(
-            "evaluate", "--checkpoint", f"{name}/checkpoint_last.pt", "--data", "data", "--beam", 1, "--max-len-b", 9
-        )
-    assert "| de-en |" in ours("table", "plain", "intra")
+        corpus.write_pairs(tmp_path / "TEXT", split, corpus.sentences(count, seed), ("de", "en"))
+    readme = (corpus.CHECKOUT / "README.md").read_text(encoding="utf-8")
+    script = blocks(readme.split("## Your own data")[1], "bash")[0]
+    for shown, run in {
+        "prepare parallel": "prepare parallel --vocab-size 120 --workers 1",
+        "--preset tiny": "--preset tiny --updates 3",
+        "evaluate --checkpoint": "evaluate --beam 1 --max-len-b 9 --checkpoint",
+    }.items():
+        assert shown in script
+        script = script.replace(shown, run)
+    done = subprocess.run(
+        ["bash", "-euc", f"fairseq-intra user-dir\n{script}"],
+        cwd=tmp_path,
+        env=corpus.environment(PATH=f"{programs}:{os.environ['PATH']}", PYTHONPATH="", OMP_NUM_THREADS="1"),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    user_dir = done.stdout.split("\n")[0]
+    assert Path(user_dir).is_relative_to(tmp_path / "venv")
+    for method in ("plain", "intra"):
+        assert f"'user_dir': '{user_dir}'" in (tmp_path / "RUNS" / method / "train.log").read_text(encoding="utf-8")
+    assert "| pair | plain | intra-distillation | difference | p-value |" in done.stdout
+    assert "| de-en |" in done.stdout
