@@ -6,8 +6,8 @@ import sys
 if importlib.util.find_spec("fairseq") is None:
     raise ImportError(
         f"fairseq is not installed for Python {sys.version_info[0]}.{sys.version_info[1]} on {sys.platform}; "
-        "fairseq_intra needs Python 3.11 or 3.12 on Linux x86-64 (ve-fairseq), or Python 3.10 (fairseq 0.12.2); "
-        "scripts/install.sh installs it. Without fairseq, only fairseq_intra.loss can be imported."
+        "scripts/install.sh installs it, on Python 3.10 to 3.13. Without fairseq, only fairseq_intra.loss can be "
+        "imported."
     )
 
 from . import patches  # noqa: E402

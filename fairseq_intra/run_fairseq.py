@@ -7,6 +7,7 @@ downloaded data.
 import importlib
 import os
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from .user_dir import PACKAGE
@@ -20,6 +21,11 @@ def command(name: str) -> list[str]:
         return [sys.executable, "-P", "-m", "fairseq_intra.run_fairseq", name]
     # Without -P, -m would import modules of the current folder.
     return [sys.executable, str(Path(sys.executable).with_name(f"fairseq-{name}"))]
+
+
+def fairseq_distribution() -> str:
+    """The name under which fairseq is installed: it comes under more than one."""
+    return packages_distributions()["fairseq"][0]
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from .. import files
 from ..errors import UsageError
+from ..run_fairseq import fairseq_distribution
 from . import overlap
 from .parallel_text import SPLITS, TextFile, read, read_pairs
 
@@ -170,7 +171,6 @@ def verify_files(data: Path, entries: Mapping[str, Mapping], names: Iterable[str
 
 def versions() -> dict[str, str]:
     """The versions of all that has a say in the output."""
-    # fairseq comes under more than one name; the module tells which one is installed.
-    fairseq = metadata.packages_distributions()["fairseq"][0]
+    fairseq = fairseq_distribution()
     named = {"python": platform.python_version(), "fairseq": f"{metadata.version(fairseq)} ({fairseq})"}
     return named | {name: metadata.version(name) for name in DISTRIBUTIONS}

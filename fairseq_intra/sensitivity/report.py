@@ -1,7 +1,7 @@
 """The sensitivity of a checkpoint's parameters on a dataset: computing it, and the files it is kept in."""
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from .. import checkpoint
 from ..errors import UsageError
 from ..files import FileName, read_record, replacing, sha256, write_record
+from ..run_fairseq import fairseq_distribution
 from .compute import sensitivity
 from .statistics import ALL, Curves, Statistics, curves, ordered, summary
 
@@ -186,16 +187,7 @@ def _written(found, about, output):
         curves=curves(ordered(scores, list(scores))),
         scores=file.name,
         scores_sha256=sha256(file),
-        versions={name: version(name) for name in ("torch", "numpy", _fairseq())},
+        versions={name: version(name) for name in ("torch", "numpy", fairseq_distribution())},
     )
     write_record(output, report)
     return report
-
-
-def _fairseq():
-    """The name under which fairseq is installed."""
-    try:
-        version("ve-fairseq")
-    except PackageNotFoundError:
-        return "fairseq"
-    return "ve-fairseq"
