@@ -9,7 +9,9 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from evaluated_runs import evaluated
 
+TUNING = {"split": "valid", "grid": [1.0, 1.2], "bleu": [9.0, 9.5], "chosen": 1.2}
 LOG = """2026-11-23 10:00:00 | INFO | train_inner | epoch 001:     20 / 82 loss=9, num_updates=40
 2026-11-23 10:00:01 | INFO | valid | epoch 001 | valid on 'valid' subset | loss 5 | nll_loss 3.5 | num_updates 40
 """
@@ -45,6 +47,32 @@ def test_profile_of_the_loss(tmp_path):
     assert sum(shares.values()) == pytest.approx(1)
     largest = max(shares, key=shares.get)
     assert f"| {largest} | {shares[largest]:.0%} |" in table
+
+
+def test_the_table_of_time_to_quality(tmp_path):
+    """Of two methods at the time of 160 plain updates; the second makes half of them, and then K passes."""
+    (tmp_path / "out").mkdir()
+    steps = {"plain": [1, 2], "two passes": [2, 3], "three passes": [2.5, 5], "encoder once": [2, 4]}
+    (tmp_path / "out" / "step_times.json").write_text(json.dumps(steps))
+    updates = {"plain": range(10, 161, 10), "late": range(84, 113, 4)}
+    for method, share in {"plain": 2, "late": 3}.items():
+        folder = tmp_path / "out" / f"{method}.seed1"
+        for name, tuning in ("average5.test", None), ("average5.test.tuned", TUNING):
+            evaluated(folder / "checkpoints", method, share=share, name=name, tuning=tuning)
+        begin = "2026-11-23 10:00:00 | INFO | valid | epoch 1"
+        lines = [f"{begin} | nll_loss {4 - at / 100} | bleu {at / 10} | num_updates {at}" for at in updates[method]]
+        (folder / "train.log").write_text("\n".join(lines))
+    given = ["--data", "data", "--out", tmp_path / "out", "--budget", 160, "--switch", 80, "--seeds", 2]
+    table = run("time_to_quality.py", *given, "--parts", "table", "--json", tmp_path / "json")
+    assert "three passes 2.5 (2.50 to 2.50)" in table and "two passes 1.75 (1.50 to 2.00)" in table
+    rows = [line for line in table.split("\n") if line.startswith(("| plain", "| late"))]
+    plain, late = ([cell.strip() for cell in line.split("|")[1:-1]] for line in rows)
+    assert plain[:6] == ["plain", "1", "160", "2.400", "16.00", "no (+2.00)"] and plain[8:] == ["", "", ""]
+    assert late[:5] == ["late", "1", "112", "2.880", "11.20"] and late[7].endswith(" (1.2)")
+    assert float(late[8]) == pytest.approx(float(late[6]) - float(plain[6]), abs=0.011) and 0 < float(late[9]) < 0.1
+    curve = json.loads((tmp_path / "json").read_text())["curves"]["late"]["1"]
+    assert [point[0] for point in curve] == [*range(10, 81, 10), *range(90, 161, 10)]
+    assert (tmp_path / "out" / "time_to_quality.svg").exists()
 
 
 @pytest.mark.slow
