@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from measure import arguments, show
 
+from fairseq_intra.runs.comparison import mean_and_spread
 from fairseq_intra.runs.evaluation import Evaluation
 from fairseq_intra.runs.figures import line_style, new_figure, save_figure
 from fairseq_intra.runs.scoring import bleu_of, p_value
@@ -241,7 +242,7 @@ def cells(args, name, runs, plain):
     flat = f"{'yes' if abs(slope) < FLAT else 'no'} ({slope:+.2f})"
     first = [str(len(runs)), str(updates_of(args, name)[0]), f"{nll:.3f}", f"{valid:.2f}", flat]
     penalties = "/".join(f"{kept.lenpen:g}" for kept in runs.values())
-    first += [spread(scores["default"]), f"{spread(scores['tuned'])} ({penalties})"]
+    first += [mean_and_spread(scores["default"]), f"{mean_and_spread(scores['tuned'])} ({penalties})"]
     seeds = [seed for seed in runs if seed in plain]
     if name == "plain" or not seeds:
         return [*first, "", "", ""]
@@ -249,7 +250,7 @@ def cells(args, name, runs, plain):
     gains = [bleu_of(ours) - bleu_of(theirs) for theirs, ours in pairs]
     values = [p_value(*pair) for pair in pairs]
     every = ", ".join(f"{value:.3f}" for value in values)
-    return [*first, spread(gains, "+"), f"{statistics.median_high(values):.3f}", every]
+    return [*first, mean_and_spread(gains, "+"), f"{statistics.median_high(values):.3f}", every]
 
 
 def rise(curve, budget):
@@ -259,11 +260,6 @@ def rise(curve, budget):
         for begin in (3 / 4, 7 / 8)
     ]
     return statistics.mean(halves[1]) - statistics.mean(halves[0])
-
-
-def spread(numbers, sign=""):
-    more = f" ± {statistics.stdev(numbers):.2f}" if len(numbers) > 1 else ""
-    return f"{statistics.mean(numbers):{sign}.2f}{more}"
 
 
 def plot(args, curves):

@@ -10,37 +10,21 @@ import time
 import commands
 import corpus
 import pytest
+import recorded
 
 SCRIPT = "scripts/iwslt14.sh"
-#: A stub of Python: notes the words of the package's commands, and makes what prepare-parallel.sh has to make.
-STUB = """#!/usr/bin/env bash
-value() { while [[ $1 != "$2" ]]; do set -- "$1" "${@:3}"; done; echo "$3"; }
-case $* in
-  *prepare_parallel.py\\ finish*) touch "$(value --to "$@")/manifest.json" ;;
-  *fairseq_intra.cli*) printf '%s\\n' "${@:4}" >>"$CALLS" ;;
-esac
-"""
 
 
 @pytest.fixture
 def stub(tmp_path):
-    (tmp_path / "python").write_text(STUB)
-    (tmp_path / "python").chmod(0o755)
-    return {"FAIRSEQ_INTRA_PYTHON": str(tmp_path / "python"), "CALLS": str(tmp_path / "calls")}
-
-
-def asked(stub):
-    """The words of the grid."""
-    with open(stub["CALLS"]) as file:
-        words = file.read().split("\n")[:-1]
-    return words[words.index("grid") :]
+    return recorded.stub(tmp_path)
 
 
 def test_it_is_the_grid_of_the_paper_s_pairs(stub):
     corpus.succeed(SCRIPT, "--data", "DATA", "--out", "OUT", "--seeds", "1 2", "--dropout", "0.2", **stub)
     pairs = ["--langs", "ar de es fa he it nl pl", "--methods", "plain intra", "--seeds", "1"]
     given = ["--data", "DATA", "--out", "OUT", "--seeds", "1 2", "--dropout", "0.2"]
-    assert asked(stub) == ["grid", "translation", *pairs, *given]
+    assert recorded.grids(stub)[-1] == ["grid", "translation", *pairs, *given]
 
 
 def test_help_is_shown_without_python():
@@ -63,7 +47,16 @@ def test_five_pairs_of_two_corpora(tmp_path, stub):
     pairs = "tatoeba.de bible.de bible.es bible.nl bible.pl"
     where = ["--data", f"{out}/data", "--out", f"{out}/runs", "--corpus", "Tatoeba and the Bible", "--langs", pairs]
     flags = ["--preset", "tiny", "--updates", "12", "--jobs", "2"]
-    assert asked(stub) == ["grid", "translation", "--methods", "plain intra", "--seeds", "1", *where, *flags]
+    assert recorded.grids(stub)[-1] == [
+        "grid",
+        "translation",
+        "--methods",
+        "plain intra",
+        "--seeds",
+        "1",
+        *where,
+        *flags,
+    ]
     text = out / "text" / "4" / "bible.pl-en"
     assert len(corpus.lines(text / "train.pl")) == 9
     assert corpus.lines(text / "test.en") == [f"bible en test {number}" for number in range(4)]

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# How much text is too much? The first pairs of Multi30k, English to German, plain and late to convergence at each size,
+# then a table and a picture over the number of pairs.
+#
+# Usage: benchmarks/multi30k_sizes.sh --input DIR --out DIR --step-cost X [options] [flags of multi30k.sh and train.sh...]
+#
+#   --input DIR      Multi30k's data/task1/tok: {train,val,test_2016_flickr,...}.lc.norm.tok.{en,de}
+#   --out DIR        texts, a folder of runs for each size, when_it_pays.md and .svg
+#   --step-cost X    the time of a step of K passes in that of a plain one, as time_to_quality.py measures it
+#   --sizes LIST     numbers of pairs, as one word (default: 1000 2000 5000 10000 29000)
+#
+# Repeated, it goes on where it was; the table has the sizes that are finished. Batches of 2,048 tokens, validated by
+# BLEU every 100 updates; a run ends when that has not improved for ten validations. Days of one CPU core.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
+
+input='' out='' cost='' sizes='1000 2000 5000 10000 29000' passed=()
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --input) need_value "$@"; input=$2; shift 2 ;;
+    --out) need_value "$@"; out=$2; shift 2 ;;
+    --step-cost) need_value "$@"; cost=$2; shift 2 ;;
+    --sizes) need_value "$@"; sizes=$2; shift 2 ;;
+    --help) usage; exit ;;
+    *) passed+=("$1"); shift ;;
+  esac
+done
+[[ -f $input/train.lc.norm.tok.en ]] || die "--input ${input:-is missing}: no train.lc.norm.tok.en there"
+[[ -n $out ]] || die "--out is missing: where everything goes"
+[[ -n $cost ]] || die "--step-cost is missing: see time_to_quality.py --parts calibrate"
+find_python
+make_folder --out "$out"
+
+for size in $sizes; do
+  need_count --sizes "$size"
+  text=$out/text/$size/tok
+  mkdir -p -- "$text"
+  for path in "$input"/*.lc.norm.tok.{en,de}; do
+    name=${path##*/}
+    if [[ $name == train.* ]]; then lines=$size; else lines=\$; fi
+    sed -n "1,${lines}p" "$path" >"$text/$name"
+  done
+  "$checkout/scripts/multi30k.sh" --input "$out/text/$size" --out "$out/$size" --methods "plain late" --average 5 \
+    --batch-tokens 2048 --lr 3e-3 --warmup-updates 400 --patience 10 --valid-bleu --plain-patience 3 \
+    --validate-interval 100000 --validate-interval-updates 100 --save-interval-updates 100 \
+    --keep-interval-updates 10 --no-epoch-checkpoints "${passed[@]}"
+done
+"$python" "$checkout/benchmarks/when_it_pays.py" --out "$out" --step-cost "$cost"

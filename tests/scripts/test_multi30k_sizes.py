@@ -1,0 +1,53 @@
+"""benchmarks/multi30k_sizes.sh: what it asks the grid for, and the table and picture of what that made."""
+
+import os
+import subprocess
+import sys
+
+import corpus
+import recorded
+from evaluated_runs import evaluated
+
+TUNING = {"split": "valid", "grid": [1.0, 1.2], "bleu": [9.0, 9.5], "chosen": 1.2}
+TESTS = ("test", "test1", "test2")
+
+
+def test_every_size_is_a_grid_of_the_first_pairs(tmp_path):
+    stub, out = recorded.stub(tmp_path), tmp_path / "out"
+    for split in ("train", "val", "test_2016_flickr"):
+        for language in ("en", "de"):
+            path = tmp_path / "tok" / f"{split}.lc.norm.tok.{language}"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("".join(f"{split} {language} {number}\n" for number in range(9)))
+    given = ["--input", tmp_path / "tok", "--out", out, "--step-cost", 2.5, "--sizes", "3 7"]
+    corpus.succeed("benchmarks/multi30k_sizes.sh", *given, "--seeds", "1 2", **stub)
+    for grid, size in zip(recorded.grids(stub), (3, 7), strict=True):
+        assert grid[:2] == ["grid", "multi30k"]
+        # Of a flag that is given twice the last counts.
+        flags = {name: value for name, value in zip(grid, grid[1:], strict=False) if name.startswith("--")}
+        assert (flags["--input"], flags["--out"]) == (f"{out}/text/{size}", f"{out}/{size}")
+        assert (flags["--methods"], flags["--seeds"], flags["--patience"]) == ("plain late", "1 2", "10")
+        text = out / "text" / str(size) / "tok"
+        assert corpus.lines(text / "train.lc.norm.tok.de") == [f"train de {number}" for number in range(size)]
+        assert len(corpus.lines(text / "val.lc.norm.tok.en")) == 9
+
+
+def test_the_gain_over_the_number_of_pairs(tmp_path):
+    """At two sizes, the second of which has no late run yet."""
+    for size, method, share in ((100, "plain", 2), (100, "late", 3), (200, "plain", 2)):
+        run = tmp_path / str(size) / f"en-de.{method}.seed1"
+        for test in TESTS:
+            evaluated(run / "checkpoints", method, share=share, name=f"average5.{test}.tuned", tuning=TUNING)
+        log = ["2026-11-23 10:00:00 | INFO | valid | epoch 1 | nll_loss 4 | num_updates 300"]
+        if method == "late":
+            switch = "intra-distillation begins after 100 updates of plain training"
+            log.insert(0, f"2026-11-23 09:00:00 | INFO | fairseq_intra.late_start | {switch}")
+        (run / "train.log").write_text("\n".join(log))
+    command = [sys.executable, "benchmarks/when_it_pays.py", "--out", tmp_path, "--step-cost", "2.5"]
+    done = subprocess.run(command, cwd=corpus.CHECKOUT, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (row,) = (line.split(" | ") for line in done.stdout.split("\n") if line.startswith(("| 100 ", "| 200 ")))
+    assert row[:2] == ["| 100", "1"] and float(row[4]) > 0 and float(row[5]) < 0.05
+    # The log's 300 updates, of which the late run made 200 by K passes.
+    assert row[6:] == ["300", "600 |"]
+    assert (tmp_path / "when_it_pays.svg").exists()
