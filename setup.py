@@ -10,7 +10,7 @@ version = re.search(r'__version__ = "(.+)"', (root / "fairseq_intra/__init__.py"
 
 # Upstream's last release stops on Python 3.11. ve-fairseq is its main branch with that fixed, and has wheels for one
 # platform. Elsewhere fairseq is built from source, which scripts/install.sh does: pip would refuse its metadata
-# (upstream on Python 3.10), or build it against a torch of its own (fairseq-fixed).
+# (upstream 0.12.2), or build it against a torch of its own (fairseq-fixed).
 VE_FAIRSEQ = (
     'python_version >= "3.11" and python_version < "3.13" '
     'and sys_platform == "linux" and platform_machine == "x86_64"'

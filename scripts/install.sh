@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the plugin with the stack it is tested on into a virtual environment of its own.
 #
-# Usage: scripts/install.sh [--python PYTHON] [--venv DIR] [--extras LIST] [--cpu]
+# Usage: scripts/install.sh [--python PYTHON] [--venv DIR] [--extras LIST] [--cpu] [--stack legacy]
 #
 #   --python PYTHON  the interpreter to build on, 3.10 to 3.13 (default: the first of python3.11, python3.12,
 #                    python3.13, python3.10, python3 that is one of these)
@@ -9,6 +9,7 @@
 #   --extras LIST    comma-separated: l10n, multi30k, plot, serve, transfer, test, which has the others (default: test)
 #   --cpu            PyTorch's build for the CPU: 1.3 GB in place of 5 GB, on Linux; PIP_EXTRA_INDEX_URL has to name the
 #                    index of these builds, which https://pytorch.org/get-started shows
+#   --stack legacy   upstream fairseq 0.12.2, on Python 3.10
 #
 # The versions are those of scripts/constraints.txt. fairseq is installed from a wheel for Python 3.11 and 3.12 on
 # Linux x86-64; elsewhere it is built, which needs a C++ compiler and about 3 minutes, and the wheel is kept in
@@ -18,13 +19,14 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-base='' venv=$checkout/.venv extras=test cpu=''
+base='' venv=$checkout/.venv extras=test cpu='' stack=''
 while [[ $# -gt 0 ]]; do
   case $1 in
     --python) need_value "$@"; base=$2; shift 2 ;;
     --venv) need_value "$@"; venv=$2; shift 2 ;;
     --extras) need_value "$@"; extras=$2; shift 2 ;;
     --cpu) cpu=yes; shift ;;
+    --stack) need_value "$@"; stack=$2; shift 2 ;;
     --help) usage; exit ;;
     *) die "unknown flag '$1' (see $program --help)" ;;
   esac
@@ -38,26 +40,28 @@ version_of() {
   "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true
 }
 
-supported='^3\.1[0-3]$'
-get_one='take 3.10 to 3.13: uv venv --python 3.12, conda create -n py312 python=3.12 or pyenv install 3.12, then --python PATH'
+[[ -z $stack || $stack == legacy ]] || die "--stack must be legacy, not '$stack'"
+supported='^3\.1[0-3]$' take='3.10 to 3.13' one=3.12 candidates='python3.11 python3.12 python3.13 python3.10 python3'
+if [[ $stack == legacy ]]; then supported='^3\.10$' take=3.10 one=3.10 candidates='python3.10 python3'; fi
+get_one="take $take: uv venv --python $one, conda create -n py${one/./} python=$one or pyenv install $one, then --python PATH"
 if [[ -n $base ]]; then
   [[ $(version_of "$base") =~ $supported ]] ||
-    die "--python $base is Python '$(version_of "$base")', which no fairseq runs on; $get_one"
+    die "--python $base is Python '$(version_of "$base")', which no fairseq ${stack:+of the $stack stack }runs on; $get_one"
 else
-  for candidate in python3.11 python3.12 python3.13 python3.10 python3; do
+  for candidate in $candidates; do
     if [[ $(version_of "$candidate") =~ $supported ]]; then base=$candidate && break; fi
   done
   [[ -n $base ]] || die "no Python that fairseq runs on was found; $get_one"
 fi
 version=$(version_of "$base")
-case $version:$(uname -sm) in
+case $stack$version:$(uname -sm) in
+  legacy*) fairseq='fairseq==0.12.2' ;;
   3.1[12]:'Linux x86_64') fairseq='' ;; # a requirement of setup.py
-  3.10:*) fairseq='fairseq==0.12.2' ;;
   *) fairseq='fairseq-fixed==0.12.3.1' ;;
 esac
 
 # The package itself stays in the checkout.
-state="$checkout $("$base" -c 'import sys; print(sys.version)') $extras $cpu $(cat "$checkout"/setup.py "$checkout"/scripts/{constraints,requirements-source}.txt | cksum)"
+state="$checkout $("$base" -c 'import sys; print(sys.version)') $extras $cpu $fairseq $(cat "$checkout"/setup.py "$checkout"/scripts/{constraints,requirements-source}.txt | cksum)"
 if [[ -f $venv/.installed && $(<"$venv/.installed") == "$state" ]]; then
   say "$venv is up to date"
   exit
@@ -124,6 +128,8 @@ install --editable "${checkout}[$extras]"
 if [[ -n $fairseq ]]; then
   install --requirement "$checkout/scripts/requirements-source.txt"
   build_fairseq
+  # It comes under more than one name, all with the same files.
+  "$venv/bin/python" -m pip uninstall --quiet --yes fairseq fairseq-fixed ve-fairseq 2>/dev/null
   install --no-deps "$wheel"
 fi
 printf '%s\n' "$state" >"$venv/.installed"

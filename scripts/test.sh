@@ -33,18 +33,14 @@ while [[ $# -gt 0 ]]; do
     *) break ;;
   esac
 done
-[[ -z $stack || $stack == legacy ]] || die "--stack must be legacy, not '$stack'"
 [[ -z $quick || $# -eq 0 ]] || die "--quick chooses the tests itself and takes no '$1'"
 if [[ $stack == legacy ]]; then
-  python_given=${python_given:-python3.10}
-  [[ $("$python_given" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) == 3.10 ]] ||
-    die "--stack legacy needs Python 3.10, which '$python_given' is not; give --python PATH of one"
   venv=${venv:-$checkout/.venv-legacy}
   if [[ $# -eq 0 && -z $quick ]]; then set -- "${CORE[@]/#/tests/}"; fi
 fi
 venv=${venv:-$checkout/.venv}
 
-"$checkout/scripts/install.sh" --venv "$venv" ${python_given:+--python "$python_given"}
+"$checkout/scripts/install.sh" --venv "$venv" ${python_given:+--python "$python_given"} ${stack:+--stack "$stack"}
 bin=$(cd -- "$venv" && pwd)/bin
 cd -- "$checkout"
 

@@ -105,27 +105,29 @@ def test_a_failed_install_is_tried_again(tmp_path, python):
 
 
 @pytest.mark.parametrize(
-    "version,name,fairseq",
+    ("version", "name", "stack", "fairseq"),
     [
-        ("3.10", LINUX, "fairseq==0.12.2"),
-        ("3.13", LINUX, "fairseq-fixed==0.12.3.1"),
-        ("3.12", "Darwin arm64", "fairseq-fixed==0.12.3.1"),
-        ("3.11", "Linux aarch64", "fairseq-fixed==0.12.3.1"),
+        ("3.10", LINUX, [], "fairseq-fixed==0.12.3.1"),
+        ("3.13", LINUX, [], "fairseq-fixed==0.12.3.1"),
+        ("3.12", "Darwin arm64", [], "fairseq-fixed==0.12.3.1"),
+        ("3.11", "Linux aarch64", [], "fairseq-fixed==0.12.3.1"),
+        ("3.10", LINUX, ["--stack", "legacy"], "fairseq==0.12.2"),
     ],
 )
-def test_without_a_wheel_fairseq_is_built_once_for_all_environments(tmp_path, python, version, name, fairseq):
+def test_without_a_wheel_fairseq_is_built_once_for_all_environments(tmp_path, python, version, name, stack, fairseq):
     """With the environment's own torch, and without metadata that pip refuses or that pins other versions."""
     platform(tmp_path, name)
     python |= {"VERSION": version}
-    assert f"building {fairseq}" in corpus.succeed(SCRIPT, "--venv", tmp_path / "venv", **python)
-    plugin, needs, build, wheel = asked(python)
+    assert f"building {fairseq}" in corpus.succeed(SCRIPT, "--venv", tmp_path / "venv", *stack, **python)
+    plugin, needs, build, other, wheel = asked(python)
+    assert other == "uninstall --quiet --yes fairseq fairseq-fixed ve-fairseq"
     assert plugin == f"install --editable {corpus.CHECKOUT}[test]"
     assert needs == f"install --requirement {corpus.CHECKOUT}/scripts/requirements-source.txt"
     assert re.fullmatch(rf"wheel --no-deps --no-build-isolation --wheel-dir \S+ {fairseq}", build)
     cached = tmp_path / f"cache/fairseq_intra/fairseq/{fairseq}-python{version}-torch2.13.0/fairseq.whl"
     assert wheel == f"install --no-deps {cached}" and cached.exists()
-    assert "building" not in corpus.succeed(SCRIPT, "--venv", tmp_path / "second", **python)
-    assert asked(python)[4:] == [plugin, needs, wheel]
+    assert "building" not in corpus.succeed(SCRIPT, "--venv", tmp_path / "second", *stack, **python)
+    assert asked(python)[5:] == [plugin, needs, other, wheel]
 
 
 def test_a_failed_build_is_reported_and_leaves_nothing(tmp_path, python):
@@ -162,6 +164,8 @@ def test_a_python_that_no_fairseq_runs_on_is_rejected_and_one_is_recommended(tmp
         ("--fast", "unknown flag '--fast'"),
         ("--venv", "--venv needs a value"),
         ("--python none", "is Python ''"),
+        ("--stack old", "--stack must be legacy, not 'old'"),
+        ("--stack legacy", "no Python that fairseq runs on was found; take 3.10: uv venv --python 3.10"),
         ("--extras test,gpu", "--extras: 'gpu' is not one of l10n, multi30k, plot, serve, transfer, test"),
     ],
 )
