@@ -51,7 +51,7 @@ source_paths = [$(join "${sources[@]}")]
 pytest_add_cli_args_test_selection = [
   "tests/loss/test_definitions.py", "tests/loss/test_loss.py", "tests/loss/test_loss_on_features.py",
   "tests/loss/test_distillation.py", "tests/loss/test_regression_loss.py", "tests/test_adaptive_alpha.py",
-  "tests/test_task.py",
+  "tests/test_task.py", "tests/test_late_start.py",
 ]
 also_copy = ["fairseq_intra", "tests"]
 EOT

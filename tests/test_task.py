@@ -178,6 +178,11 @@ class TestSchedule:
 
 
 class TestConfigurationFile:
+    def test_temperatures_below_one(self, configuration):
+        task, _ = configuration({"adaptive_alpha": 1, "temperature_p": 0.5, "temperature_q": 1})
+        # Alpha is 1 after all updates, and would be full after twice as many.
+        assert task.alpha_at(1000) == pytest.approx(1)
+
     def test_published_setting(self, configuration):
         task, criterion = configuration(
             {"adaptive_alpha": 1, "temperature_p": 5, "temperature_q": 10, "max_updates_train": 0},
@@ -223,10 +228,13 @@ class TestTraining:
         task, criterion = configuration({"adaptive_alpha": 1}, {"_name": PLAIN})
         model, sample = tiny.model(task, dropout=0.3), tiny.sample(task)
         expected = {0: 0, 50: 0.2, 100: 1, 700: 5}
+        told = []
+        model.set_num_updates = told.append  # which layers with a schedule of their own count on
         for update in (0, 50, 100, 700, 100):  # once more, as a resumed run would
             logged = task.train_step(sample, model, criterion, tiny.Optimizer(), update)[2]
             assert criterion.method.alpha == task.alpha_at(update) == pytest.approx(expected[update])
             assert logged["alpha"] == pytest.approx(expected[update] * sample["ntokens"])
+            assert told[-1] == update
 
     def test_constant_alpha_stays(self, configuration):
         task, criterion = configuration(criterion={"alpha": 2})

@@ -19,6 +19,7 @@ def compare(logits, target, teacher_logits, upstream=1.0, **options):
     expected = loss_oracle.distillation_oracle(exact, target, teacher_logits.double(), **options)
     (upstream * expected[0]).backward()
     found = distillation_loss(logits, target, Teacher(teacher_logits), **options)
+    assert [part.requires_grad for part in found] == [True, False, False]
     (upstream * found.loss).backward()
     tolerance, of_gradient = loss_oracle.TOLERANCE[logits.dtype]
     for name, ours, theirs in zip(found._fields, found, expected, strict=True):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fairseq_intra.loss.definitions import regression_loss
+from fairseq_intra.loss.definitions import regression_loss, squared_distance
 
 
 def random(*shape, seed=0):
@@ -49,3 +49,11 @@ def test_low_precision_is_computed_in_float32(dtype):
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="expected, not .3, 4. and .5."):
         regression_loss(random(3, 4), random(5), alpha=1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_divergence_alone_is_computed_in_float32(dtype):
+    outputs = random(3, 6).to(dtype)
+    found = squared_distance(outputs)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, outputs.double().var(0, correction=0).float())
