@@ -81,6 +81,7 @@ if [[ -n $quick ]]; then
   report --fail-under 0
   exit
 fi
-"$bin/python" "${pytest[@]}" --numprocesses auto --dist loadfile
+# In the order of tests/conftest.py, the longest first.
+"$bin/python" "${pytest[@]}" --numprocesses auto --dist loadfile --no-loadscope-reorder
 test_triton
 report

@@ -12,6 +12,20 @@ from shared import made_once
 torch.set_num_threads(1)
 
 
+#: The files that take longest. They come first, so that two workers end at about the same time.
+LONGEST = (
+    *("test_glue_script.py", "test_wheel.py", "test_resume.py", "test_benchmarks.py", "test_train_script.py"),
+    *("test_data_parallel.py", "test_translate.py", "test_command_line.py", "test_recipes.py"),
+    *("test_safe_loading.py", "test_self_distillation.py", "test_input_checks.py", "test_whole_way.py"),
+    *("test_atomic_save.py", "test_evaluate_script.py", "test_late_start.py", "test_other_models.py"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 class Trained(NamedTuple):
     """A tiny model that fairseq-train made."""
 

@@ -64,6 +64,10 @@ def overlay(folder, wheel):
     (packages,) = folder.glob("lib/python*/site-packages")
     # Of a folder in a .pth file, other .pth files are not read, which is how the checkout is there.
     (packages / "of_this_environment.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    # By which commands of fairseq are started on Python 3.10.
+    for script in Path(sys.executable).parent.glob("fairseq-*"):
+        if not python.with_name(script.name).exists():
+            python.with_name(script.name).symlink_to(script)
     return python
 
 

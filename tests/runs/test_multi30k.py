@@ -13,7 +13,7 @@ from fairseq.data import Dictionary
 from fairseq.scoring.bleu import BleuConfig, Scorer
 
 from fairseq_intra import cli
-from fairseq_intra.runs import generation
+from fairseq_intra.runs import generation, steps
 from fairseq_intra.runs.evaluation import Evaluation
 from fairseq_intra.runs.multi30k_grid import results_of
 from fairseq_intra.runs.multi30k_table import multi30k_table
@@ -31,7 +31,8 @@ def listed(capsys, *flags):
     for line in lines:
         parts = " ".join(map(shlex.quote, line)).split(" '&&' ")
         commands.append([shlex.split(part) for part in parts])
-    return [[words[words.index("fairseq_intra.cli") + 1 :] for words in run] for run in commands]
+    begin = len(steps.start_of("prepare")) - 1
+    return [[words[begin:] for words in run] for run in commands]
 
 
 def test_a_dry_run_shows_every_command_and_makes_nothing(capsys):
