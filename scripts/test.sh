@@ -81,7 +81,7 @@ if [[ -n $quick ]]; then
   report --fail-under 0
   exit
 fi
-# In the order of tests/conftest.py, the longest first.
-"$bin/python" "${pytest[@]}" --numprocesses auto --dist loadfile --no-loadscope-reorder
+# In the order of tests/conftest.py, the longest first. test_wheel.py goes the whole way of test_whole_way.py, too.
+"$bin/python" "${pytest[@]}" --numprocesses auto --dist loadfile --no-loadscope-reorder --ignore tests/test_whole_way.py
 test_triton
 report

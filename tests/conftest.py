@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 LONGEST = (
     *("test_glue_script.py", "test_wheel.py", "test_resume.py", "test_benchmarks.py", "test_train_script.py"),
     *("test_data_parallel.py", "test_translate.py", "test_command_line.py", "test_recipes.py"),
-    *("test_safe_loading.py", "test_self_distillation.py", "test_input_checks.py", "test_whole_way.py"),
+    *("test_safe_loading.py", "test_self_distillation.py", "test_input_checks.py"),
     *("test_atomic_save.py", "test_evaluate_script.py", "test_late_start.py", "test_other_models.py"),
 )
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -18,16 +19,21 @@ LOG = """2026-11-23 10:00:00 | INFO | train_inner | epoch 001:     20 / 82 loss=
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
-def run(script, *arguments):
-    command = [sys.executable, BENCHMARKS / script, "--device", "cpu", "--threads", 1, *arguments]
-    environment = os.environ | {"PYTHONPATH": str(BENCHMARKS.parent)}
-    done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a benchmark; returns what it printed."""
+
+    def run_here(script, *arguments):
+        always = [script, "--device", "cpu", "--threads", 1]
+        monkeypatch.setattr(sys, "argv", [str(word) for word in (*always, *arguments)])
+        runpy.run_path(str(BENCHMARKS / script), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run_here
 
 
-@pytest.mark.parametrize("more", [["--dtype", "bfloat16"], ["--growth"]], ids=str)
-def test_loss(tmp_path, more):
+@pytest.mark.parametrize("more", [[], ["--growth"], ["--dtype", "bfloat16"]], ids=str)
+def test_loss(run, tmp_path, more):
     figures = tmp_path / "figures.json"
     size = ["--passes", 2, "--positions", 6, "--vocab", 40, "--width", 8]
     table = run("loss.py", *size, "--rounds", 3, "--json", figures, *more)
@@ -39,7 +45,7 @@ def test_loss(tmp_path, more):
     assert ("ours on features" in found["ratios"]) == ("--growth" not in more)
 
 
-def test_profile_of_the_loss(tmp_path):
+def test_profile_of_the_loss(run, tmp_path):
     figures = tmp_path / "figures.json"
     size = ["--passes", 2, "--positions", 6, "--vocab", 40, "--width", 8]
     table = run("loss.py", *size, "--rounds", 1, "--json", figures, "--profile")
@@ -49,7 +55,7 @@ def test_profile_of_the_loss(tmp_path):
     assert f"| {largest} | {shares[largest]:.0%} |" in table
 
 
-def test_the_table_of_time_to_quality(tmp_path):
+def test_the_table_of_time_to_quality(run, tmp_path):
     """Of two methods at the time of 160 plain updates; the second makes half of them, and then K passes."""
     (tmp_path / "out").mkdir()
     steps = {"plain": [1, 2], "two passes": [2, 3], "three passes": [2.5, 5], "encoder once": [2, 4]}
@@ -76,7 +82,7 @@ def test_the_table_of_time_to_quality(tmp_path):
 
 
 @pytest.mark.slow
-def test_decode(dataset, trained, tmp_path):
+def test_decode(run, dataset, trained, tmp_path):
     table = run("decode.py", "--checkpoint", trained.checkpoint, "--data", dataset, "--rounds", 1)
     assert "Decoding 10 sentences (" in table and "checks and scoring of evaluate: " in table
     rows = [line.split(" | ") for line in table.split("\n") if line.startswith(("| fairseq-", "| evaluate", "| CTr"))]
