@@ -45,6 +45,7 @@ METHODS = {
     "intra": Method(["--method", "intra"], "three passes"),
     "late": Method(["--method", "late"], "three passes", is_late=True),
     "late-encoder-once": Method(["--method", "late", "--encoder-once"], "encoder once", is_late=True),
+    "late-alpha-5": Method(["--method", "late", "--alpha", "5"], "three passes", is_late=True),
     "late-two-passes": Method(["--method", "late", "--num-iter", "2"], "two passes", is_late=True),
 }
 STEPS = {
