@@ -107,6 +107,13 @@ def test_only_the_first_validation_set_counts(configuration):
     assert task.switch_update is None
 
 
+@pytest.mark.parametrize("switch", [{"plain_updates": 100}, {"plain_patience": 2}])
+def test_before_the_switch_alpha_follows_no_schedule(configuration, switch):
+    task, criterion = configuration(max_update=1100, adaptive_alpha=1, **switch)
+    step(task, criterion, 40)
+    assert criterion.method.alpha == task.max_alpha == 5
+
+
 def test_adaptive_alpha_counts_from_the_switch(configuration):
     task, criterion = configuration(max_update=1100, plain_updates=100, adaptive_alpha=1)
     alphas = {100: 0, 200: 1, 300: 5, 900: 5}

@@ -247,6 +247,7 @@ class TestTraining:
         model = tiny.model(task, dropout=0.3)
         task.train_step(tiny.sample(task), model, criterion, tiny.Optimizer(), 300)
         trained = tiny.gradients(model)
+        assert any(gradient.any() for gradient in trained.values())
         model.zero_grad()
         task.train_step(tiny.sample(task), model, criterion, tiny.Optimizer(), 300, ignore_grad=True)
         assert tiny.gradients(model).keys() == trained.keys()
