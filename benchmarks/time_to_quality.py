@@ -203,8 +203,10 @@ def curve_of(args, name, seed):
     method = METHODS[name]
     begin = args.switch if method.is_late else 0
     log = parse_log((folder_of(args, name, seed) / "train.log").read_text())
-    cost = step_cost(args, method.step)
-    own = [(begin + (line["num_updates"] - begin) * cost, line["nll_loss"], line["bleu"]) for line in log.valid]
+    cost, (_, interval) = step_cost(args, method.step), updates_of(args, name)
+    # The last validation of a training may come right behind another.
+    lines = [line for line in log.valid if line["num_updates"] % interval == 0]
+    own = [(begin + (line["num_updates"] - begin) * cost, line["nll_loss"], line["bleu"]) for line in lines]
     earlier = [point for point in curve_of(args, "plain", seed) if point[0] <= begin] if begin else []
     return earlier + own
 
