@@ -14,6 +14,7 @@ LEVELS = [
         "__init__",
         "run_fairseq",
         "import_hooks",
+        "cores",
         "deferred_imports",
         "user_dir",
         "errors",

@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+from ..cores import core_count
 from ..errors import UsageError
 
 #: Those that IWSLT'14 pairs with English.
@@ -110,14 +111,10 @@ def add_workers(command):
     command.add_argument(
         "--workers",
         type=count,
-        default=cores(),
+        default=core_count(),
         metavar="N",
         help="processes to work with (default: all cores); the result does not depend on it",
     )
-
-
-def cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cache(name):

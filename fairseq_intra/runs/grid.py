@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..cores import core_count
 from ..errors import UsageError
 from ..files import is_locked
 from .children import Children
@@ -57,7 +58,7 @@ def places(gpus: str | None, per_run: int, jobs: int) -> list[dict[str, str]]:
     if not indices:
         if per_run > 1:
             raise UsageError(f"--gpus-per-run {per_run}: torch sees no GPU here")
-        return [{"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // jobs))}] * jobs
+        return [{"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, core_count() // jobs))}] * jobs
     if len(indices) % per_run:
         raise UsageError(
             f"--gpus {','.join(map(str, indices))}: {len(indices)} do not make groups of --gpus-per-run {per_run}"
@@ -79,10 +80,6 @@ def _indices(gpus, count):
         if indices.count(index) > 1:
             raise UsageError(f"--gpus {gpus}: GPU {index} stands there twice; --jobs runs several on one")
     return indices
-
-
-def _cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def work(runs: list[Run], at: list[dict[str, str]], logs: Path) -> None:

@@ -1,10 +1,10 @@
 """CTranslate2's beam search on an exported model: neither torch nor fairseq is imported."""
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..cores import core_count
 from ..errors import UsageError, need_package
 from .search import Hypothesis, Limits, Search, batches
 
@@ -27,7 +27,7 @@ class CTranslate2Engine:
         import ctranslate2
 
         self.limits = limits
-        self._workers = 1 if device == "cuda" else threads or _cores()
+        self._workers = 1 if device == "cuda" else threads or core_count()
         try:
             self._translator = ctranslate2.Translator(
                 str(folder), device=device, inter_threads=self._workers, intra_threads=1
@@ -74,7 +74,3 @@ def gpu_count() -> int:
     import ctranslate2
 
     return ctranslate2.get_cuda_device_count()
-
-
-def _cores():
-    return len(os.sched_getaffinity(0))
