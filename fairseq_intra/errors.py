@@ -21,5 +21,5 @@ def reason(error: BaseException) -> str:
 
 def need_package(name: str, extra: str) -> None:
     """Raises UsageError where a package is not installed that only an extra of this one brings."""
-    if importlib.util.find_spec(name) is None:
+    if importlib.util.find_spec(name.replace("-", "_")) is None:
         raise UsageError(f"{name} is not installed; install it: pip install 'fairseq-intra[{extra}]'")

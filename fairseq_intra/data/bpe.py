@@ -1,19 +1,11 @@
 """Joint byte pair encoding by subword-nmt, whose subwords have @@ at the end where their word goes on."""
 
 import contextlib
-import importlib.util
 import io
 from itertools import chain
 from pathlib import Path
 
-from ..errors import UsageError
 from .parallel_text import read
-
-
-def need_subword_nmt() -> None:
-    """Raises UsageError where the package is not installed."""
-    if importlib.util.find_spec("subword_nmt") is None:
-        raise UsageError("subword-nmt is not installed; install it: pip install 'fairseq-intra[multi30k]'")
 
 
 def learn(texts: list[Path], merges: int) -> str:

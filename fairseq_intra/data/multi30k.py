@@ -13,7 +13,7 @@ from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
 from .. import files
 from ..console import say
-from ..errors import UsageError
+from ..errors import UsageError, need_package
 from . import bpe, cleaning, folders, manifest, multi30k_source, parallel_text
 from .multi30k_source import SPLITS, Text
 
@@ -56,7 +56,7 @@ def prepare(
     Raises:
         UsageError: naming what is wrong with the source or a folder.
     """
-    bpe.need_subword_nmt()
+    need_package("subword-nmt", "multi30k")
     with folders.made_unlocked(out):
         pairs = [(language, ENGLISH) if reverse else (ENGLISH, language) for language in languages]
         given = source or url
