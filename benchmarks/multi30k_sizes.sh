@@ -5,7 +5,7 @@
 # Usage: benchmarks/multi30k_sizes.sh --input DIR --out DIR --step-cost X [options] [flags of multi30k.sh and train.sh...]
 #
 #   --input DIR      Multi30k's data/task1/tok: {train,val,test_2016_flickr,...}.lc.norm.tok.{en,de}
-#   --out DIR        texts, a folder of runs for each size, when_it_pays.md and .svg
+#   --out DIR        texts, a folder of runs for each size, when_it_pays.png and .svg; the table is printed
 #   --step-cost X    the time of a step of K passes in that of a plain one, as time_to_quality.py measures it
 #   --sizes LIST     numbers of pairs, as one word (default: 1000 2000 5000 10000 29000)
 #

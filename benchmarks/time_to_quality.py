@@ -125,8 +125,16 @@ def calibrate(args):
 
 def step_cost(args, step):
     """A step's time in that of a plain one: of each round, the median of all."""
-    seconds = json.loads(step_times_of(args).read_text())
-    return statistics.median(a / b for a, b in zip(seconds[step], seconds["plain"], strict=True))
+    return statistics.median(step_costs(args, step))
+
+
+def step_costs(args, step):
+    seconds = step_seconds(args)
+    return [a / b for a, b in zip(seconds[step], seconds["plain"], strict=True)]
+
+
+def step_seconds(args):
+    return json.loads(step_times_of(args).read_text())
 
 
 def updates_of(args, name):
@@ -225,14 +233,12 @@ def table(args):
     rows = [[name, *cells(args, name, runs, found["plain"])] for name, runs in found.items()]
     title = f"The time of {args.budget} plain updates; late from {args.switch}; mean of {AVERAGED} checkpoints"
     figures = {name: {seed: kept.curve for seed, kept in runs.items()} for name, runs in found.items()}
-    times = json.loads(step_times_of(args).read_text())
-    show(title, columns, rows, args, step_seconds=times, curves=figures, table=[columns, *rows])
+    show(title, columns, rows, args, step_seconds=step_seconds(args), curves=figures, table=[columns, *rows])
     plot(args, figures)
 
 
 def spread_of(args, step):
-    seconds = json.loads(step_times_of(args).read_text())
-    ratios = [a / b for a, b in zip(seconds[step], seconds["plain"], strict=True)]
+    ratios = step_costs(args, step)
     return f"{min(ratios):.2f} to {max(ratios):.2f}"
 
 
@@ -266,7 +272,7 @@ def rise(curve, budget):
 
 
 def plot(args, curves):
-    second = statistics.median(json.loads(step_times_of(args).read_text())["plain"])
+    second = statistics.median(step_seconds(args)["plain"])
     figure, panels = new_figure(2)
     for panel, index, label in zip(
         panels, (1, 2), ("validation nll (bits per token)", "validation BLEU"), strict=True

@@ -10,9 +10,8 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from evaluated_runs import evaluated
+from evaluated_runs import TUNING, evaluated
 
-TUNING = {"split": "valid", "grid": [1.0, 1.2], "bleu": [9.0, 9.5], "chosen": 1.2}
 LOG = """2026-11-23 10:00:00 | INFO | train_inner | epoch 001:     20 / 82 loss=9, num_updates=40
 2026-11-23 10:00:01 | INFO | valid | epoch 001 | valid on 'valid' subset | loss 5 | nll_loss 3.5 | num_updates 40
 """

@@ -6,9 +6,8 @@ import sys
 
 import corpus
 import recorded
-from evaluated_runs import evaluated
+from evaluated_runs import TUNING, evaluated
 
-TUNING = {"split": "valid", "grid": [1.0, 1.2], "bleu": [9.0, 9.5], "chosen": 1.2}
 TESTS = ("test", "test1", "test2")
 
 
