@@ -61,6 +61,7 @@ def add_commands(commands):
     )
     kind.add_argument("--langs", type=_words, default=["de"], help="beside English, as one word (default: de)")
     kind.add_argument("--reverse", action="store_true", help="to English")
+    kind.add_argument("--merges", type=int, metavar="N", help="of prepare multi30k (default: 10000)")
     kind.add_argument("--input", type=Path, metavar="PATH", help="folder or archive, as prepare multi30k takes it")
     kind.add_argument("--url", help="of the archive (default: GitHub)")
     kind.add_argument(
@@ -174,7 +175,8 @@ def _translation(args):
 def _multi30k(args):
     from ..runs.multi30k_grid import Multi30kGrid
 
-    names = ("input", "url", "langs", "reverse", "methods", "seeds", "average")
+    need_counts(args, "merges")
+    names = ("input", "url", "langs", "reverse", "merges", "methods", "seeds", "average")
     _work(args, lambda: Multi30kGrid(**_settings(args, names)))
 
 

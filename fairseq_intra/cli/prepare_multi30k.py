@@ -32,6 +32,13 @@ def add(corpora):
         "is not there data/task1/raw (default: fetched)",
     )
     command.add_argument("--url", help="fetch the archive from here (default: GitHub)")
+    command.add_argument(
+        "--merges",
+        type=flags.count,
+        default=10_000,
+        metavar="N",
+        help="of the joint byte pair encoding; fewer for a part of the text (default: %(default)s, as published)",
+    )
     flags.add_out(command, "each language is a dataset en-XX in it")
     flags.add_cache(command, "multi30k")
     flags.add_work(command, ("archive", "text", "raw", "bpe", "encoded", "bin"))
@@ -48,4 +55,4 @@ def _multi30k(args):
         raise UsageError(f"--input {args.input} is not there")
     languages = list(dict.fromkeys(args.langs))
     steps = flags.steps_of(args)
-    prepare(languages, args.input, args.url, args.cache, args.reverse, args.out, args.workers, steps)
+    prepare(languages, args.input, args.url, args.cache, args.reverse, args.out, args.workers, steps, args.merges)

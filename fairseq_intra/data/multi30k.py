@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
@@ -31,6 +32,17 @@ TYPES = {
 }
 
 
+class _Dataset(NamedTuple):
+    """What the steps make it of."""
+
+    pair: tuple[str, str]
+    text: Path
+    splits: list[str]
+    out: Path
+    merges: int
+    workers: int
+
+
 def prepare(
     languages: list[str],
     source: Path | None,
@@ -40,6 +52,7 @@ def prepare(
     out: Path,
     workers: int,
     steps: Iterable[str] = STEPS,
+    merges: int = MERGES,
 ) -> None:
     """Makes OUT/en-XX, a dataset, for each of the languages XX, or what is missing of them.
 
@@ -52,6 +65,7 @@ def prepare(
         out: folder of the datasets.
         workers: processes of fairseq-preprocess; the result does not depend on them.
         steps: those of STEPS to take.
+        merges: of the joint byte pair encoding; fewer for a part of the text.
 
     Raises:
         UsageError: naming what is wrong with the source or a folder.
@@ -63,12 +77,12 @@ def prepare(
         if given or not all((out / "-".join(pair) / "text").exists() for pair in pairs):
             source = source or multi30k_source.fetch(url or multi30k_source.URL, cache)
         for pair in pairs:
-            _prepare(pair, source, out / "-".join(pair), workers, steps)
+            _prepare(pair, source, out / "-".join(pair), workers, steps, merges)
     if STEPS[-1] in steps:
         say(f"finished: {', '.join('-'.join(pair) for pair in pairs)} in {out}")
 
 
-def _prepare(pair, source, folder, workers, steps):
+def _prepare(pair, source, folder, workers, steps, merges):
     with folders.made(folder):
         text = folder / "text"
         if source:
@@ -83,7 +97,7 @@ def _prepare(pair, source, folder, workers, steps):
                     _write_text(found, pair, partial)
                     files.write_json(partial / "SOURCES.json", asked)
         if text.exists():
-            _make(text, pair, folder, workers, steps)
+            _make(text, pair, folder, workers, steps, merges)
 
 
 def _write_text(found: Text, languages, to):
@@ -108,10 +122,11 @@ def _tokenised(line, language):
     return tokenizer.tokenize(normaliser.normalize(line), return_str=True).lower()
 
 
-def _make(text, pair, out, workers, steps):
+def _make(text, pair, out, workers, steps, merges):
     splits = [split for split in SPLITS.values() if (text / f"{split}.{pair[0]}").exists()]
+    dataset = _Dataset(pair, text, splits, out, merges, workers)
     settings = {"source": pair[0], "target": pair[1], "lowercase": True, "tokenized": True}
-    settings |= {"subwords": "subword-nmt", "merges": MERGES}
+    settings |= {"subwords": "subword-nmt", "merges": merges}
     asked = manifest.asked_of(settings, parallel_text.inspect_splits(text, splits, pair), splits)
     state = manifest.begin(out, asked, LISTED)
     if state == "finished":
@@ -119,57 +134,59 @@ def _make(text, pair, out, workers, steps):
         return
     if state != "new":
         say(state)
-    if not folders.take_steps(
-        out, LISTED, steps, lambda step, partial: _TAKE[step](text, pair, splits, out, partial, workers)
-    ):
+    if not folders.take_steps(out, LISTED, steps, lambda step, partial: _TAKE[step](dataset, partial)):
         return
-    _check_types(manifest.read_record(text / "SOURCES.json"), pair, out)
+    _check_types(dataset)
     made = manifest.finish(out, asked, LISTED)
     for split, counts in made["splits"].items():
         say(f"{split}: {counts['pairs']} pairs")
     say(f"finished: {out}")
 
 
-def _raw(text, pair, splits, _out, to, _workers):
-    for split in splits:
+def _raw(dataset, to):
+    for split in dataset.splits:
         dropped: Counter = Counter()
-        pairs = list(cleaning.without_blanks(parallel_text.read_pairs(text, split, pair), dropped))
-        parallel_text.write_splits(to, {split: pairs}, pair)
+        pairs = list(cleaning.without_blanks(parallel_text.read_pairs(dataset.text, split, dataset.pair), dropped))
+        parallel_text.write_splits(to, {split: pairs}, dataset.pair)
         for reason, number in dropped.items():
             say(f"{split}: {number} dropped ({reason})")
 
 
-def _bpe(_text, pair, _splits, out, to, _workers):
+def _bpe(dataset, to):
     # In this order whatever the direction, so that both directions have the same merges.
-    texts = [out / "raw" / f"train.{language}" for language in sorted(pair, key=lambda name: name != ENGLISH)]
-    files.write_text(to / "codes", bpe.learn(texts, MERGES))
+    languages = sorted(dataset.pair, key=lambda name: name != ENGLISH)
+    texts = [dataset.out / "raw" / f"train.{language}" for language in languages]
+    files.write_text(to / "codes", bpe.learn(texts, dataset.merges))
 
 
-def _encoded(_text, _pair, _splits, out, to, _workers):
-    codes = (out / "bpe" / "codes").read_text(encoding="utf-8")
-    for path in sorted((out / "raw").iterdir()):
+def _encoded(dataset, to):
+    codes = (dataset.out / "bpe" / "codes").read_text(encoding="utf-8")
+    for path in sorted((dataset.out / "raw").iterdir()):
         bpe.encode(codes, path, to / path.name)
 
 
-def _bin(_text, pair, splits, out, to, workers):
+def _bin(dataset, to):
     from .binarise import preprocess  # imports fairseq, which takes seconds
 
-    prefixes = [str((out / "encoded" / split).absolute()) for split in splits]
-    flags = ["--source-lang", pair[0], "--target-lang", pair[1], "--joined-dictionary", "--padding-factor", "1"]
-    flags += ["--workers", str(workers), "--trainpref", prefixes[0], "--validpref", prefixes[1]]
-    preprocess([*flags, "--testpref", ",".join(prefixes[2:])], out / "preprocess.log", to)
+    prefixes = [str((dataset.out / "encoded" / split).absolute()) for split in dataset.splits]
+    source, target = dataset.pair
+    flags = ["--source-lang", source, "--target-lang", target, "--workers", str(dataset.workers)]
+    flags += ["--trainpref", prefixes[0], "--validpref", prefixes[1], "--testpref", ",".join(prefixes[2:])]
+    preprocess([*flags, "--joined-dictionary", "--padding-factor", "1"], dataset.out / "preprocess.log", to)
 
 
 _TAKE = {"raw": _raw, "bpe": _bpe, "encoded": _encoded, "bin": _bin}
 
 
-def _check_types(sources, pair, out):
+def _check_types(dataset):
     """The published text gives a dictionary of known size, or something here differs from what was published."""
-    foreign = next(language for language in pair if language != ENGLISH)
+    foreign = next(language for language in dataset.pair if language != ENGLISH)
+    sources = manifest.read_record(dataset.text / "SOURCES.json")
     train = tuple(sources["inputs"].get(f"train.{language}") for language in (ENGLISH, foreign))
-    types = len(files.read_lines(out / "bin" / f"dict.{pair[0]}.txt"))
-    if types != TYPES.get(train, types):
+    types = len(files.read_lines(dataset.out / "bin" / f"dict.{foreign}.txt"))
+    if dataset.merges == MERGES and types != TYPES.get(train, types):
         raise UsageError(
-            f"{out} has a dictionary of {types} types where this text has {TYPES[train]}; is it another subword-nmt?"
+            f"{dataset.out} has a dictionary of {types} types where this text has {TYPES[train]}; "
+            "is it another subword-nmt?"
         )
     say(f"{types} types")

@@ -19,10 +19,11 @@ class Multi30kGrid:
     """See `campaign.Kind`."""
 
     out: Path
-    input: Path | None  #: of `prepare multi30k`, as the next three
+    input: Path | None  #: of `prepare multi30k`, as the next four
     url: str | None
     langs: list[str]
     reverse: bool
+    merges: int | None
     methods: list[str]
     seeds: list[int]
     average: int  #: the mean of so many checkpoints is evaluated
@@ -36,6 +37,7 @@ class Multi30kGrid:
         given = ["--langs", " ".join(self.langs), "--out", data, *["--reverse"] * self.reverse]
         given += ["--input", self.input] if self.input else []
         given += ["--url", self.url] if self.url else []
+        given += ["--merges", self.merges] if self.merges else []
         # Always run: it checks that finished data were made from the same text.
         return [Run("data", data, [Step(command("prepare", "multi30k", *given))])]
 

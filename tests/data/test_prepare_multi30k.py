@@ -101,6 +101,17 @@ def test_raw_text_is_normalised_tokenised_and_lowercased_and_either_direction_ha
     assert codes[0] == codes[1] and not (tmp_path / "out/en-de/raw/test1.de").exists()
 
 
+def test_fewer_merges_for_less_text_are_a_dataset_of_their_own(made, tmp_path):
+    base, _ = made
+    text = unpacked(tmp_path, repository())
+    prepare("multi30k", "--input", text, "--merges", 3, "--out", tmp_path / "out", "--workers", 1)
+    out = tmp_path / "out" / "en-de"
+    assert len(corpus.lines(out / "bpe" / "codes")) == 1 + 3
+    assert json.loads((out / "manifest.json").read_text())["settings"]["merges"] == 3
+    error = rejected("multi30k", "--input", text, "--merges", 3, "--out", base / "out")
+    assert "merges" in error
+
+
 def test_other_text_than_a_dataset_was_made_of_is_rejected(made, tmp_path):
     base, _ = made
     changed = repository()

@@ -56,9 +56,14 @@ def test_a_dry_run_shows_every_command_and_makes_nothing(capsys):
 
 def test_another_preset_direction_and_language(capsys):
     prepare, run = listed(
-        capsys, "--methods", "plain", "--langs", "fr", "--reverse", "--preset=tiny", "--average", "3"
+        capsys,
+        *["--methods", "plain", "--langs", "fr", "--reverse", "--merges", "500", "--preset=tiny", "--average", "3"],
     )
-    assert prepare[0][-1] == "--reverse" and run[0][2] == "/runs/data/fr-en" and run[0][-1] == "--preset=tiny"
+    assert (
+        prepare[0][-3:] == ["--reverse", "--merges", "500"]
+        and run[0][2] == "/runs/data/fr-en"
+        and run[0][-1] == "--preset=tiny"
+    )
     assert "multi30k" not in run[0] and run[1][run[1].index("--average") + 1] == "3"
 
 
