@@ -16,6 +16,7 @@ draws OUT/time_to_quality.png and .svg. It says of each method whether BLEU on v
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -31,28 +32,44 @@ from fairseq_intra.runs.scoring import bleu_of, p_value
 from fairseq_intra.runs.training_log import parse_log
 
 
-class Method(NamedTuple):
-    """Flags of `train`, and the kind of steps that K passes make."""
+class Step(NamedTuple):
+    """Flags of `train` that decide what an update costs."""
 
     flags: list[str]
+    batches: int = 1  #: so many of them have the tokens of a plain one
+
+
+class Method(NamedTuple):
+    """What `train` is told beside the flags of its steps."""
+
     step: str
-    is_late: bool = False
+    flags: list[str]
+    start: str = ""  #: the flag that takes plain's checkpoint, where a method begins with one
 
 
-METHODS = {
-    "plain": Method(["--method", "plain"], "plain"),
-    "rdrop": Method(["--method", "rdrop"], "two passes"),
-    "intra": Method(["--method", "intra"], "three passes"),
-    "late": Method(["--method", "late"], "three passes", is_late=True),
-    "late-encoder-once": Method(["--method", "late", "--encoder-once"], "encoder once", is_late=True),
-    "late-alpha-5": Method(["--method", "late", "--alpha", "5"], "three passes", is_late=True),
-    "late-two-passes": Method(["--method", "late", "--num-iter", "2"], "two passes", is_late=True),
-}
+CONTINUED, RESTARTED = "--continue-from", "--finetune-from-model"
+INTRA, LATE = ["--method", "intra"], ["--method", "late"]
 STEPS = {
-    "plain": METHODS["plain"].flags,
-    "two passes": METHODS["rdrop"].flags,
-    "three passes": METHODS["intra"].flags,
-    "encoder once": [*METHODS["intra"].flags, "--encoder-once"],
+    "plain": Step([]),
+    "two passes": Step(["--num-iter", "2"]),
+    "three passes": Step(["--num-iter", "3"]),
+    "encoder once": Step(["--num-iter", "3", "--encoder-once"]),
+    "two passes, encoder once": Step(["--num-iter", "2", "--encoder-once"]),
+    "a third of the tokens": Step(["--num-iter", "3"], batches=3),
+}
+METHODS = {
+    "plain": Method("plain", ["--method", "plain"]),
+    "rdrop": Method("two passes", ["--method", "rdrop"]),
+    "intra": Method("three passes", INTRA),
+    "late": Method("three passes", LATE, CONTINUED),
+    "late-encoder-once": Method("encoder once", LATE, CONTINUED),
+    "late-two-passes": Method("two passes", LATE, CONTINUED),
+    "late-two-passes-encoder-once": Method("two passes, encoder once", LATE, CONTINUED),
+    "late-small-batches": Method("a third of the tokens", LATE, CONTINUED),
+    "late-alpha-5": Method("three passes", [*LATE, "--alpha", "5"], CONTINUED),
+    "late-adaptive-alpha-5": Method("three passes", [*LATE, "--alpha", "5", "--adaptive-alpha", "1"], CONTINUED),
+    # Moments and learning rate from new: fairseq resets both or none.
+    "late-second-warmup": Method("three passes", INTRA, RESTARTED),
 }
 #: Updates that a step is timed for; the first LOGGED of them warm up.
 TIMED, LOGGED = 30, 10
@@ -77,6 +94,7 @@ def main():
     parser.add_argument(
         "--switch", type=int, metavar="N", help="plain updates of late runs (default: 5/16 of the budget)"
     )
+    parser.add_argument("--batch-tokens", required=True, type=int, metavar="N", help="of an update, as in train")
     parser.add_argument("--methods", default=" ".join(METHODS), help="as one word (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default: %(default)s)")
     parser.add_argument("--tests", default="test", help="splits that are scored, as one word (default: %(default)s)")
@@ -113,14 +131,19 @@ def calibrate(args):
     """Times a step of each kind in turn, by fairseq's own count of updates a second, on the same batches."""
     seconds = {step: [] for step in STEPS}
     for number in range(args.rounds):
-        for step, flags in STEPS.items():
-            folder = args.out / "calibration" / f"{step.replace(' ', '-')}.{number}"
+        for step in STEPS:
+            folder = args.out / "calibration" / f"{re.sub('[, ]+', '-', step)}.{number}"
+            flags = [*METHODS["plain" if step == "plain" else "intra"].flags, *flags_of(args, step)]
             limits = ["--updates", TIMED, "--log-interval", LOGGED, "--disable-validation", "--no-epoch-checkpoints"]
-            call("train.sh", "--data", args.data, "--out", folder, *flags, *args.flags, *limits)
+            call("train.sh", "--data", args.data, "--out", folder, *args.flags, *flags, *limits)
             log = parse_log((folder / "train.log").read_text())
             seconds[step].append(statistics.mean(1 / line["ups"] for line in log.train[1:]))
     args.out.mkdir(parents=True, exist_ok=True)
     step_times_of(args).write_text(json.dumps(seconds, indent=1) + "\n")
+
+
+def flags_of(args, step):
+    return ["--batch-tokens", args.batch_tokens // STEPS[step].batches, *STEPS[step].flags]
 
 
 def step_cost(args, step):
@@ -138,11 +161,15 @@ def step_seconds(args):
 
 
 def updates_of(args, name):
-    """(updates of a whole run, updates from one validation to the next)."""
+    """(the first of a run as fairseq counts, the last, updates from one validation to the next)."""
     method = METHODS[name]
     cost = step_cost(args, method.step)
-    begin = args.switch if method.is_late else 0
-    return begin + round((args.budget - begin) / cost), round(args.interval / cost)
+    begin = args.switch if method.start == CONTINUED else 0
+    return begin, begin + round((args.budget - plain_updates_of(args, name)) / cost), round(args.interval / cost)
+
+
+def plain_updates_of(args, name):
+    return args.switch if METHODS[name].start else 0
 
 
 def folder_of(args, name, seed):
@@ -150,25 +177,15 @@ def folder_of(args, name, seed):
 
 
 def run(args, name, seed):
-    folder, (updates, interval) = folder_of(args, name, seed), updates_of(args, name)
-    flags = [
-        "--data",
-        args.data,
-        "--seed",
-        seed,
-        "--out",
-        folder,
-        "--updates",
-        updates,
-        *METHODS[name].flags,
-        *args.flags,
-    ]
+    folder, (begin, updates, interval) = folder_of(args, name, seed), updates_of(args, name)
+    flags = ["--data", args.data, "--seed", seed, "--out", folder, *args.flags, "--updates", updates]
+    flags += [*METHODS[name].flags, *flags_of(args, METHODS[name].step)]
     flags += ["--patience", -1, "--validate-interval", NEVER, "--no-epoch-checkpoints"]
     flags += ["--validate-interval-updates", interval, "--save-interval-updates", interval]
     flags += ["--keep-interval-updates", KEPT, *VALID_BLEU]
-    if METHODS[name].is_late:
-        (begin,) = (folder_of(args, "plain", seed) / "checkpoints").glob(f"checkpoint_*_{args.switch}.pt")
-        flags += ["--plain-updates", args.switch, "--continue-from", begin]
+    if METHODS[name].start:
+        (plain,) = (folder_of(args, "plain", seed) / "checkpoints").glob(f"checkpoint_*_{args.switch}.pt")
+        flags += [METHODS[name].start, plain, *(["--plain-updates", begin] if begin else [])]
     call("train.sh", *flags)
     best = folder / "checkpoints" / "checkpoint_best.pt"
     for test in args.tests.split():
@@ -208,15 +225,13 @@ def result(args, name, seed):
 
 
 def curve_of(args, name, seed):
-    method = METHODS[name]
-    begin = args.switch if method.is_late else 0
     log = parse_log((folder_of(args, name, seed) / "train.log").read_text())
-    cost, (_, interval) = step_cost(args, method.step), updates_of(args, name)
+    cost, (begin, _, interval) = step_cost(args, METHODS[name].step), updates_of(args, name)
+    plain = plain_updates_of(args, name)
     # The last validation of a training may come right behind another.
     lines = [line for line in log.valid if line["num_updates"] % interval == 0]
-    own = [(begin + (line["num_updates"] - begin) * cost, line["nll_loss"], line["bleu"]) for line in lines]
-    earlier = [point for point in curve_of(args, "plain", seed) if point[0] <= begin] if begin else []
-    return earlier + own
+    own = [(plain + (line["num_updates"] - begin) * cost, line["nll_loss"], line["bleu"]) for line in lines]
+    return [point for point in curve_of(args, "plain", seed) if point[0] <= plain] + own if plain else own
 
 
 def table(args):
@@ -225,7 +240,7 @@ def table(args):
         for name in args.methods
     }
     found = {name: runs for name, runs in found.items() if runs}
-    costs = {step: round(step_cost(args, step), 2) for step in STEPS}
+    costs = {step: round(step_cost(args, step), 2) for step in step_seconds(args)}
     spread = ", ".join(f"{step} {cost} ({spread_of(args, step)})" for step, cost in costs.items())
     print(f"A step's time in that of a plain one, median and range of {args.rounds} rounds: {spread}.\n")
     columns = ["method", "seeds", "updates", "best validation nll", "BLEU on valid", "flat"]
@@ -249,7 +264,7 @@ def cells(args, name, runs, plain):
     valid = mean(kept.curve[-1][2] for kept in runs.values())
     slope = mean(rise(kept.curve, args.budget) for kept in runs.values())
     flat = f"{'yes' if abs(slope) < FLAT else 'no'} ({slope:+.2f})"
-    first = [str(len(runs)), str(updates_of(args, name)[0]), f"{nll:.3f}", f"{valid:.2f}", flat]
+    first = [str(len(runs)), str(updates_of(args, name)[1]), f"{nll:.3f}", f"{valid:.2f}", flat]
     penalties = "/".join(f"{kept.lenpen:g}" for kept in runs.values())
     first += [mean_and_spread(scores["default"]), f"{mean_and_spread(scores['tuned'])} ({penalties})"]
     seeds = [seed for seed in runs if seed in plain]
