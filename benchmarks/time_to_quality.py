@@ -109,7 +109,7 @@ def main():
         parser.error(f"--switch must be a multiple of {args.interval}, the interval of the checkpoints")
     os.environ |= {"FAIRSEQ_INTRA_PYTHON": sys.executable, "OMP_NUM_THREADS": str(args.threads)}
     parts = args.parts.split(",")
-    if "calibrate" in parts and not step_times_of(args).exists():
+    if "calibrate" in parts:
         calibrate(args)
     # Seeds in the outer loop: the table has something to compare early.
     for seed in range(1, args.seeds + 1) if "train" in parts else ():
@@ -128,18 +128,24 @@ def call(script, *words):
 
 
 def calibrate(args):
-    """Times a step of each kind in turn, by fairseq's own count of updates a second, on the same batches."""
-    seconds = {step: [] for step in STEPS}
+    """Times steps of the kinds that are missing, in turn with plain ones, by fairseq's count of updates a second."""
+    kept = step_seconds(args) if step_times_of(args).exists() else {}
+    steps = ["plain", *(step for step in STEPS if step not in kept and step != "plain")]
+    if len(steps) == 1:
+        return
+    seconds = {step: [] for step in steps}
     for number in range(args.rounds):
-        for step in STEPS:
+        for step in steps:
             folder = args.out / "calibration" / f"{re.sub('[, ]+', '-', step)}.{number}"
             flags = [*METHODS["plain" if step == "plain" else "intra"].flags, *flags_of(args, step)]
             limits = ["--updates", TIMED, "--log-interval", LOGGED, "--disable-validation", "--no-epoch-checkpoints"]
             call("train.sh", "--data", args.data, "--out", folder, *args.flags, *flags, *limits)
             log = parse_log((folder / "train.log").read_text())
             seconds[step].append(statistics.mean(1 / line["ups"] for line in log.train[1:]))
+    plain = seconds.pop("plain")
+    kept |= {step: list(zip(found, plain, strict=True)) for step, found in seconds.items()}
     args.out.mkdir(parents=True, exist_ok=True)
-    step_times_of(args).write_text(json.dumps(seconds, indent=1) + "\n")
+    step_times_of(args).write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def flags_of(args, step):
@@ -148,15 +154,15 @@ def flags_of(args, step):
 
 def step_cost(args, step):
     """A step's time in that of a plain one: of each round, the median of all."""
-    return statistics.median(step_costs(args, step))
+    return 1 if step == "plain" else statistics.median(step_costs(args, step))
 
 
 def step_costs(args, step):
-    seconds = step_seconds(args)
-    return [a / b for a, b in zip(seconds[step], seconds["plain"], strict=True)]
+    return [own / plain for own, plain in step_seconds(args)[step]]
 
 
 def step_seconds(args):
+    """[(seconds of an update, those of a plain one in the same round)] of each kind of steps."""
     return json.loads(step_times_of(args).read_text())
 
 
@@ -287,7 +293,7 @@ def rise(curve, budget):
 
 
 def plot(args, curves):
-    second = statistics.median(step_seconds(args)["plain"])
+    second = statistics.median(plain for rounds in step_seconds(args).values() for _, plain in rounds)
     figure, panels = new_figure(2)
     for panel, index, label in zip(
         panels, (1, 2), ("validation nll (bits per token)", "validation BLEU"), strict=True

@@ -57,7 +57,7 @@ def test_profile_of_the_loss(run, tmp_path):
 def test_the_table_of_time_to_quality(run, tmp_path):
     """Of two methods at the time of 160 plain updates; the second makes half of them, and then K passes."""
     (tmp_path / "out").mkdir()
-    steps = {"plain": [1, 2], "two passes": [2, 3], "three passes": [2.5, 5], "encoder once": [2, 4]}
+    steps = {"two passes": [(2, 1), (3, 2)], "three passes": [(2.5, 1), (5, 2)]}
     (tmp_path / "out" / "step_times.json").write_text(json.dumps(steps))
     updates = {"plain": range(10, 161, 10), "late": range(84, 113, 4)}
     for method, share in {"plain": 2, "late": 3}.items():
