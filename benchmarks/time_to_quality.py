@@ -17,6 +17,7 @@ draws OUT/time_to_quality.png and .svg. It says of each method whether BLEU on v
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -138,6 +139,7 @@ def calibrate(args):
         for step in steps:
             folder = args.out / "calibration" / f"{re.sub('[, ]+', '-', step)}.{number}"
             flags = [*METHODS["plain" if step == "plain" else "intra"].flags, *flags_of(args, step)]
+            shutil.rmtree(folder, ignore_errors=True)  # train skips what is finished
             limits = ["--updates", TIMED, "--log-interval", LOGGED, "--disable-validation", "--no-epoch-checkpoints"]
             call("train.sh", "--data", args.data, "--out", folder, *args.flags, *flags, *limits)
             log = parse_log((folder / "train.log").read_text())
