@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from evaluated_runs import TUNING, evaluated
 
+from fairseq_intra.runs.training_log import parse_log
+
 LOG = """2026-11-23 10:00:00 | INFO | train_inner | epoch 001:     20 / 82 loss=9, num_updates=40
 2026-11-23 10:00:01 | INFO | valid | epoch 001 | valid on 'valid' subset | loss 5 | nll_loss 3.5 | num_updates 40
 """
@@ -79,6 +81,35 @@ def test_the_table_of_time_to_quality(run, tmp_path):
     curve = json.loads((tmp_path / "json").read_text())["curves"]["late"]["1"]
     assert [point[0] for point in curve] == [*range(10, 81, 10), *range(90, 161, 10)]
     assert (tmp_path / "out" / "time_to_quality.svg").exists()
+
+
+def test_kept_runs_have_the_validations_and_records_of_finished_ones(tmp_path, monkeypatch, capsys):
+    log = "".join(
+        [
+            "2026-11-23 10:00:00 | INFO | fairseq.trainer | begin training epoch 1\n",
+            *[LOG.replace("=40", f"={at}").replace(" 40", f" {at}") for at in (40, 80)],
+            "2026-11-23 10:00:02 | INFO | x | intra-distillation begins after 80 updates\n",
+            "2026-11-23 10:00:02 | INFO | fairseq.trainer | begin training epoch 2\n",
+            LOG.replace("=40", "=100").replace(" 40", " 120"),
+        ]
+    )
+    for name in ("done", "broken"):
+        evaluated(tmp_path / name / "checkpoints", "late", share=2, name="average5.test")
+        (tmp_path / name / "train.log").write_text(log)
+        (tmp_path / name / "arguments.txt").touch()
+    (tmp_path / "done" / "finished").touch()
+    runs = [str(tmp_path / name) for name in ("done", "broken")]
+    monkeypatch.setattr(sys, "argv", ["keep_runs.py", "--to", str(tmp_path / "kept"), *runs])
+    runpy.run_path(str(BENCHMARKS / "keep_runs.py"), run_name="__main__")
+    assert capsys.readouterr().out == f"{tmp_path / 'broken'} is not finished, and left out\n"
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["done"]
+    before, kept = (
+        parse_log((folder / "done" / "train.log").read_text()) for folder in (tmp_path, tmp_path / "kept")
+    )
+    assert kept == before and kept.switch and len(kept.valid) == 3
+    record = Path("done/checkpoints/average5.test.json")
+    assert (tmp_path / "kept" / record).read_bytes() == (tmp_path / record).read_bytes()
+    assert not list((tmp_path / "kept").rglob("*.hyp"))
 
 
 @pytest.mark.slow

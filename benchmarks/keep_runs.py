@@ -1,0 +1,53 @@
+"""Keeps what tables and curves of finished runs are made from: records of evaluations, and each log's validations.
+
+python benchmarks/keep_runs.py --to DIR RUN...
+
+DIR/NAME of a run is read like the run itself, by `fairseq-intra table`, `fairseq-intra plot` and when_it_pays.py.
+"""
+
+import argparse
+import re
+import shutil
+from pathlib import Path
+
+WANTED = re.compile(r"\| INFO \| valid \||intra-distillation begins after")
+BEGUN, TRAINED = "| begin training epoch", "| INFO | train_inner |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a folder of train or of a grid")
+    parser.add_argument("--to", required=True, type=Path, metavar="DIR")
+    args = parser.parse_args()
+    for run in args.runs:
+        if not (run / "finished").exists():
+            print(f"{run} is not finished, and left out")
+            continue
+        keep(run, args.to / run.name)
+
+
+def keep(run, to):
+    (to / "checkpoints").mkdir(parents=True, exist_ok=True)
+    for name in ("arguments.txt", "finished"):
+        shutil.copyfile(run / name, to / name)
+    (to / "train.log").write_text("".join(thinned((run / "train.log").read_text().splitlines(keepends=True))))
+    for record in sorted((run / "checkpoints").rglob("*.json")):
+        copy = to / record.relative_to(run)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copyfile(record, copy)
+
+
+def thinned(lines):
+    """When training began, the switch, and the validations, each behind the last line of training before it."""
+    yield from [line for line in lines if BEGUN in line][:1]
+    trained = ""
+    for line in lines:
+        if TRAINED in line:
+            trained = line
+        elif WANTED.search(line):
+            yield from (trained, line)
+            trained = ""
+
+
+if __name__ == "__main__":
+    main()
