@@ -80,7 +80,7 @@ VALIDATIONS, AVERAGED = 16, 5
 KEPT = 30
 #: Epochs after which there is no validation of their own.
 NEVER = 10**5
-#: BLEU on valid is flat if its mean over the last eighth of the time and that over the eighth before differ by less.
+#: BLEU on valid is flat if its mean over the last eighth of the time is above that over the eighth before by less.
 FLAT = 0.3
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 VALID_BLEU = ["--valid-bleu", "--eval-bleu-args", '{"beam": 5, "max_len_a": 1.2, "max_len_b": 10}']
@@ -271,7 +271,7 @@ def cells(args, name, runs, plain):
     nll = mean(min(point[1] for point in kept.curve) for kept in runs.values())
     valid = mean(kept.curve[-1][2] for kept in runs.values())
     slope = mean(rise(kept.curve, args.budget) for kept in runs.values())
-    flat = f"{'yes' if abs(slope) < FLAT else 'no'} ({slope:+.2f})"
+    flat = f"{'yes' if slope < FLAT else 'no'} ({slope:+.2f})"
     first = [str(len(runs)), str(updates_of(args, name)[1]), f"{nll:.3f}", f"{valid:.2f}", flat]
     penalties = "/".join(f"{kept.lenpen:g}" for kept in runs.values())
     first += [mean_and_spread(scores["default"]), f"{mean_and_spread(scores['tuned'])} ({penalties})"]
