@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# How much text is too much? The first pairs of Multi30k, English to German, plain and late to convergence at each size,
-# then a table and a picture over the number of pairs.
+# How much text is too much? The first pairs of Multi30k, English to German, methods to convergence at each size, then a
+# table and a picture over the number of pairs.
 #
-# Usage: benchmarks/multi30k_sizes.sh --input DIR --out DIR --step-cost X [options] [flags of multi30k.sh and train.sh...]
+# Usage: benchmarks/multi30k_sizes.sh --input DIR --out DIR --step-times FILE [options] [flags of multi30k.sh...]
 #
 #   --input DIR      Multi30k's data/task1/tok: {train,val,test_2016_flickr,...}.lc.norm.tok.{en,de}
 #   --out DIR        texts, a folder of runs for each size, when_it_pays.png and .svg; the table is printed
-#   --step-cost X    the time of a step of K passes in that of a plain one, as time_to_quality.py measures it
+#   --step-times F   step_times.json of time_to_quality.py --parts calibrate: what an update of each method costs
+#   --methods LIST   plain and others, as one word (default: plain rdrop late)
 #   --sizes LIST     numbers of pairs, as one word (default: 1000 2000 5000 10000 29000)
 #
 # Repeated, it goes on where it was; the table has the sizes that are finished. Batches of 2,048 tokens, validated by
@@ -15,12 +16,13 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
 
-input='' out='' cost='' sizes='1000 2000 5000 10000 29000' passed=()
+input='' out='' times='' methods='plain rdrop late' sizes='1000 2000 5000 10000 29000' passed=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --input) need_value "$@"; input=$2; shift 2 ;;
     --out) need_value "$@"; out=$2; shift 2 ;;
-    --step-cost) need_value "$@"; cost=$2; shift 2 ;;
+    --step-times) need_value "$@"; times=$2; shift 2 ;;
+    --methods) need_value "$@"; methods=$2; shift 2 ;;
     --sizes) need_value "$@"; sizes=$2; shift 2 ;;
     --help) usage; exit ;;
     *) passed+=("$1"); shift ;;
@@ -28,7 +30,7 @@ while [[ $# -gt 0 ]]; do
 done
 [[ -f $input/train.lc.norm.tok.en ]] || die "--input ${input:-is missing}: no train.lc.norm.tok.en there"
 [[ -n $out ]] || die "--out is missing: where everything goes"
-[[ -n $cost ]] || die "--step-cost is missing: see time_to_quality.py --parts calibrate"
+[[ -f $times ]] || die "--step-times ${times:-is missing}: no such file; time_to_quality.py --parts calibrate makes it"
 find_python
 make_folder --out "$out"
 
@@ -41,9 +43,9 @@ for size in $sizes; do
     if [[ $name == train.* ]]; then lines=$size; else lines=\$; fi
     sed -n "1,${lines}p" "$path" >"$text/$name"
   done
-  "$checkout/scripts/multi30k.sh" --input "$out/text/$size" --out "$out/$size" --methods "plain late" --average 5 \
+  "$checkout/scripts/multi30k.sh" --input "$out/text/$size" --out "$out/$size" --methods "$methods" --average 5 \
     --batch-tokens 2048 --lr 3e-3 --warmup-updates 400 --patience 10 --valid-bleu --plain-patience 3 \
     --validate-interval 100000 --validate-interval-updates 100 --save-interval-updates 100 \
     --keep-interval-updates 10 --no-epoch-checkpoints "${passed[@]}"
 done
-"$python" "$checkout/benchmarks/when_it_pays.py" --out "$out" --step-cost "$cost"
+"$python" "$checkout/benchmarks/when_it_pays.py" --out "$out" --step-times "$times"

@@ -82,6 +82,7 @@ KEPT = 30
 NEVER = 10**5
 #: BLEU on valid is flat if its mean over the last eighth of the time is above that over the eighth before by less.
 FLAT = 0.3
+STEP_TIMES = "step_times.json"
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 VALID_BLEU = ["--valid-bleu", "--eval-bleu-args", '{"beam": 5, "max_len_a": 1.2, "max_len_b": 10}']
 
@@ -112,6 +113,9 @@ def main():
     parts = args.parts.split(",")
     if "calibrate" in parts:
         calibrate(args)
+    if not (args.out / STEP_TIMES).exists():
+        parser.error(f"--out {args.out} has no {STEP_TIMES}; --parts calibrate makes it")
+    args.times = read_times(args.out / STEP_TIMES)
     # Seeds in the outer loop: the table has something to compare early.
     for seed in range(1, args.seeds + 1) if "train" in parts else ():
         for name in args.methods:
@@ -120,17 +124,14 @@ def main():
         table(args)
 
 
-def step_times_of(args):
-    return args.out / "step_times.json"
-
-
 def call(script, *words):
     subprocess.run([str(word) for word in (SCRIPTS / script, *words)], check=True, stdout=sys.stderr)
 
 
 def calibrate(args):
     """Times steps of the kinds that are missing, in turn with plain ones, by fairseq's count of updates a second."""
-    kept = step_seconds(args) if step_times_of(args).exists() else {}
+    path = args.out / STEP_TIMES
+    kept = read_times(path) if path.exists() else {}
     steps = ["plain", *(step for step in STEPS if step not in kept and step != "plain")]
     if len(steps) == 1:
         return
@@ -147,31 +148,31 @@ def calibrate(args):
     plain = seconds.pop("plain")
     kept |= {step: list(zip(found, plain, strict=True)) for step, found in seconds.items()}
     args.out.mkdir(parents=True, exist_ok=True)
-    step_times_of(args).write_text(json.dumps(kept, indent=1) + "\n")
+    path.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def flags_of(args, step):
     return ["--batch-tokens", args.batch_tokens // STEPS[step].batches, *STEPS[step].flags]
 
 
-def step_cost(args, step):
-    """A step's time in that of a plain one: of each round, the median of all."""
-    return 1 if step == "plain" else statistics.median(step_costs(args, step))
-
-
-def step_costs(args, step):
-    return [own / plain for own, plain in step_seconds(args)[step]]
-
-
-def step_seconds(args):
+def read_times(path):
     """[(seconds of an update, those of a plain one in the same round)] of each kind of steps."""
-    return json.loads(step_times_of(args).read_text())
+    return json.loads(path.read_text())
+
+
+def step_cost(times, step):
+    """A step's time in that of a plain one: of each round, the median of all."""
+    return 1 if step == "plain" else statistics.median(step_costs(times, step))
+
+
+def step_costs(times, step):
+    return [own / plain for own, plain in times[step]]
 
 
 def updates_of(args, name):
     """(the first of a run as fairseq counts, the last, updates from one validation to the next)."""
     method = METHODS[name]
-    cost = step_cost(args, method.step)
+    cost = step_cost(args.times, method.step)
     begin = args.switch if method.start == CONTINUED else 0
     return begin, begin + round((args.budget - plain_updates_of(args, name)) / cost), round(args.interval / cost)
 
@@ -234,7 +235,7 @@ def result(args, name, seed):
 
 def curve_of(args, name, seed):
     log = parse_log((folder_of(args, name, seed) / "train.log").read_text())
-    cost, (begin, _, interval) = step_cost(args, METHODS[name].step), updates_of(args, name)
+    cost, (begin, _, interval) = step_cost(args.times, METHODS[name].step), updates_of(args, name)
     plain = plain_updates_of(args, name)
     # The last validation of a training may come right behind another.
     lines = [line for line in log.valid if line["num_updates"] % interval == 0]
@@ -248,7 +249,7 @@ def table(args):
         for name in args.methods
     }
     found = {name: runs for name, runs in found.items() if runs}
-    costs = {step: round(step_cost(args, step), 2) for step in step_seconds(args)}
+    costs = {step: round(step_cost(args.times, step), 2) for step in args.times}
     spread = ", ".join(f"{step} {cost} ({spread_of(args, step)})" for step, cost in costs.items())
     print(f"A step's time in that of a plain one, median and range of {args.rounds} rounds: {spread}.\n")
     columns = ["method", "seeds", "updates", "best validation nll", "BLEU on valid", "flat"]
@@ -256,12 +257,12 @@ def table(args):
     rows = [[name, *cells(args, name, runs, found["plain"])] for name, runs in found.items()]
     title = f"The time of {args.budget} plain updates; late from {args.switch}; mean of {AVERAGED} checkpoints"
     figures = {name: {seed: kept.curve for seed, kept in runs.items()} for name, runs in found.items()}
-    show(title, columns, rows, args, step_seconds=step_seconds(args), curves=figures, table=[columns, *rows])
+    show(title, columns, rows, args, step_seconds=args.times, curves=figures, table=[columns, *rows])
     plot(args, figures)
 
 
 def spread_of(args, step):
-    ratios = step_costs(args, step)
+    ratios = step_costs(args.times, step)
     return f"{min(ratios):.2f} to {max(ratios):.2f}"
 
 
@@ -295,7 +296,7 @@ def rise(curve, budget):
 
 
 def plot(args, curves):
-    second = statistics.median(plain for rounds in step_seconds(args).values() for _, plain in rounds)
+    second = statistics.median(plain for rounds in args.times.values() for _, plain in rounds)
     figure, panels = new_figure(2)
     for panel, index, label in zip(
         panels, (1, 2), ("validation nll (bits per token)", "validation BLEU"), strict=True

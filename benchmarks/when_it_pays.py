@@ -1,13 +1,15 @@
-"""The gain of a late start over the number of pairs: the table and the picture of multi30k_sizes.sh.
+"""The gain of a method over the number of pairs: the table and the picture of multi30k_sizes.sh.
 
-python benchmarks/when_it_pays.py --out DIR --step-cost X
+python benchmarks/when_it_pays.py --out DIR --step-times FILE
 """
 
 import statistics
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from measure import arguments, show
+from time_to_quality import METHODS, read_times, step_cost
 
 from fairseq_intra.runs.comparison import mean_and_spread
 from fairseq_intra.runs.evaluation import Evaluation
@@ -16,70 +18,77 @@ from fairseq_intra.runs.multi30k_grid import TESTS
 from fairseq_intra.runs.scoring import bleu_of, p_value
 from fairseq_intra.runs.training_log import parse_log
 
-METHODS = ("plain", "late")
+
+class Run(NamedTuple):
+    """A finished training."""
+
+    statistics: list[list[int]]  #: BLEU's, by sentence, of the three tests
+    cost: float  #: its time, in plain updates
+    plain: "Run | None"  #: that of the same seed
 
 
 def main():
     parser = arguments(__doc__.split("\n")[0])
     parser.add_argument("--out", required=True, type=Path, help="that of multi30k_sizes.sh")
-    parser.add_argument("--step-cost", required=True, type=float, help="a step of K passes in plain ones")
+    parser.add_argument("--step-times", required=True, type=Path, help="what time_to_quality.py measured")
     args = parser.parse_args()
+    times = read_times(args.step_times)
     sizes = sorted(int(path.name) for path in args.out.iterdir() if path.name.isdigit())
-    found = {size: runs for size in sizes if (runs := runs_of(args.out / str(size), args.step_cost))}
+    found = {size: runs for size in sizes if (runs := runs_of(args.out / str(size), times))}
     if not found:
-        sys.exit(f"no size of {args.out} has a plain and a late run of one seed yet")
-    columns = ["pairs", "seeds", "plain", "late", "difference", "p, median", "plain's updates", "late's time"]
-    rows = [row(size, runs) for size, runs in found.items()]
-    title = "BLEU of the three tests together, length penalty tuned on valid; late's time in plain updates"
+        sys.exit(f"no size of {args.out} has a finished run yet")
+    columns = ["pairs", "method", "seeds", "BLEU", "difference from plain", "p, median", "time", "in plain's"]
+    rows = [row(size, method, runs) for size, of_size in found.items() for method, runs in of_size.items()]
+    title = "BLEU of the three tests together, length penalty tuned on valid; time in plain updates"
     show(title, columns, rows, args, table=[columns, *rows])
     plot(found, args.out / "when_it_pays")
 
 
-def runs_of(folder, step_cost):
-    """[(statistics of plain, of late, cost of plain, of late)] of the seeds that have both."""
-    runs = {}
-    for path in folder.glob("en-de.*.seed*"):
-        _, method, seed = path.name.split(".")
-        records = [path / "checkpoints" / f"average5.{test}.tuned.json" for test in TESTS]
-        if method in METHODS and all(record.exists() for record in records):
-            rows = sum((Evaluation.read(record).sentence_statistics(record) for record in records), [])
-            runs.setdefault(seed, {})[method] = rows, cost_of(path, step_cost)
-    both = [of_seed for _, of_seed in sorted(runs.items()) if len(of_seed) == len(METHODS)]
-    return [tuple(of_seed[method][which] for which in (0, 1) for method in METHODS) for of_seed in both]
+def runs_of(folder, times):
+    """{method: its finished runs, by seed}; plain is the first."""
+    found = {}
+    for name in METHODS:
+        for path in sorted(folder.glob(f"en-de.{name}.seed*")):
+            records = [path / "checkpoints" / f"average5.{test}.tuned.json" for test in TESTS]
+            if all(record.exists() for record in records):
+                rows = sum((Evaluation.read(record).sentence_statistics(record) for record in records), [])
+                seed = path.name.rpartition("seed")[2]
+                plain = found.get("plain", {}).get(seed)
+                cost = cost_of(path, step_cost(times, METHODS[name].step))
+                found.setdefault(name, {})[seed] = Run(rows, cost, plain)
+    return {name: list(runs.values()) for name, runs in found.items()}
 
 
 def cost_of(folder, step_cost):
     """The time of a training in plain updates."""
     log = parse_log((folder / "train.log").read_text())
-    updates = log.valid[-1]["num_updates"]
-    begin = log.switch["num_updates"] if log.switch else updates
-    return begin + (updates - begin) * step_cost
+    begin = log.switch["num_updates"] if log.switch else 0
+    return begin + (log.valid[-1]["num_updates"] - begin) * step_cost
 
 
-def row(size, runs):
-    scores = [[bleu_of(run[which]) for run in runs] for which in (0, 1)]
-    gains = [late - plain for plain, late in zip(*scores, strict=True)]
-    values = [p_value(plain, late) for plain, late, *_ in runs]
-    cells = [
-        mean_and_spread(scores[0]),
-        mean_and_spread(scores[1]),
-        mean_and_spread(gains, "+"),
-        f"{statistics.median_high(values):.3f}",
-    ]
-    costs = [f"{statistics.mean(run[which] for run in runs):.0f}" for which in (2, 3)]
-    return [f"{size:,}", str(len(runs)), *cells, *costs]
+def row(size, method, runs):
+    cost = statistics.mean(run.cost for run in runs)
+    first = [f"{size:,}", method, str(len(runs)), mean_and_spread([bleu_of(run.statistics) for run in runs])]
+    pairs = [(run.plain.statistics, run.statistics) for run in runs if run.plain]
+    if not pairs:
+        return [*first, "", "", f"{cost:.0f}", ""]
+    gains = [bleu_of(ours) - bleu_of(theirs) for theirs, ours in pairs]
+    p = statistics.median_high([p_value(*pair) for pair in pairs])
+    ratio = statistics.mean(run.cost / run.plain.cost for run in runs if run.plain)
+    return [*first, mean_and_spread(gains, "+"), f"{p:.3f}", f"{cost:.0f}", f"{ratio:.2f}"]
 
 
 def plot(found, prefix):
     figure, (score, cost) = new_figure(1, 2)
-    for number, method in enumerate(METHODS):
-        of_size = {size: [bleu_of(run[number]) for run in runs] for size, runs in found.items()}
-        means = [statistics.mean(scores) for scores in of_size.values()]
-        spreads = [statistics.stdev(scores) if len(scores) > 1 else 0 for scores in of_size.values()]
-        score.errorbar(list(of_size), means, spreads, marker="o", markersize=3, label=method, **line_style(number))
-    times = [statistics.mean(run[3] / run[2] for run in runs) for runs in found.values()]
-    cost.plot(list(found), times, marker="o", markersize=3, **line_style(1))
-    for panel, label in ((score, "BLEU"), (cost, "late's time in plain's")):
+    for number, method in enumerate(dict.fromkeys(method for of_size in found.values() for method in of_size)):
+        of_size = {size: runs[method] for size, runs in found.items() if method in runs}
+        style = {"marker": "o", "markersize": 3, "label": method, **line_style(number)}
+        scores = [[bleu_of(run.statistics) for run in runs] for runs in of_size.values()]
+        spreads = [statistics.stdev(each) if len(each) > 1 else 0 for each in scores]
+        score.errorbar(list(of_size), [statistics.mean(each) for each in scores], spreads, **style)
+        costs = [statistics.mean(run.cost for run in runs) for runs in of_size.values()]
+        cost.plot(list(of_size), costs, **style)
+    for panel, label in ((score, "BLEU"), (cost, "time in plain updates")):
         panel.set(xlabel="pairs of training text", ylabel=label, xscale="log")
     score.legend()
     save_figure(figure, prefix)

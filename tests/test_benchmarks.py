@@ -72,6 +72,8 @@ def test_the_table_of_time_to_quality(run, tmp_path):
         (folder / "train.log").write_text("\n".join(lines))
     given = ["--data", "data", "--out", tmp_path / "out", "--budget", 160, "--switch", 80, "--seeds", 2]
     given += ["--batch-tokens", 2048]
+    with pytest.raises(SystemExit):
+        run("time_to_quality.py", *given, "--out", tmp_path, "--parts", "table")
     table = run("time_to_quality.py", *given, "--parts", "table", "--json", tmp_path / "json")
     assert "three passes 2.5 (2.50 to 2.50)" in table and "two passes 1.75 (1.50 to 2.00)" in table
     rows = [line for line in table.split("\n") if line.startswith(("| plain", "| late"))]

@@ -1,5 +1,6 @@
 """benchmarks/multi30k_sizes.sh: what it asks the grid for, and the table and picture of what that made."""
 
+import json
 import os
 import subprocess
 import sys
@@ -18,22 +19,23 @@ def test_every_size_is_a_grid_of_the_first_pairs(tmp_path):
             path = tmp_path / "tok" / f"{split}.lc.norm.tok.{language}"
             path.parent.mkdir(exist_ok=True)
             path.write_text("".join(f"{split} {language} {number}\n" for number in range(9)))
-    given = ["--input", tmp_path / "tok", "--out", out, "--step-cost", 2.5, "--sizes", "3 7"]
+    (tmp_path / "times").touch()
+    given = ["--input", tmp_path / "tok", "--out", out, "--step-times", tmp_path / "times", "--sizes", "3 7"]
     corpus.succeed("benchmarks/multi30k_sizes.sh", *given, "--seeds", "1 2", **stub)
     for grid, size in zip(recorded.grids(stub), (3, 7), strict=True):
         assert grid[:2] == ["grid", "multi30k"]
         # Of a flag that is given twice the last counts.
         flags = {name: value for name, value in zip(grid, grid[1:], strict=False) if name.startswith("--")}
         assert (flags["--input"], flags["--out"]) == (f"{out}/text/{size}", f"{out}/{size}")
-        assert (flags["--methods"], flags["--seeds"], flags["--patience"]) == ("plain late", "1 2", "10")
+        assert (flags["--methods"], flags["--seeds"], flags["--patience"]) == ("plain rdrop late", "1 2", "10")
         text = out / "text" / str(size) / "tok"
         assert corpus.lines(text / "train.lc.norm.tok.de") == [f"train de {number}" for number in range(size)]
         assert len(corpus.lines(text / "val.lc.norm.tok.en")) == 9
 
 
 def test_the_gain_over_the_number_of_pairs(tmp_path):
-    """At two sizes, the second of which has no late run yet."""
-    for size, method, share in ((100, "plain", 2), (100, "late", 3), (200, "plain", 2)):
+    """At two sizes, the second of which has a plain run alone."""
+    for size, method, share in ((100, "plain", 2), (100, "rdrop", 2), (100, "late", 3), (200, "plain", 2)):
         run = tmp_path / str(size) / f"en-de.{method}.seed1"
         for test in TESTS:
             evaluated(run / "checkpoints", method, share=share, name=f"average5.{test}.tuned", tuning=TUNING)
@@ -42,11 +44,17 @@ def test_the_gain_over_the_number_of_pairs(tmp_path):
             switch = "intra-distillation begins after 100 updates of plain training"
             log.insert(0, f"2026-11-23 09:00:00 | INFO | fairseq_intra.late_start | {switch}")
         (run / "train.log").write_text("\n".join(log))
-    command = [sys.executable, "benchmarks/when_it_pays.py", "--out", tmp_path, "--step-cost", "2.5"]
+    times = tmp_path / "step_times.json"
+    times.write_text(json.dumps({"two passes": [(3, 2)], "three passes": [(2, 1), (5, 2), (3, 1)]}))
+    command = [sys.executable, "benchmarks/when_it_pays.py", "--out", tmp_path, "--step-times", times]
     done = subprocess.run(command, cwd=corpus.CHECKOUT, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    (row,) = (line.split(" | ") for line in done.stdout.split("\n") if line.startswith(("| 100 ", "| 200 ")))
-    assert row[:2] == ["| 100", "1"] and float(row[4]) > 0 and float(row[5]) < 0.05
-    # The log's 300 updates, of which the late run made 200 by K passes.
-    assert row[6:] == ["300", "600 |"]
+    lines = [line for line in done.stdout.split("\n") if line.startswith(("| 100 ", "| 200 "))]
+    plain, rdrop, late, alone = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+    assert plain[:3] == ["100", "plain", "1"] and alone[:3] == ["200", "plain", "1"]
+    assert plain[4:] == alone[4:] == ["", "", "300", ""]
+    assert rdrop[1:3] == ["rdrop", "1"] and rdrop[4] == "+0.00" and rdrop[6:] == ["450", "1.50"]
+    assert late[1:3] == ["late", "1"] and float(late[4]) > 0 and float(late[5]) < 0.05
+    # The log's 300 updates, of which it made 200 by K passes.
+    assert late[6:] == ["600", "2.00"]
     assert (tmp_path / "when_it_pays.svg").exists()
