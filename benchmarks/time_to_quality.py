@@ -68,6 +68,7 @@ METHODS = {
     "late-two-passes-encoder-once": Method("two passes, encoder once", LATE, CONTINUED),
     "late-small-batches": Method("a third of the tokens", LATE, CONTINUED),
     "late-alpha-5": Method("three passes", [*LATE, "--alpha", "5"], CONTINUED),
+    "late-two-passes-alpha-5": Method("two passes", [*LATE, "--alpha", "5"], CONTINUED),
     "late-adaptive-alpha-5": Method("three passes", [*LATE, "--alpha", "5", "--adaptive-alpha", "1"], CONTINUED),
     # Moments and learning rate from new: fairseq resets both or none.
     "late-second-warmup": Method("three passes", INTRA, RESTARTED),
