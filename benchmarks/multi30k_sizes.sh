@@ -34,6 +34,8 @@ done
 find_python
 make_folder --out "$out"
 
+late=()
+if [[ " $methods " == *" late "* ]]; then late=(--plain-patience 3); fi
 for size in $sizes; do
   need_count --sizes "$size"
   text=$out/text/$size/tok
@@ -44,7 +46,7 @@ for size in $sizes; do
     sed -n "1,${lines}p" "$path" >"$text/$name"
   done
   "$checkout/scripts/multi30k.sh" --input "$out/text/$size" --out "$out/$size" --methods "$methods" --average 5 \
-    --batch-tokens 2048 --lr 3e-3 --warmup-updates 400 --patience 10 --valid-bleu --plain-patience 3 \
+    --batch-tokens 2048 --lr 3e-3 --warmup-updates 400 --patience 10 --valid-bleu "${late[@]}" \
     --validate-interval 100000 --validate-interval-updates 100 --save-interval-updates 100 \
     --keep-interval-updates 10 --no-epoch-checkpoints "${passed[@]}"
 done

@@ -41,7 +41,7 @@ row() {
   "$checkout/scripts/evaluate.sh" --checkpoint "$run/checkpoints/checkpoint_best.pt" --data "$data" >&2
   "$python" - "$pairs" "$updates" "$method" "$*" "$run" <<'END'
 import json, sys
-from fairseq_intra.training_log import parse_log
+from fairseq_intra.runs.training_log import parse_log
 pairs, updates, method, flags, run = sys.argv[1:]
 losses = [line["nll_loss"] for line in parse_log(open(run + "/train.log").read()).valid]
 score = json.load(open(run + "/checkpoints/checkpoint_best.test.json"))

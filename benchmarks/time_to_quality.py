@@ -175,7 +175,9 @@ def updates_of(args, name):
     method = METHODS[name]
     cost = step_cost(args.times, method.step)
     begin = args.switch if method.start == CONTINUED else 0
-    return begin, begin + round((args.budget - plain_updates_of(args, name)) / cost), round(args.interval / cost)
+    last = begin + round((args.budget - plain_updates_of(args, name)) / cost)
+    # fairseq validates at multiples: the last update is to be one, or nearly so.
+    return begin, last, last // round(last * cost / args.interval)
 
 
 def plain_updates_of(args, name):
@@ -237,9 +239,10 @@ def result(args, name, seed):
 def curve_of(args, name, seed):
     log = parse_log((folder_of(args, name, seed) / "train.log").read_text())
     cost, (begin, _, interval) = step_cost(args.times, METHODS[name].step), updates_of(args, name)
-    plain = plain_updates_of(args, name)
+    plain, lines = plain_updates_of(args, name), log.valid
     # The last validation of a training may come right behind another.
-    lines = [line for line in log.valid if line["num_updates"] % interval == 0]
+    if len(lines) > 1 and lines[-1]["num_updates"] - lines[-2]["num_updates"] < interval / 2:
+        lines = lines[:-1]
     own = [(plain + (line["num_updates"] - begin) * cost, line["nll_loss"], line["bleu"]) for line in lines]
     return [point for point in curve_of(args, "plain", seed) if point[0] <= plain] + own if plain else own
 

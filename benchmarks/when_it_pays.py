@@ -54,16 +54,18 @@ def runs_of(folder, times):
                 rows = sum((Evaluation.read(record).sentence_statistics(record) for record in records), [])
                 seed = path.name.rpartition("seed")[2]
                 plain = found.get("plain", {}).get(seed)
-                cost = cost_of(path, step_cost(times, METHODS[name].step))
+                cost = cost_of(path, METHODS[name], times)
                 found.setdefault(name, {})[seed] = Run(rows, cost, plain)
     return {name: list(runs.values()) for name, runs in found.items()}
 
 
-def cost_of(folder, step_cost):
+def cost_of(folder, method, times):
     """The time of a training in plain updates."""
     log = parse_log((folder / "train.log").read_text())
-    begin = log.switch["num_updates"] if log.switch else 0
-    return begin + (log.valid[-1]["num_updates"] - begin) * step_cost
+    updates = log.valid[-1]["num_updates"]
+    # A late run may end before it has switched.
+    begin = log.switch["num_updates"] if log.switch else updates if method.start else 0
+    return begin + (updates - begin) * step_cost(times, method.step)
 
 
 def row(size, method, runs):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from evaluated_runs import TUNING, evaluated
 
+from fairseq_intra.runs.tables import results_table
 from fairseq_intra.runs.training_log import parse_log
 
 LOG = """2026-11-23 10:00:00 | INFO | train_inner | epoch 001:     20 / 82 loss=9, num_updates=40
@@ -113,6 +115,14 @@ def test_kept_runs_have_the_validations_and_records_of_finished_ones(tmp_path, m
     record = Path("done/checkpoints/average5.test.json")
     assert (tmp_path / "kept" / record).read_bytes() == (tmp_path / record).read_bytes()
     assert not list((tmp_path / "kept").rglob("*.hyp"))
+    evaluated(tmp_path / "plain" / "checkpoints", "plain", share=3, name="average5.test")
+    assert "late intra-distillation" in results_table([tmp_path / "plain", tmp_path / "kept" / "done"])
+
+
+def test_the_python_in_shell_recipes_imports_what_is_there():
+    for script in BENCHMARKS.glob("*.sh"):
+        for line in re.findall(r"^(?:from|import) fairseq_intra.*", script.read_text(), re.MULTILINE):
+            exec(line, {})
 
 
 @pytest.mark.slow

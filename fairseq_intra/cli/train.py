@@ -104,6 +104,9 @@ def _train(args):
     begun = _start_of(args, words)
     if begun:
         words += begun.flags(words)
+    # Tables tell the method from what a run was trained with.
+    if (found := arguments.method_by_flags(words)) != args.method:
+        say(f"with these flags --method {args.method} is {found}, and tables call it so")
     command = [word_of(args.data / "bin"), *_languages(args.data), "--user-dir", str(PACKAGE)]
     command += ["--max-tokens", str(max_tokens)]
     command += ["--update-freq", str(update_freq), *team.flags, *words, *saved_in(args.out)]
@@ -171,23 +174,7 @@ def _words(args, preset, gpus):
         words.append("--fp16")
     if args.valid_bleu:
         words += [*VALID_BLEU, *_subwords(args.data), *BEST_BY_BLEU]
-    words += passed
-    _say_if_another_method(args.method, words)
-    return words
-
-
-def _say_if_another_method(method, words):
-    """Tables tell the method from what a run was trained with, and flags can make it another one."""
-    from ..methods import method_of
-    from ..runs.arguments import as_number, flag_value
-
-    names = ("num-iter", "alpha", "adaptive-alpha", "plain-updates", "plain-patience")
-    flags = {name.replace("-", "_"): as_number(flag_value(words, f"--{name}")) for name in names}
-    flags |= {"div": flag_value(words, "--div"), "encoder_once": flag_value(words, "--encoder-once") is not None}
-    task, criterion = (flag_value(words, f"--{name}") for name in ("task", "criterion"))
-    found = method_of({"task": flags | {"_name": task}, "criterion": flags | {"_name": criterion}})
-    if found != method:
-        say(f"with these flags --method {method} is {found}, and tables call it so")
+    return words + passed
 
 
 def _subwords(data):

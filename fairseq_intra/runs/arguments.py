@@ -6,6 +6,7 @@ import re
 
 from ..console import say
 from ..errors import UsageError
+from ..methods import method_of
 
 #: The flags of intra-distillation alone; the second have no value.
 OF_THE_METHOD = re.compile(
@@ -16,6 +17,7 @@ SWITCHES_OF_THE_METHOD = ("--encoder-once",)
 #: Of these, the ones that would make R-Drop another method, and those of the late start.
 NOT_OF_RDROP = re.compile(r"--(num-iter|div|adaptive-alpha|temperature-[pq]|max-updates-train|plain-.*|encoder-once)")
 OF_THE_LATE_START = re.compile(r"--plain-(updates|patience)")
+CONTINUES = re.compile("--continue-from")
 #: Flags that a run sets itself, and why.
 OWNED = {
     "--save-dir": "checkpoints go to OUT/checkpoints; see --out",
@@ -64,6 +66,15 @@ def flag_value(words: list[str], name: str) -> str | None:
     return flag_values(words).get(name)
 
 
+def method_by_flags(words: list[str]) -> str:
+    """The method that tables will call a training with these flags, as `methods.method_of`."""
+    names = ("num-iter", "alpha", "adaptive-alpha", "plain-updates", "plain-patience")
+    flags = {name.replace("-", "_"): as_number(flag_value(words, f"--{name}")) for name in names}
+    flags |= {"div": flag_value(words, "--div"), "encoder_once": flag_value(words, "--encoder-once") is not None}
+    task, criterion = (flag_value(words, f"--{name}") for name in ("task", "criterion"))
+    return method_of({"task": flags | {"_name": task}, "criterion": flags | {"_name": criterion}})
+
+
 def differences(before: list[str], now: list[str]) -> dict[str, tuple[str | None, str | None]]:
     """The flags whose values differ, with both values."""
     old, new = flag_values(before), flag_values(now)
@@ -98,7 +109,7 @@ def flags_in_grid(method: str, methods: list[str], words: list[str]) -> list[str
 
 
 def without(words: list[str], flags: re.Pattern, why: str = "") -> list[str]:
-    """The words without these flags of intra-distillation and their values; says which, where it is said why.
+    """The words without these flags and their values; says which, where it is said why.
 
     Raises:
         UsageError: if such a flag lacks its value.

@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..files import locked, make_folder, write_text
 from ..processes import ending_on_signals
 from . import grid
+from .arguments import CONTINUES, without
 from .comparison import PLAIN
 from .grid import Run
 from .same_arguments import keep_arguments
@@ -105,7 +106,8 @@ def _prepare(kind, preparations, logs):
 def _check_flags(runs, environment):
     """What is wrong with the flags of the trainings is said once, before any of them begins."""
     for run in {run.method: run for run in runs}.values():
-        command = [*run.steps[0].command, "--dry-run"]
+        # A dry run has no command to show for a run that continues another one.
+        command = [*without(run.steps[0].command, CONTINUES), "--dry-run"]
         if subprocess.run(command, stdout=subprocess.DEVNULL, env=os.environ | environment).returncode:
             raise SystemExit(1)
 

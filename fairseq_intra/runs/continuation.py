@@ -12,7 +12,7 @@ from pathlib import Path
 from .. import checkpoint as checkpoints
 from ..console import say
 from ..errors import UsageError
-from .arguments import flag_value
+from .arguments import flag_value, method_by_flags
 
 #: What fairseq wraps an optimizer in, by flag; the state is another one.
 WRAPPERS = {"--memory-efficient-fp16": "MemoryEfficientFP16Optimizer", "--fp16": "FP16Optimizer"}
@@ -35,9 +35,9 @@ class Start:
 
     def flags(self, words: list[str]) -> list[str]:
         """Flags of fairseq-train: the schedule of intra-distillation counts from here, as after a late start."""
-        late = any(flag_value(words, flag) for flag in ("--plain-updates", "--plain-patience"))
         is_first = checkpoints.training(self.state).method != "intra"
-        if "intra_distillation" != flag_value(words, "--criterion") or late or not is_first or not self.num_updates:
+        # R-Drop has no schedule.
+        if method_by_flags(words) != "intra" or not is_first or not self.num_updates:
             return []
         return ["--plain-updates", str(self.num_updates)]
 

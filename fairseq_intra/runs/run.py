@@ -17,6 +17,7 @@ from .train_output import TrainOutput
 
 #: Exit status of a training that ended before its last update, as it was asked to: repeat it.
 UNFINISHED = 75
+TIME_LIMIT = "--stop-time-hours"
 
 
 class Run:
@@ -79,7 +80,7 @@ class Run:
         if output.preempted:
             say(f"stopped by SIGUSR1 behind a checkpoint; the same command resumes {self.folder}")
         elif output.time_is_up:
-            say(f"stopped by --stop-time-hours; the same command with a larger one resumes {self.folder}")
+            say(f"stopped by {TIME_LIMIT}; the same command with a larger one resumes {self.folder}")
         else:
             raise UsageError(f"fairseq-train ended before its last update; the whole log is {self.log}")
         sys.exit(UNFINISHED)
@@ -124,6 +125,8 @@ class Run:
         except FileNotFoundError:
             before = arguments
         found = differences(before, arguments)
+        # Counted over all parts of a training: a longer time continues it, and changes nothing that was trained.
+        longer = found.pop(TIME_LIMIT, None)
         if found and not self._has_checkpoints():
             say(f"{self.folder} has no checkpoint yet: it begins anew with these arguments")
             remove(self.log)
@@ -135,7 +138,7 @@ class Run:
                 f"{self.folder} is a run with other arguments or data; give another --out. The first that differs: "
                 f"{name} is {_shown(old)} in the run and {_shown(new)} here"
             )
-        else:
+        elif not longer:
             arguments = before
         write_text(self.arguments, "".join(f"{word}\n" for word in arguments))
 
@@ -148,7 +151,18 @@ class Run:
                 f"{new}. Give --extend to continue it all the same, or another --out"
             )
         say(f"{self.folder} continues to {new} updates in place of {old}")
+        self._set_evaluations_aside(old)
         remove(self.finished)
+
+    def _set_evaluations_aside(self, updates):
+        """What was evaluated is no result of the longer run, whose checkpoints have the same names."""
+        for record in [*self.checkpoints.rglob("*.json")]:
+            if record.with_suffix(".hyp").exists():
+                aside = self.folder / f"evaluated.{updates}" / record.parent.relative_to(self.checkpoints)
+                aside.mkdir(parents=True, exist_ok=True)
+                for end in (".json", ".ref", ".hyp"):
+                    with contextlib.suppress(FileNotFoundError):
+                        record.with_suffix(end).replace(aside / record.with_suffix(end).name)
 
 
 def depends_on_total(arguments: list[str]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UsageError
+from ..files import read_json
 from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
 from .evaluation import Evaluation
 from .length_penalty import rule
@@ -87,10 +88,18 @@ def _evaluation_files(path):
         return [path]
     # scripts/train.sh keeps a run's checkpoints, and with them their evaluations, in a folder of the run's.
     found = sorted([*path.glob("*.json"), *path.glob("checkpoints/*.json")])
-    found = [file for file in found if file.with_suffix(".hyp").exists()]
+    found = [file for file in found if _is_evaluation(file)]
     if not found:
         raise UsageError(f"{path} holds no evaluation; name the JSON file instead")
     return found
+
+
+def _is_evaluation(file):
+    """Its texts need not be kept."""
+    if file.with_suffix(".hyp").exists():
+        return True
+    kept = read_json(file)
+    return isinstance(kept, dict) and {"hypotheses", "statistics"} <= kept.keys()
 
 
 def _row_name(run, kinds):

@@ -338,6 +338,12 @@ def test_what_is_wrong_with_the_flags_of_a_training_is_said_once(data, calls, ca
     assert not (data.parent / "out").exists()
 
 
+def test_every_run_may_continue_a_checkpoint(data, calls):
+    cli.main(translation(data, "--continue-from", "/plain.pt"))
+    trainings = [words for words in called(calls) if words[0] == "train"]
+    assert trainings and all(words[words.index("--continue-from") + 1] == "/plain.pt" for words in trainings)
+
+
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
 def test_it_is_not_one_of_several_workers(data, calls, monkeypatch, name):
     monkeypatch.setenv(name, "2")

@@ -12,6 +12,7 @@ import sys
 import commands
 import corpus
 import pytest
+from evaluated_runs import evaluated
 from training_stub import FakeTraining, follow, shown
 
 from fairseq_intra import cli
@@ -366,6 +367,25 @@ class TestFolder:
         assert follow(words, "--max-update", "9") and follow(kept(tmp_path), "--max-update", "9")
         assert "continues to 9 updates in place of 7" in capsys.readouterr().err
         assert not train("--updates", "9")
+
+    def test_more_updates_make_its_evaluations_those_of_an_earlier_run(self, train, tmp_path):
+        train()
+        checkpoints = tmp_path / "out" / "checkpoints"
+        record = evaluated(checkpoints, "plain", name="checkpoint_best.test")
+        (checkpoints / "sensitivity.json").write_text("{}")
+        kept = {path.name: path.read_bytes() for path in checkpoints.glob("checkpoint_best.test.*")}
+        assert not train() and record.exists()
+        train("--updates", "9")
+        assert not list(checkpoints.glob("checkpoint_best.test.*")) and (checkpoints / "sensitivity.json").exists()
+        aside = tmp_path / "out" / "evaluated.7"
+        assert {path.name: path.read_bytes() for path in aside.iterdir()} == kept and len(kept) == 3
+
+    def test_a_longer_time_continues_it(self, train, training, tmp_path):
+        training.lines.insert(0, TestFinished.TIME)
+        for hours in ("1", "2"):
+            with pytest.raises(SystemExit):
+                train("--stop-time-hours", hours)
+            assert follow(kept(tmp_path), "--stop-time-hours", hours)
 
     @pytest.mark.parametrize(
         ("more", "why"),

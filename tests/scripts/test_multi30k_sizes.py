@@ -31,16 +31,20 @@ def test_every_size_is_a_grid_of_the_first_pairs(tmp_path):
         text = out / "text" / str(size) / "tok"
         assert corpus.lines(text / "train.lc.norm.tok.de") == [f"train de {number}" for number in range(size)]
         assert len(corpus.lines(text / "val.lc.norm.tok.en")) == 9
+        assert "--plain-patience" in flags
+    corpus.succeed("benchmarks/multi30k_sizes.sh", *given, "--methods", "plain intra", **stub)
+    assert "--plain-patience" not in recorded.grids(stub)[-1]
 
 
 def test_the_gain_over_the_number_of_pairs(tmp_path):
-    """At two sizes, the second of which has a plain run alone."""
-    for size, method, share in ((100, "plain", 2), (100, "rdrop", 2), (100, "late", 3), (200, "plain", 2)):
+    """At two sizes, at the second of which the late run has not switched."""
+    methods = [(100, "plain", 2), (100, "rdrop", 2), (100, "late", 3), (200, "plain", 2), (200, "late", 2)]
+    for size, method, share in methods:
         run = tmp_path / str(size) / f"en-de.{method}.seed1"
         for test in TESTS:
             evaluated(run / "checkpoints", method, share=share, name=f"average5.{test}.tuned", tuning=TUNING)
         log = ["2026-11-23 10:00:00 | INFO | valid | epoch 1 | nll_loss 4 | num_updates 300"]
-        if method == "late":
+        if (size, method) == (100, "late"):
             switch = "intra-distillation begins after 100 updates of plain training"
             log.insert(0, f"2026-11-23 09:00:00 | INFO | fairseq_intra.late_start | {switch}")
         (run / "train.log").write_text("\n".join(log))
@@ -50,9 +54,9 @@ def test_the_gain_over_the_number_of_pairs(tmp_path):
     done = subprocess.run(command, cwd=corpus.CHECKOUT, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.split("\n") if line.startswith(("| 100 ", "| 200 "))]
-    plain, rdrop, late, alone = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
-    assert plain[:3] == ["100", "plain", "1"] and alone[:3] == ["200", "plain", "1"]
-    assert plain[4:] == alone[4:] == ["", "", "300", ""]
+    plain, rdrop, late, other, unswitched = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+    assert plain[:3] == ["100", "plain", "1"] and other[:3] == ["200", "plain", "1"]
+    assert plain[4:] == other[4:] == ["", "", "300", ""] and unswitched[6:] == ["300", "1.00"]
     assert rdrop[1:3] == ["rdrop", "1"] and rdrop[4] == "+0.00" and rdrop[6:] == ["450", "1.50"]
     assert late[1:3] == ["late", "1"] and float(late[4]) > 0 and float(late[5]) < 0.05
     # The log's 300 updates, of which it made 200 by K passes.

@@ -54,7 +54,9 @@ def test_a_plain_model_is_continued_with_intra_distillation(translating, tmp_pat
     flags += ["--updates", 806, "--log-interval", 1, "--validate-interval-updates", 403]
     last = train(translating.data, tmp_path / "run", *flags)
     log = (tmp_path / "run/train.log").read_text()
-    assert "after 800 updates, with its optimizer's state" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "after 800 updates, with its optimizer's state" in said
+    assert "with these flags --method intra is late, and tables call it so" in said
     first = next(line for line in log.splitlines() if "num_updates=801" in line)
     assert "intra_distillation_loss=" in first
     # What adaptive alpha counts from.
@@ -69,6 +71,13 @@ def test_a_plain_model_is_continued_with_intra_distillation(translating, tmp_pat
     ]
     train(translating.data, tmp_path / "run", *flags)
     assert "is finished" in capfd.readouterr().err
+
+
+def test_a_plain_model_is_continued_with_rdrop_which_has_no_schedule(translating, tmp_path, capfd):
+    flags = ["--method", "rdrop", *translating.flags, "--continue-from", translating.checkpoint, "--updates", 802]
+    last = train(translating.data, tmp_path / "run", *flags, "--validate-interval-updates", 802)
+    assert "tables call it so" not in capfd.readouterr().err
+    assert checkpoints.training(checkpoints.load(last)) == ("rdrop", 1, 802)
 
 
 def test_a_model_without_its_optimizer_is_continued_from_update_0(translating, tmp_path, capfd):
