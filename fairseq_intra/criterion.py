@@ -87,11 +87,14 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
 
     def forward(self, model, sample, reduce=True):
         """As fairseq's criterions: (loss, sample_size, logging_output), the loss summed over tokens, in nats."""
-        if not model.training or self.method.is_plain:
+        if not model.training:
             return super().forward(model, sample, reduce=reduce)
         if self._plan is None:
+            # Before the first update of a late start: what cannot work is not to end it at the switch.
             reject_other_inputs(model, sample["net_input"], "intra_distillation")
             self._plan = self._planned(model)
+        if self.method.is_plain:
+            return super().forward(model, sample, reduce=reduce)
         inputs, target = self._loss_inputs(model, sample)
         logging_output = counts(sample, self.sentence_avg)
         if self.report_accuracy:

@@ -50,6 +50,8 @@ def replacing(path: Path) -> Iterator[Path]:
     remove(partial)
     try:
         yield partial
+        if path.is_dir() and not partial.is_dir():
+            raise UsageError(f"{path} is a folder; give another name for the file")
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(partial, path)
@@ -58,7 +60,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _is_running(pid):
-    return pid.isdigit() and Path("/proc", pid).exists()
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def remove(path: Path) -> None:
@@ -183,11 +191,22 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def need_folder_of(output: Path) -> None:
-    """Checks before long work that the file that --output names can be written.
+def need_file_or_none(output: Path) -> None:
+    """Checks before long work that the file that --output names can be written, in place of another file or none.
 
     Raises:
-        UsageError: if its folder is not there.
+        UsageError: if its folder is not there, or the name is that of a folder or a device.
+    """
+    need_folder_of(output)
+    if output.exists() and not output.is_file():
+        raise UsageError(f"--output {output} is there and is no file; give another name")
+
+
+def need_folder_of(output: Path) -> None:
+    """Checks before long work that files whose names begin with --output can be written.
+
+    Raises:
+        UsageError: if their folder is not there.
     """
     if not output.parent.is_dir():
         raise UsageError(f"--output {output}: its folder is not there")

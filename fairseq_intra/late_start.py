@@ -93,7 +93,8 @@ class LateStartTask(AdaptiveAlphaTask):
             state["best"], state["validations_without_improvement"] = value, 0
             return
         state["validations_without_improvement"] += 1
-        if state["validations_without_improvement"] == self.cfg.plain_patience:
+        # More, where a run was repeated with less patience.
+        if state["validations_without_improvement"] >= self.cfg.plain_patience:
             state["switch_update"] = update
 
     def warn_if_still_plain(self, num_updates: int) -> None:

@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from .console import say
@@ -105,6 +107,26 @@ def be_worker() -> None:
     # The other signals end it as they are: to set a handler now could lose one that has just arrived.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _watch_parent(lambda: os._exit(1))
+
+
+@contextlib.contextmanager
+def worker_pool(workers: int, initialise: Callable = be_worker, *arguments: Any) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes, which end with the block.
+
+    Args:
+        workers: their number.
+        initialise: called in each first, with the arguments; it calls `be_worker`.
+
+    Raises:
+        ChildProcessError: if one of them was killed.
+    """
+    pool = ProcessPoolExecutor(workers, _FORK, initialise, arguments)
+    try:
+        yield pool
+    except BrokenProcessPool:
+        raise ChildProcessError("a worker process was killed; is there enough memory?") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _watch_parent(end):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from fairseq import utils
 from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
@@ -127,7 +128,8 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
 
     def _load(self, student):
         reject_adaptive_softmax(student, "self_distillation")
-        built = checkpoint.build(Path(self.teacher), Path(self.task.cfg.data.split(":")[0]))
+        built = checkpoint.build(Path(self.teacher), Path(utils.split_paths(self.task.cfg.data)[0]))
+        reject_adaptive_softmax(built.model, "a teacher of self_distillation")
         ours, theirs = (f"{task.cfg.source_lang}-{task.cfg.target_lang}" for task in (self.task, built.task))
         if ours != theirs:
             raise UsageError(f"--teacher {self.teacher} translates {theirs}, not {ours}")

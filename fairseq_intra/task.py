@@ -119,5 +119,9 @@ def _micro_batch(sample, rows, padding_idx):
     net_input = {
         name: value[rows] if torch.is_tensor(value) else value for name, value in sample["net_input"].items()
     }
+    # fairseq's LSTM wants the longest source to fill its mini-batch.
+    used = net_input["src_tokens"].ne(padding_idx).any(0)
+    if used.any():
+        net_input["src_tokens"] = net_input["src_tokens"][:, used]
     ntokens = kept["target"].ne(padding_idx).sum().item()
     return {**kept, "net_input": net_input, "nsentences": len(kept["target"]), "ntokens": ntokens}

@@ -55,6 +55,14 @@ def leave_half(path):
         os._exit(1)
 
 
+def test_a_folder_makes_no_way_for_a_file(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "notes").write_text("mine")
+    with pytest.raises(UsageError, match="folder is a folder"):
+        write(tmp_path / "folder", "text")
+    assert (tmp_path / "folder" / "notes").read_text() == "mine" and os.listdir(tmp_path) == ["folder"]
+
+
 def test_a_record_is_read_as_it_was_written(tmp_path):
     write_record(tmp_path / "good", GOOD)
     assert read_record(Record, tmp_path / "good", 1, "a record") == GOOD

@@ -1,5 +1,8 @@
 """Plain training first, intra-distillation late: the switch, what follows it, and a run resumed across it."""
 
+from copy import deepcopy
+from types import SimpleNamespace
+
 import commands
 import made
 import pytest
@@ -9,6 +12,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEn
 
 from fairseq_intra import checkpoint
 from fairseq_intra.errors import UsageError
+from fairseq_intra.patches.task_state import _warn_at_the_end
 
 
 @pytest.fixture
@@ -133,6 +137,32 @@ def test_adaptive_alpha_counts_from_the_switch(configuration):
 def test_settings_that_make_no_sense_are_rejected(configuration, settings, message):
     with pytest.raises(UsageError, match=message):
         configuration(**settings)
+
+
+def test_what_cannot_work_is_rejected_before_the_switch(configuration):
+    task, criterion = configuration(plain_updates=3)
+    criterion.id_loss = "triton"
+    with pytest.raises(UsageError, match="--id-loss"):
+        step(task, criterion, 0)
+
+
+def test_a_run_repeated_with_less_patience_switches(configuration):
+    patient, hasty = (configuration(plain_patience=patience)[0] for patience in (5, 2))
+    validate(patient, 1, 1, 1, 1)
+    hasty.load_state_dict(deepcopy(patient.state_dict()))
+    validate(hasty, 1, start=4)
+    assert (patient.switch_update, hasty.switch_update) == (None, 50)
+
+
+@pytest.mark.parametrize(("max_epoch", "should_stop", "warned"), [(0, True, 1), (1, False, 1), (2, False, 0)])
+def test_the_last_epoch_of_a_training_says_that_it_was_plain(max_epoch, should_stop, warned):
+    said = []
+    program = SimpleNamespace(train=lambda *_: ([1.0], should_stop))
+    _warn_at_the_end(program)
+    cfg = SimpleNamespace(optimization=SimpleNamespace(max_epoch=max_epoch))
+    trainer, task = SimpleNamespace(get_num_updates=lambda: 7), SimpleNamespace(warn_if_still_plain=said.append)
+    assert program.train(cfg, trainer, task, SimpleNamespace(next_epoch_idx=2)) == ([1.0], should_stop)
+    assert said == [7] * warned
 
 
 def test_a_run_that_ends_while_plain_says_so(configuration, caplog):

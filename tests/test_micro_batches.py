@@ -17,13 +17,21 @@ def task():
 @pytest.mark.parametrize("parts,sizes", [(1, [5]), (2, [3, 2]), (3, [2, 2, 1]), (5, [1] * 5), (9, [1] * 5)])
 def test_parts_are_the_batch_in_its_order(task, parts, sizes):
     sample = tiny.sample(task, SENTENCES)
-    found = micro_batches(sample, parts, task.target_dictionary.pad())
+    pad = task.target_dictionary.pad()
+    found = micro_batches(sample, parts, pad)
     assert [part["nsentences"] for part in found] == [len(part["target"]) for part in found] == sizes
     assert sum(part["ntokens"] for part in found) == sample["ntokens"]
     for name in ("id", "target"):
         assert torch.equal(torch.cat([part[name] for part in found]), sample[name])
-    for name, value in sample["net_input"].items():
-        assert torch.equal(torch.cat([part["net_input"][name] for part in found]), value)
+    given = sample["net_input"]
+    for name in ("src_lengths", "prev_output_tokens"):
+        assert torch.equal(torch.cat([part["net_input"][name] for part in found]), given[name])
+    sources = [[row[row.ne(pad)].tolist() for row in part["net_input"]["src_tokens"]] for part in found]
+    assert sum(sources, []) == [row[row.ne(pad)].tolist() for row in given["src_tokens"]]
+    if parts > 1:
+        # The longest source fills its mini-batch, as fairseq's LSTM wants it.
+        widths = [part["net_input"]["src_tokens"].shape[1] for part in found]
+        assert widths == [part["net_input"]["src_lengths"].max() for part in found] and len(set(widths)) > 1
 
 
 def test_results_are_added_up():
@@ -58,14 +66,16 @@ class Syncing(torch.nn.Module):
         self.sync = True
 
 
+@pytest.mark.parametrize("arch", ["transformer", "lstm"])
 @pytest.mark.parametrize("passes", ["batched", "recompute"])
 @pytest.mark.parametrize("ignore_grad", [False, True])
-def test_gradients_and_log_are_those_of_the_whole_batch(make_task, passes, ignore_grad):
+def test_gradients_and_log_are_those_of_the_whole_batch(make_task, arch, passes, ignore_grad):
     found = []
     for parts in (1, 2, 5):
         task, criterion = make_task(split_batch=parts, passes=passes)
-        model = Syncing(tiny.model(task))
-        sample = tiny.sample(task, SENTENCES)
+        model = Syncing(tiny.model(task, arch))
+        # The longest first, as fairseq's loader has them.
+        sample = tiny.sample(task, sorted(SENTENCES, key=lambda pair: -len(pair[0])))
         result = task.train_step(sample, model, criterion, tiny.Optimizer(), 3, ignore_grad)
         calls = 1 if passes == "batched" else 3
         assert model.synced == [False] * calls * (parts - 1) + [True] * calls

@@ -9,7 +9,7 @@ import time
 import corpus
 import pytest
 
-from fairseq_intra.processes import in_process
+from fairseq_intra.processes import in_process, worker_pool
 
 
 def test_results_and_errors_come_back():
@@ -23,20 +23,25 @@ def test_a_process_that_is_killed_is_reported():
         in_process(signal.raise_signal, signal.SIGKILL)
 
 
+def test_a_worker_that_is_killed_is_reported():
+    with pytest.raises(ChildProcessError, match="a worker process was killed; is there enough memory"):
+        with worker_pool(2) as pool:
+            list(pool.map(signal.raise_signal, [signal.SIGKILL]))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_children_and_theirs_end_with_their_parent(tmp_path, number):
     """Even where the parent is killed: a child in in_process, and a worker of a pool in it."""
     code = f"""
 import os, time
-from multiprocessing import Pool
 from pathlib import Path
-from fairseq_intra.processes import be_worker, ending_on_signals, in_process
+from fairseq_intra.processes import ending_on_signals, in_process, worker_pool
 def note(name):
     Path({str(tmp_path)!r}, name).write_text(str(os.getpid()))
     time.sleep(60)
 def work():
-    with Pool(1, be_worker) as pool:
-        pool.apply_async(note, ("worker",))
+    with worker_pool(1) as pool:
+        pool.submit(note, "worker")
         note("child")
 with ending_on_signals():
     in_process(work)

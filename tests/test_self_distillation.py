@@ -146,6 +146,20 @@ def test_a_teacher_of_another_direction_is_refused(task, teacher):
             criterion(student, tiny.sample(task))
 
 
+def test_a_teacher_without_logits_is_refused(task, teacher):
+    teacher.decoder.adaptive_softmax = torch.nn.Identity()
+    with pytest.raises(UsageError, match="a teacher of self_distillation needs logits over the whole vocabulary"):
+        ours(task)(tiny.model(task), tiny.sample(task))
+
+
+def test_the_teacher_s_dictionaries_lie_in_a_folder_whose_name_has_a_colon(task, teacher, tmp_path, monkeypatch):
+    (tmp_path / "a:b").mkdir()
+    task.cfg.data, built, folders = str(tmp_path / "a:b"), checkpoint.build(), []
+    monkeypatch.setattr(checkpoint, "build", lambda _, folder: folders.append(folder) or built)
+    ours(task)(tiny.model(task), tiny.sample(task))
+    assert folders == [tmp_path / "a:b"]
+
+
 FLAGS = "--task translation --criterion self_distillation --arch transformer --optimizer adam --label-smoothing 0.1"
 
 

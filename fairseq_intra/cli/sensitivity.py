@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from ..errors import UsageError
-from ..files import need_folder_of
+from ..files import need_file_or_none, need_folder_of
 from ..sensitivity import GRADIENTS, ORDERS
 from .command import add_command, need_counts
 
@@ -135,7 +135,7 @@ def _sensitivity(args):
     need_counts(args, "max_tokens", "batches")
     if args.output.suffix != ".json":
         raise UsageError(f"--output must end in .json, not be {args.output}")
-    need_folder_of(args.output)
+    need_file_or_none(args.output)
     more = {name: getattr(args, name) for name in ("split", "max_tokens", "batches", "gradient_of", "cpu")}
     report = measure(args.checkpoint, args.data, args.output, **more)
     of = f"{report.batches} of {report.batches_of_split} mini-batches of {report.split}"
@@ -160,7 +160,7 @@ def _plot_sensitivity(args):
 def _prune(args):
     from ..sensitivity.pruning import prune
 
-    need_folder_of(args.output)
+    need_file_or_none(args.output)
     more = {name: getattr(args, name) for name in ("order", "ratio", "norms_and_biases", "seed")}
     count, prunable = prune(args.checkpoint, args.scores, args.output, **more)
     print(f"{args.output}: {count} of {prunable} prunable parameters are zero, {args.order}")

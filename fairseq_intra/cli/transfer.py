@@ -30,8 +30,7 @@ def add_commands(commands):
         ("--doc-stride", "from the beginning of a window's context to the next one's", 128),
         ("--max-query-length", "of a question; the rest is left out", 64),
     ):
-        text = f"qa: subwords {subwords} (default: %(default)s)"
-        command.add_argument(flag, type=int, default=default, metavar="N", help=text)
+        command.add_argument(flag, type=int, metavar="N", help=f"qa: subwords {subwords} (default: {default})")
 
     command = add_command(
         commands, "evaluate-transfer", _evaluate_transfer, "score a fine-tuned encoder on languages"
@@ -53,7 +52,10 @@ def _prepare_transfer(args):
     need_folder_of(args.output)
     if args.output.exists():
         raise UsageError(f"--output {args.output} is there already")
-    lengths = Lengths(args.max_seq_length, args.doc_stride, args.max_query_length)
+    given = {name: value for name in Lengths._fields if (value := getattr(args, name)) is not None}
+    if given and args.task != "qa":
+        raise UsageError(f"--{next(iter(given)).replace('_', '-')} is for --task qa")
+    lengths = Lengths(**given)
     made = prepare(args.task, args.input, args.source, args.languages, args.encoder, args.output, lengths)
     for split, counts in made["splits"].items():
         print(f"{split}: " + ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items()))

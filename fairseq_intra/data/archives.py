@@ -49,6 +49,6 @@ def naming(path: object) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error):
-        raise UsageError(f"{path} is truncated or damaged; get it again") from None
+        raise UsageError(f"{path} is truncated or damaged; delete it and get it again") from None
     except (gzip.BadGzipFile, tarfile.TarError) as error:
-        raise UsageError(f"{path} is not a whole .tgz archive ({error}); get it again") from None
+        raise UsageError(f"{path} is not a whole .tgz archive ({error}); delete it and get it again") from None

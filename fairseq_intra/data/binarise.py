@@ -9,7 +9,6 @@ import sys
 import traceback
 from collections import Counter
 from contextlib import contextmanager
-from multiprocessing import Pool
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from fairseq_cli.preprocess import cli_main
 
 from ..errors import UsageError
 from ..files import os_error_message
-from ..processes import in_process
+from ..processes import in_process, worker_pool
 
 
 def preprocess(arguments: list[str], log: Path, folder: Path) -> None:
@@ -121,12 +120,12 @@ def binarise(cls, input_file, dataset_impl, line_binarizer, output_prefix, vocab
     """As fairseq's FileBinarizer.multiprocess_dataset (fairseq/binarizer.py), every worker busy to the end."""
     offsets = find_offsets(input_file, num_workers)
     parts = [f"{output_prefix}.part{number}" for number in range(num_workers)]
-    with Pool(num_workers) as pool:
+    with worker_pool(num_workers) as pool:
         jobs = [
             (line_binarizer, input_file, start, end, part, dataset_impl, vocab_size)
             for part, start, end in zip(parts, offsets[:-1], offsets[1:], strict=True)
         ]
-        summaries = pool.starmap(cls._binarize_chunk_and_finalize, jobs, chunksize=1)
+        summaries = list(pool.map(cls._binarize_chunk_and_finalize, *zip(*jobs, strict=True)))
     whole = indexed_dataset.make_builder(
         indexed_dataset.data_file_path(output_prefix), impl=dataset_impl, vocab_size=vocab_size
     )

@@ -4,11 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing import Pool
 
 from sacremoses import MosesDetokenizer, MosesTokenizer
 
-from ..processes import be_worker
+from ..processes import be_worker, worker_pool
 from .parallel_text import batches, is_blank
 
 Pair = tuple[str, str]
@@ -81,15 +80,13 @@ def clean(
 
     With `respell` the pairs come as Moses' lowercaser and detokeniser make them from their tokens.
     """
-    with Pool(workers, make_tools, (languages, limits, respell)) as pool:
+    with worker_pool(workers, make_tools, languages, limits, respell) as pool:
         for batch in batches(pairs, BATCH):
             for reason, pair in pool.map(cleaned, batch, chunksize=500):
                 if reason:
                     dropped[reason] += 1
                 else:
                     yield pair
-        pool.close()
-        pool.join()
 
 
 class Tools:

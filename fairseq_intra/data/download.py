@@ -62,6 +62,10 @@ def receive(url: str, path: Path, stall: float) -> None:
         headers |= {"Range": f"bytes={have}-", "If-Range": known.read_text(encoding="ascii")}
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=stall)
+    except (UnicodeError, http.client.InvalidURL):
+        raise UsageError(
+            f"{shown(url)} is not a valid address: letters other than ASCII's are written as %XX"
+        ) from None
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise

@@ -42,20 +42,26 @@ def prepare(name: str, folder: Path, vocabulary: Path, subwords_of, out: Path, w
     files.make_folder("--out", out.parent)
     with files.locked(out.parent):
         if (out / "manifest.json").exists():
-            if _inputs_of(out / "manifest.json") != inputs:
+            made = _read_manifest(out / "manifest.json")
+            if made["inputs"] != inputs:
                 raise UsageError(f"{out} is finished, made from other files; give another --out")
+            if made.get("task") != name:
+                raise UsageError(f"{out} is finished, made for --task {made.get('task')}; give another --out")
+            say(f"{out} is finished already")
             return
+        if out.is_dir() and any(out.iterdir()):
+            raise UsageError(f"--out {out} is a folder with other files; give another one")
         with files.replacing(out) as partial:
             partial.mkdir()
             made = {"task": name, **_make(name, task, tables, symbols, subwords_of, partial, workers)}
             files.write_json(partial / "manifest.json", made | {"inputs": inputs, "versions": manifest.versions()})
 
 
-def _inputs_of(record):
+def _read_manifest(record):
     made = files.read_json(record)
     if not isinstance(made, dict) or not isinstance(made.get("inputs"), dict):
         raise UsageError(f"{record} is damaged; delete {record.parent} to make it again")
-    return made["inputs"]
+    return made
 
 
 def _vocabulary(folder):

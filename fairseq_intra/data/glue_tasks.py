@@ -40,19 +40,25 @@ def task_named(name: str, folder: Path) -> Task:
     path = folder / "train.tsv"
     if not path.is_file():
         raise UsageError(f"{path} is missing")
-    with path.open(encoding="utf-8-sig") as stream:
-        columns = stream.readline().rstrip("\r\n").split("\t")
+    columns = _lines(path)[0].rstrip("\r").split("\t")
     texts = _PAIR if set(_PAIR) <= set(columns) else ("sentence",)
     return Task(texts)
+
+
+def _lines(path):
+    """Of a table; MRPC's begin with a mark of byte order."""
+    try:
+        return path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 ({error.reason} at byte {error.start})") from None
 
 
 def read(path: Path, task: Task) -> tuple[list[tuple[str, ...]], list[str], int]:
     """The examples' texts, their labels, and how many lines were left out because they have another form."""
     if not path.is_file():
         raise UsageError(f"{path} is missing")
-    # Quotation marks mean nothing in these tables; MRPC's begin with a mark of byte order.
-    lines = path.read_text(encoding="utf-8-sig").split("\n")
-    rows = [line.rstrip("\r").split("\t") for line in lines if line.strip()]
+    # Quotation marks mean nothing in these tables.
+    rows = [line.rstrip("\r").split("\t") for line in _lines(path) if line.strip()]
     header = list(task.header) or (rows.pop(0) if rows else [])
     places = []
     for name in (*task.texts, task.label):

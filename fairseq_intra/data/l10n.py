@@ -146,7 +146,9 @@ def extract(choice: Choice, wheels: list[Wheel], cache: Path, to: Path) -> None:
     pairs: dict[l10n_messages.Pair, None] = {}
     sources = []
     for wheel in wheels:
-        path, _ = wheel.in_cache(cache)
+        path, is_whole = wheel.in_cache(cache)
+        if not is_whole:
+            raise UsageError(f"{cache} has no whole wheel of {wheel.name}=={wheel.version} any more")
         try:
             found, left_out = l10n_messages.read_wheel(path, choice.language)
             of_wheel = licence(path)

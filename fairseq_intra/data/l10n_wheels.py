@@ -25,11 +25,14 @@ class Wheel:
 
     def in_cache(self, cache: Path) -> tuple[Path | None, bool]:
         """Returns where the wheel lies and whether it is whole."""
+        damaged = None
         for path in sorted(cache.glob("*.whl")):
             name, version = [*path.stem.split("-"), ""][:2]
             if (canonical(name), version) == (canonical(self.name), self.version):
-                return path, sha256(path) == self.sha256
-        return None, False
+                if sha256(path) == self.sha256:
+                    return path, True
+                damaged = path
+        return damaged, False
 
 
 def canonical(name: str) -> str:

@@ -20,7 +20,8 @@ PROJECTION_CHUNK_SIZE: dict[str, float] = {"cpu": 1 << 22, "cuda": 1 << 26}
 def chunks(sizes: dict[str, float], inputs: torch.Tensor, vocab: int) -> list[slice]:
     """Slices of the N positions of [K, N, ...], whose logits have no more elements than the device's chunk size."""
     num_passes, num_positions, _ = inputs.shape
-    step = int(min(max(1, sizes[inputs.device.type] // (num_passes * vocab)), max(1, num_positions)))
+    size = sizes[inputs.device.type if inputs.device.type in sizes else "cuda"]
+    step = int(min(max(1, size // (num_passes * vocab)), max(1, num_positions)))
     return [slice(start, start + step) for start in range(0, num_positions, step)]
 
 

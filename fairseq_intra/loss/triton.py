@@ -55,7 +55,7 @@ def forward(logits: torch.Tensor, target: torch.Tensor, settings: Settings, stat
     if num_positions:
         _forward_kernel[(num_positions,)](
             logits,
-            target,
+            target.contiguous(),
             *statistics,
             *_strides(logits, alignment),
             statistics.row_max.stride(0),
@@ -90,7 +90,7 @@ def gradient(
     if num_positions:
         _gradient_kernel[(num_positions, triton.cdiv(vocab, block_constants["BLOCK"]))](
             logits,
-            target,
+            target.contiguous(),
             statistics.row_max,
             statistics.lse_minus_max,
             statistics.mean_deviation,

@@ -34,13 +34,14 @@ def apply():
 
 def _warn_at_the_end(program):
     """A training that ends while its task is still plain says so."""
-    validate_and_save = program.validate_and_save
+    train = program.train
 
-    @functools.wraps(validate_and_save)
-    def validate_save_and_warn(cfg, trainer, task, *args, **kwargs):
-        valid_losses, should_stop = validate_and_save(cfg, trainer, task, *args, **kwargs)
-        if should_stop and hasattr(task, "warn_if_still_plain"):
+    @functools.wraps(train)
+    def train_and_warn(cfg, trainer, task, epoch_itr):
+        valid_losses, should_stop = train(cfg, trainer, task, epoch_itr)
+        is_last_epoch = 0 < cfg.optimization.max_epoch < epoch_itr.next_epoch_idx
+        if (should_stop or is_last_epoch) and hasattr(task, "warn_if_still_plain"):
             task.warn_if_still_plain(trainer.get_num_updates())
         return valid_losses, should_stop
 
-    program.validate_and_save = validate_save_and_warn
+    program.train = train_and_warn

@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 from ..console import say
 from ..data import manifest
 from ..errors import UsageError
-from ..files import need_folder_of, replacing
+from ..files import need_file_or_none, replacing
 from .exported import SUBWORDS, read_settings
 from .search import Search
 from .streams import chunks, count_lines
@@ -65,6 +65,8 @@ def read_dataset(data: Path) -> dict:
         UsageError: if they are not.
     """
     made = manifest.read_manifest(data)
+    if made["settings"].get("subwords") == "subword-nmt":
+        raise UsageError(f"{data} has byte pair encoding by subword-nmt; this takes SentencePiece's subwords alone")
     dictionaries = [f"bin/dict.{made[side]}.txt" for side in ("source", "target")]
     manifest.verify_files(data, made["files"], ["spm/joint.model", *dictionaries])
     return made
@@ -114,7 +116,7 @@ def check(streams: Streams) -> None:
     if streams.input and streams.input.is_dir():
         raise UsageError(f"--input {streams.input} is a folder")
     if streams.output:
-        need_folder_of(streams.output)
+        need_file_or_none(streams.output)
 
 
 @contextlib.contextmanager

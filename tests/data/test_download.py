@@ -105,6 +105,8 @@ def test_what_cannot_be_fetched_is_told_in_one_line_without_secrets(download, se
         == "https://example.org:8443/file.tgz"
     )
     assert "not an http or https address" in refusal(download, "file:///etc/passwd", path)
+    for address in ("http://127.0.0.1/d\u00e9.tgz", "http://127.0.0.1/a b"):
+        assert "is not a valid address" in refusal(download, address, path)
     assert "cannot fetch http://127.0.0.1:1/x" in refusal(download, "http://127.0.0.1:1/x", path, attempts=2)
     assert not path.exists()
 

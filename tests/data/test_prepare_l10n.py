@@ -292,6 +292,12 @@ def test_a_damaged_wheel_is_named_and_fetched_again_even_after_a_kill(wheels, tm
     assert (out / "text" / "SOURCES.json").is_file()
 
 
+def test_a_damaged_wheel_of_another_spelling_is_not_read(wheels, tmp_path):
+    damaged = tmp_path / "cache" / "Shop-1.0-py3-none-any.whl"
+    damaged.write_bytes(b"no wheel")
+    assert "damaged" not in corpus.succeed(SCRIPT, "--out", tmp_path / "out", *wheels, *TO_TEXT)
+
+
 def test_a_wheel_with_another_checksum_is_not_accepted(wheels, tmp_path):
     shutil.move(tmp_path / "cache", tmp_path / "index")
     write_wheel(tmp_path / "index", "shop", {"more": "of it"}, "License: MIT")

@@ -146,4 +146,4 @@ def test_what_is_wrong_is_one_line(tmp_path, flags, named):
 def test_a_truncated_archive_is_named(tmp_path):
     (tmp_path / "dataset.tar.gz").write_bytes(archive(repository())[:-20])
     error = rejected("multi30k", "--input", tmp_path / "dataset.tar.gz", "--out", tmp_path / "out")
-    assert "dataset.tar.gz is truncated or damaged; get it again" in error
+    assert "dataset.tar.gz is truncated or damaged; delete it and get it again" in error

@@ -31,6 +31,11 @@ def test_equals_oracle(shape, dtype, scale, seed, chunk, options):
         compare(*make(*shape, dtype, scale, seed), **options)
 
 
+def test_a_device_that_is_neither_a_cpu_nor_cuda_has_chunks():
+    """Such as a Mac's."""
+    assert chunks({"cpu": 1, "cuda": 20}, torch.empty(2, 3, 4, device="meta"), 5) == [slice(0, 2), slice(2, 4)]
+
+
 def test_equals_oracle_at_the_vocabulary_of_a_real_model():
     for dtype in TOLERANCE:
         compare(*make(3, 7, 1000, dtype), upstream=0.37, alpha=5.0, label_smoothing=0.1, divergence="x")

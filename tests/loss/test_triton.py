@@ -132,6 +132,15 @@ def test_logits_need_not_be_contiguous(as_they_come):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_targets_need_not_be_contiguous():
+    logits, target = make(3, 5, 6, torch.float32, device=DEVICE)
+    column = torch.stack([target, (target + 1) % 6], 1)[:, 0]
+    expected = torch.autograd.grad(oracle(logits, target, alpha=5.0, label_smoothing=0.1)[0], logits)
+    found = torch.autograd.grad(intra_distillation_loss(logits, column, **OPTIONS).loss, logits)
+    assert not column.is_contiguous()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_on_features(dtype):
     compare_features(*make_features(3, 5, 33, 8, dtype, device=DEVICE), upstream=0.37, **OPTIONS)

@@ -8,7 +8,7 @@ import commands
 import corpus
 import pytest
 import tagged
-from preparing import rejected
+from preparing import prepare, rejected
 
 from fairseq_intra.data import glue_tasks
 from fairseq_intra.errors import UsageError
@@ -153,14 +153,25 @@ def test_table_refuses_what_cannot_be_compared(made):
         task_table([made[0]])
 
 
+def test_a_folder_of_something_else_is_left_alone(glue, tmp_path):
+    flags = ["--input", glue / "CoLA", "--vocabulary", glue / "vocabulary"]
+    (tmp_path / "notes").write_text("mine")
+    assert "is a folder with other files; give another one" in rejected("glue", *flags, "--out", tmp_path)
+    assert (tmp_path / "notes").read_text() == "mine"
+    prepare("glue", *flags, "--out", tmp_path / "data")
+    assert "is finished already" in prepare("glue", *flags, "--out", tmp_path / "data")
+    assert "made for --task CoLA" in rejected("glue", *flags, "--task", "SST-2", "--out", tmp_path / "data")
+
+
 @pytest.mark.parametrize(
     "change,message",
     [
         (lambda folder: (folder / "dev.tsv").unlink(), "dev.tsv is missing"),
         (lambda folder: (folder / "dev.tsv").write_text("sentence\tlabel\na b\t7\n"), "has the label '7'"),
         (lambda folder: (folder / "train.tsv").write_text("text\tlabel\na\t1\n"), "no column 'sentence'"),
+        (lambda folder: (folder / "train.tsv").write_bytes(b"sentence\tlabel\n\xe9\t1\n"), "train.tsv is not UTF-8"),
     ],
-    ids=["missing", "label", "column"],
+    ids=["missing", "label", "column", "latin-1"],
 )
 def test_data_that_is_wrong_is_refused_by_name(glue, tmp_path, change, message):
     folder = tmp_path / "mine"

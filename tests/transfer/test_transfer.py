@@ -136,6 +136,10 @@ def test_mistakes_end_in_a_one_line_error_message(tmp_path):
     archive = tmp_path / "xlmr"
     archive.mkdir()
     (tmp_path / "in").mkdir()
+    preparing = ["prepare-transfer", "--task", "ner", "--input", tmp_path / "in", "--encoder", archive]
+    preparing += ["--output", tmp_path / "made", "--max-seq-length", "60"]
+    with pytest.raises(UsageError, match="--max-seq-length is for --task qa"):
+        cli.main(list(map(str, preparing)))
     command = zero_shot("ner", archive, tmp_path)
     assert "holds no model.pt" in corpus.fail(*command)
     (archive / "model.pt").touch()

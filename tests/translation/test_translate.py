@@ -186,6 +186,8 @@ def test_a_batch_has_at_most_so_many_subwords_with_padding():
         (["--model", "FOLDER"], "is not an exported model: no settings.json"),
         (["--model", "FOLDER", "--input", "FOLDER/none"], "FOLDER/none: no such file"),
         (["--model", "FOLDER", "--output", "FOLDER/none/out"], "its folder is not there"),
+        (["--model", "FOLDER", "--output", "FOLDER"], "--output FOLDER is there and is no file"),
+        (["--model", "FOLDER", "--output", os.devnull], f"--output {os.devnull} is there and is no file"),
         (["--checkpoint", "FOLDER/a.pt", "--data", "FOLDER"], "is not a finished dataset: no manifest.json"),
     ],
 )
