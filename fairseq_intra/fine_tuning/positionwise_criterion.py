@@ -85,11 +85,10 @@ class PositionwiseIntraDistillation:
 
     def forward(self, model, sample, reduce=True):
         """As fairseq's criterions: (loss, sample_size, logging_output), the loss summed over examples, in nats."""
-        if not model.training:
-            return super().forward(model, sample, reduce=reduce)
-        # Before the first update of a late start: what cannot work is not to end it at the switch.
-        self.method.plan(model)
-        if self.method.is_plain:
+        if model.training:
+            # Before the first update of a late start: what cannot work is not to end it at the switch.
+            self.method.plan(model)
+        if not model.training or self.method.is_plain:
             return super().forward(model, sample, reduce=reduce)
         outputs = self.method.run_passes(model, head_input(sample, self.task.HEAD))
         logits = joined_passes([self.logits(sample, output) for output in outputs])

@@ -49,6 +49,9 @@ class IntraDistillationSentencePredictionCriterion(SentencePredictionCriterion):
 
     def forward(self, model, sample, reduce=True):
         """As fairseq's criterions: (loss, sample_size, logging_output), the loss summed over texts, in nats."""
+        if model.training:
+            # Before the first update of a late start: what cannot work is not to end it at the switch.
+            self.method.plan(model)
         if not model.training or self.method.is_plain:
             return super().forward(model, sample, reduce=reduce)
         head = self.classification_head_name
