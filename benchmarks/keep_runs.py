@@ -2,7 +2,8 @@
 
 python benchmarks/keep_runs.py --to DIR RUN...
 
-DIR/NAME of a run is read like the run itself, by `fairseq-intra table`, `fairseq-intra plot` and when_it_pays.py.
+DIR/NAME of a run is read like the run itself, by `fairseq-intra table`, `fairseq-intra plot`, time_to_quality.py and
+when_it_pays.py.
 """
 
 import argparse

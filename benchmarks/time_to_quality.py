@@ -4,9 +4,9 @@ python benchmarks/time_to_quality.py --data DIR --out DIR --budget N --switch N 
     [--parts calibrate,train,table] [FLAGS of fairseq-intra train, such as --preset tiny...]
 
 Time is counted in updates of plain training: a method makes as many updates as its steps are worth, by the times of
-all steps measured in turn in one run on an idle core ("calibrate", kept in OUT/step_times.json). So trainings may run
-at any time, interrupted or at low priority; repeated, finished ones are skipped. A late run continues the plain run
-of its seed from the checkpoint at --switch. Every run is validated, by BLEU too, and saved at equal intervals of
+steps measured in turn with plain ones on an idle core ("calibrate", kept in OUT/step_times.json). So trainings may
+run at any time, interrupted or at low priority; repeated, finished ones are skipped. A late run continues the plain
+run of its seed from the checkpoint at --switch. Every run is validated, by BLEU too, and saved at equal intervals of
 time; the mean of its last checkpoints translates the tests, with length penalty 1 and with the one that is best on
 valid.
 
@@ -211,6 +211,11 @@ def record_of(folder, test, penalty):
     return folder / "checkpoints" / f"average{AVERAGED}.{test}{'.tuned' if penalty else ''}.json"
 
 
+def statistics_of(records):
+    """BLEU's of all sentences of several evaluations."""
+    return sum((Evaluation.read(path).sentence_statistics(path) for path in records), [])
+
+
 class Result(NamedTuple):
     """A finished run; costs are in plain updates."""
 
@@ -228,10 +233,7 @@ def result(args, name, seed):
     }
     if not all(path.exists() for paths in records.values() for path in paths):
         return None
-    found = {
-        kind: sum((Evaluation.read(path).sentence_statistics(path) for path in paths), [])
-        for kind, paths in records.items()
-    }
+    found = {kind: statistics_of(paths) for kind, paths in records.items()}
     tuning = Evaluation.read(records["tuned"][0]).tuning
     return Result(curve_of(args, name, seed), found, tuning["chosen"])
 
@@ -284,10 +286,15 @@ def cells(args, name, runs, plain):
     if name == "plain" or not seeds:
         return [*first, "", "", ""]
     pairs = [(plain[seed].statistics["tuned"], runs[seed].statistics["tuned"]) for seed in seeds]
+    difference, p, values = compared(pairs)
+    return [*first, difference, p, ", ".join(f"{value:.3f}" for value in values)]
+
+
+def compared(pairs):
+    """(mean difference, median p-value, all p-values) of pairs of statistics, plain's first: one pair a seed."""
     gains = [bleu_of(ours) - bleu_of(theirs) for theirs, ours in pairs]
     values = [p_value(*pair) for pair in pairs]
-    every = ", ".join(f"{value:.3f}" for value in values)
-    return [*first, mean_and_spread(gains, "+"), f"{statistics.median_high(values):.3f}", every]
+    return mean_and_spread(gains, "+"), f"{statistics.median_high(values):.3f}", values
 
 
 def rise(curve, budget):

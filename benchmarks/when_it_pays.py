@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from measure import arguments, show
-from time_to_quality import METHODS, read_times, step_cost
+from time_to_quality import METHODS, compared, read_times, record_of, statistics_of, step_cost
 
 from fairseq_intra.runs.comparison import mean_and_spread
-from fairseq_intra.runs.evaluation import Evaluation
 from fairseq_intra.runs.figures import line_style, new_figure, save_figure
 from fairseq_intra.runs.multi30k_grid import TESTS
-from fairseq_intra.runs.scoring import bleu_of, p_value
+from fairseq_intra.runs.scoring import bleu_of
 from fairseq_intra.runs.training_log import parse_log
 
 
@@ -49,13 +48,12 @@ def runs_of(folder, times):
     found = {}
     for name in METHODS:
         for path in sorted(folder.glob(f"en-de.{name}.seed*")):
-            records = [path / "checkpoints" / f"average5.{test}.tuned.json" for test in TESTS]
+            records = [record_of(path, test, "tuned") for test in TESTS]
             if all(record.exists() for record in records):
-                rows = sum((Evaluation.read(record).sentence_statistics(record) for record in records), [])
                 seed = path.name.rpartition("seed")[2]
                 plain = found.get("plain", {}).get(seed)
                 cost = cost_of(path, METHODS[name], times)
-                found.setdefault(name, {})[seed] = Run(rows, cost, plain)
+                found.setdefault(name, {})[seed] = Run(statistics_of(records), cost, plain)
     return {name: list(runs.values()) for name, runs in found.items()}
 
 
@@ -74,10 +72,9 @@ def row(size, method, runs):
     pairs = [(run.plain.statistics, run.statistics) for run in runs if run.plain]
     if not pairs:
         return [*first, "", "", f"{cost:.0f}", ""]
-    gains = [bleu_of(ours) - bleu_of(theirs) for theirs, ours in pairs]
-    p = statistics.median_high([p_value(*pair) for pair in pairs])
+    difference, p, _ = compared(pairs)
     ratio = statistics.mean(run.cost / run.plain.cost for run in runs if run.plain)
-    return [*first, mean_and_spread(gains, "+"), f"{p:.3f}", f"{cost:.0f}", f"{ratio:.2f}"]
+    return [*first, difference, p, f"{cost:.0f}", f"{ratio:.2f}"]
 
 
 def plot(found, prefix):

@@ -9,11 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .console import say
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 #: What ends a command: `kill`, Ctrl-C, a terminal that is closed.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -102,25 +103,32 @@ def _call(sending, function, arguments):
     sending.send(outcome)
 
 
-def be_worker() -> None:
+def _be_worker(*initialise):
     """Called first in a worker process of a pool: Ctrl-C is its parent's matter, and it ends with its parent."""
     # The other signals end it as they are: to set a handler now could lose one that has just arrived.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _watch_parent(lambda: os._exit(1))
+    if initialise:
+        function, *arguments = initialise
+        function(*arguments)
 
 
 @contextlib.contextmanager
-def worker_pool(workers: int, initialise: Callable = be_worker, *arguments: Any) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes, which end with the block.
+def worker_pool(workers: int, *initialise: Any) -> Iterator["ProcessPoolExecutor"]:
+    """Worker processes, which end with the block, and with this process.
 
     Args:
         workers: their number.
-        initialise: called in each first, with the arguments; it calls `be_worker`.
+        initialise: a function that is called in each first, and its arguments; none: nothing is.
 
     Raises:
         ChildProcessError: if one of them was killed.
     """
-    pool = ProcessPoolExecutor(workers, _FORK, initialise, arguments)
+    # Imported here, for every command starts with this file.
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    pool = ProcessPoolExecutor(workers, _FORK, _be_worker, initialise)
     try:
         yield pool
     except BrokenProcessPool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sacremoses import MosesDetokenizer, MosesTokenizer
 
-from ..processes import be_worker, worker_pool
+from ..processes import worker_pool
 from .parallel_text import batches, is_blank
 
 Pair = tuple[str, str]
@@ -104,7 +104,6 @@ tools: Tools
 def make_tools(*settings: object) -> None:
     """Prepares a worker process."""
     global tools
-    be_worker()
     tools = Tools(*settings)
 
 

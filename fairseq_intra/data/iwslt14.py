@@ -38,9 +38,7 @@ class Source:
     @property
     def record(self) -> Path:
         """The file that holds the SHA-256 that the archive had at first sight."""
-        return (
-            self.out / f"{self.path.name}.sha256" if self.given else self.path.with_name(f"{self.path.name}.sha256")
-        )
+        return (self.out if self.given else self.path.parent) / f"{self.path.name}.sha256"
 
     def take(self, languages: list[str]) -> None:
         """Sets `path` and `sha256` to an archive that is whole, unaltered and has the languages."""

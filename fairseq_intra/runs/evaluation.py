@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from ..errors import UsageError
-from ..files import FileName, read_lines, read_record, write_record, write_text
+from ..files import FileName, read_json, read_lines, read_record, write_record, write_text
 from .length_penalty import Tuning
 from .scoring import Score, ScoreWithConfidence, bleu_of, sentence_statistics
 
@@ -136,3 +136,11 @@ def _folder_to_itself(folder):
         yield
     finally:
         os.close(opened)
+
+
+def is_evaluation(path: Path) -> bool:
+    """Whether a JSON file is an `Evaluation`'s: its texts lie beside it, or it has the counts in their place."""
+    if path.with_suffix(".hyp").exists():
+        return True
+    kept = read_json(path)
+    return isinstance(kept, dict) and {"hypotheses", "statistics"} <= kept.keys()

@@ -125,8 +125,8 @@ class Run:
         except FileNotFoundError:
             before = arguments
         found = differences(before, arguments)
-        # Counted over all parts of a training: a longer time continues it, and changes nothing that was trained.
-        longer = found.pop(TIME_LIMIT, None)
+        # Counted over all parts of a training: another one continues it, and changes nothing that was trained.
+        time_limit = found.pop(TIME_LIMIT, None)
         if found and not self._has_checkpoints():
             say(f"{self.folder} has no checkpoint yet: it begins anew with these arguments")
             remove(self.log)
@@ -138,7 +138,7 @@ class Run:
                 f"{self.folder} is a run with other arguments or data; give another --out. The first that differs: "
                 f"{name} is {_shown(old)} in the run and {_shown(new)} here"
             )
-        elif not longer:
+        elif not time_limit:
             arguments = before
         write_text(self.arguments, "".join(f"{word}\n" for word in arguments))
 
@@ -156,8 +156,10 @@ class Run:
 
     def _set_evaluations_aside(self, updates):
         """What was evaluated is no result of the longer run, whose checkpoints have the same names."""
+        from .evaluation import is_evaluation  # which every training would load
+
         for record in [*self.checkpoints.rglob("*.json")]:
-            if record.with_suffix(".hyp").exists():
+            if is_evaluation(record):
                 aside = self.folder / f"evaluated.{updates}" / record.parent.relative_to(self.checkpoints)
                 aside.mkdir(parents=True, exist_ok=True)
                 for end in (".json", ".ref", ".hyp"):

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UsageError
-from ..files import read_json
 from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
-from .evaluation import Evaluation
+from .evaluation import Evaluation, is_evaluation
 from .length_penalty import rule
 from .run_settings import Difference, differences, require_same, unchecked
 from .scoring import RESAMPLES, p_value
@@ -88,18 +87,10 @@ def _evaluation_files(path):
         return [path]
     # scripts/train.sh keeps a run's checkpoints, and with them their evaluations, in a folder of the run's.
     found = sorted([*path.glob("*.json"), *path.glob("checkpoints/*.json")])
-    found = [file for file in found if _is_evaluation(file)]
+    found = [file for file in found if is_evaluation(file)]
     if not found:
         raise UsageError(f"{path} holds no evaluation; name the JSON file instead")
     return found
-
-
-def _is_evaluation(file):
-    """Its texts need not be kept."""
-    if file.with_suffix(".hyp").exists():
-        return True
-    kept = read_json(file)
-    return isinstance(kept, dict) and {"hypotheses", "statistics"} <= kept.keys()
 
 
 def _row_name(run, kinds):

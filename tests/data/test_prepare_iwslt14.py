@@ -347,7 +347,8 @@ def test_a_wrong_archive_does_not_bind_the_folder(archive, tmp_path, spoil):
 
 def test_each_pair_may_have_an_archive_of_its_own(archive, tmp_path):
     to_text(archive, tmp_path / "out")
-    other = campaign.write_archive(tmp_path / "he-en.tgz", ["he"], train=250) or tmp_path / "he-en.tgz"
+    other = tmp_path / "he-en.tgz"
+    campaign.write_archive(other, ["he"], train=250)
     prepare("iwslt14", "--langs", "he", "--archive", other, "--out", tmp_path / "out", *TO_TEXT)
     assert (tmp_path / "out" / "he-en" / "text").exists()
 

@@ -373,12 +373,15 @@ class TestFolder:
         checkpoints = tmp_path / "out" / "checkpoints"
         record = evaluated(checkpoints, "plain", name="checkpoint_best.test")
         (checkpoints / "sensitivity.json").write_text("{}")
-        kept = {path.name: path.read_bytes() for path in checkpoints.glob("checkpoint_best.test.*")}
+        # Of another one the texts were not kept.
+        evaluated(checkpoints, "plain", name="average5.test")
+        (checkpoints / "average5.test.hyp").unlink()
+        kept = {path.name: path.read_bytes() for path in checkpoints.glob("*.test.*")}
         assert not train() and record.exists()
         train("--updates", "9")
-        assert not list(checkpoints.glob("checkpoint_best.test.*")) and (checkpoints / "sensitivity.json").exists()
+        assert not list(checkpoints.glob("*.test.*")) and (checkpoints / "sensitivity.json").exists()
         aside = tmp_path / "out" / "evaluated.7"
-        assert {path.name: path.read_bytes() for path in aside.iterdir()} == kept and len(kept) == 3
+        assert {path.name: path.read_bytes() for path in aside.iterdir()} == kept and len(kept) == 5
 
     def test_a_longer_time_continues_it(self, train, training, tmp_path):
         training.lines.insert(0, TestFinished.TIME)
