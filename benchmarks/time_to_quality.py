@@ -56,6 +56,7 @@ STEPS = {
     "three passes": Step(["--num-iter", "3"]),
     "encoder once": Step(["--num-iter", "3", "--encoder-once"]),
     "two passes, encoder once": Step(["--num-iter", "2", "--encoder-once"]),
+    "three passes, every second update": Step(["--num-iter", "3", "--distill-interval", "2"]),
     "a third of the tokens": Step(["--num-iter", "3"], batches=3),
 }
 METHODS = {
@@ -69,9 +70,11 @@ METHODS = {
     "late-small-batches": Method("a third of the tokens", LATE, CONTINUED),
     "late-alpha-5": Method("three passes", [*LATE, "--alpha", "5"], CONTINUED),
     "late-two-passes-alpha-5": Method("two passes", [*LATE, "--alpha", "5"], CONTINUED),
+    "late-every-second-alpha-5": Method("three passes, every second update", [*LATE, "--alpha", "5"], CONTINUED),
     "late-adaptive-alpha-5": Method("three passes", [*LATE, "--alpha", "5", "--adaptive-alpha", "1"], CONTINUED),
     # Moments and learning rate from new: fairseq resets both or none.
     "late-second-warmup": Method("three passes", INTRA, RESTARTED),
+    "late-second-warmup-two-passes-alpha-5": Method("two passes", [*INTRA, "--alpha", "5"], RESTARTED),
 }
 #: Updates that a step is timed for; the first LOGGED of them warm up.
 TIMED, LOGGED = 30, 10

@@ -1,7 +1,8 @@
-"""Plain training first, intra-distillation late: K passes begin when they are worth their price.
+"""Which updates are intra-distillation: those after a late start, and of these each one, or every N-th.
 
 Intra-distillation is a regulariser: its gain comes where plain training has flattened, and until then K passes only
-cost K times the time. A task with these flags trains with one pass and the plain loss until the switch.
+cost K times the time. A task with these flags trains with one pass and the plain loss until the switch, and between
+the updates of `--distill-interval`.
 """
 
 import logging
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class LateStartFlags(AdaptiveAlphaFlags):
-    """The flags of the switch and of the schedule, for a task."""
+    """The flags of the switch, of the interval and of alpha's schedule, for a task."""
 
     plain_updates: int = field(
         default=0,
@@ -28,6 +29,13 @@ class LateStartFlags(AdaptiveAlphaFlags):
         metadata={
             "help": "plain training until --best-checkpoint-metric has not improved for this many validations; "
             "0 means none"
+        },
+    )
+    distill_interval: int = field(
+        default=1,
+        metadata={
+            "help": "beyond the paper: updates from one of intra-distillation to the next, those between are plain; "
+            "1 means none are"
         },
     )
     best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
@@ -45,11 +53,13 @@ class LateStartTask(AdaptiveAlphaTask):
         """As the parent's.
 
         Raises:
-            UsageError: beside the parent's, if the flags of the switch contradict each other.
+            UsageError: beside the parent's, if a flag has a value that is not allowed, or two contradict each other.
         """
         for name in ("plain_updates", "plain_patience"):
             if self.cfg[name] < 0:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 0, not {self.cfg[name]}")
+        if self.cfg.distill_interval < 1:
+            raise UsageError(f"--distill-interval must be at least 1, not {self.cfg.distill_interval}")
         if self.cfg.plain_updates and self.cfg.plain_patience:
             raise UsageError("--plain-updates and --plain-patience exclude each other; give one of them")
         self.state.add_factory("late_start", self._initial_state)
@@ -66,11 +76,17 @@ class LateStartTask(AdaptiveAlphaTask):
         return self.cfg.plain_updates
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        is_plain = self.switch_update is None or update_num < self.switch_update
-        if criterion.method.is_plain and not is_plain and update_num:
+        begins = update_num == self.switch_update and criterion.method.is_plain
+        if begins and update_num:
             logger.info("intra-distillation begins after %d updates of plain training", self.switch_update)
-        criterion.method.is_plain = is_plain
+        criterion.method.is_plain = self._is_plain(update_num)
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+
+    def _is_plain(self, update_num):
+        """Told by the number alone, so that a resumed run and all workers agree."""
+        if self.switch_update is None or update_num < self.switch_update:
+            return True
+        return (update_num - self.switch_update) % self.cfg.distill_interval != 0
 
     def post_validate(self, model, stats, agg):
         """Counts validations without improvement; fairseq calls it after every validation (fairseq_cli/train.py)."""

@@ -69,6 +69,24 @@ def test_without_the_flags_all_updates_have_k_passes(configuration):
     assert step(task, criterion, 0)[3] == 3 * len(tiny.SENTENCES)
 
 
+@pytest.mark.parametrize(
+    "settings,plain",
+    [({}, [1, 3, 5]), ({"plain_updates": 2}, [0, 1, 3, 5]), ({"plain_patience": 2}, [0, 1, 2, 3, 4, 5])],
+)
+def test_intra_distillation_in_every_second_update(configuration, caplog, settings, plain):
+    caplog.set_level("INFO", "fairseq_intra")
+    task, criterion = configuration(distill_interval=2, **settings)
+    for update in range(6):
+        loss, log, gradients, rows = step(task, criterion, update)
+        expected, expected_gradients = plain_step(task, update)
+        if update in plain:
+            assert loss == expected and rows == len(tiny.SENTENCES) and "alpha" not in log
+            assert all(torch.equal(gradients[name], g) for name, g in expected_gradients.items())
+        else:
+            assert rows == 3 * len(tiny.SENTENCES) and log["intra_distillation_loss"] > 0
+    assert caplog.text.count("intra-distillation begins after 2 updates") == ("plain_updates" in settings)
+
+
 def validate(task, *values, metric="loss", start=0):
     for number, value in enumerate(values, start + 1):
         task.post_validate(None, {metric: value, "num_updates": 10 * number}, None)
@@ -131,6 +149,7 @@ def test_adaptive_alpha_counts_from_the_switch(configuration):
     [
         ({"plain_updates": -1}, "--plain-updates must be at least 0, not -1"),
         ({"plain_patience": -2}, "--plain-patience must be at least 0, not -2"),
+        ({"distill_interval": 0}, "--distill-interval must be at least 1, not 0"),
         ({"plain_updates": 1, "plain_patience": 1}, "exclude each other"),
     ],
 )

@@ -11,11 +11,13 @@ from ..methods import method_of
 #: The flags of intra-distillation alone; the second have no value.
 OF_THE_METHOD = re.compile(
     r"--(num-iter|alpha|div|passes|id-loss|split-batch|adaptive-alpha|temperature-[pq]|max-updates-train|"
-    r"plain-updates|plain-patience|encoder-once)"
+    r"plain-updates|plain-patience|distill-interval|encoder-once)"
 )
 SWITCHES_OF_THE_METHOD = ("--encoder-once",)
 #: Of these, the ones that would make R-Drop another method, and those of the late start.
-NOT_OF_RDROP = re.compile(r"--(num-iter|div|adaptive-alpha|temperature-[pq]|max-updates-train|plain-.*|encoder-once)")
+NOT_OF_RDROP = re.compile(
+    r"--(num-iter|div|adaptive-alpha|temperature-[pq]|max-updates-train|plain-.*|distill-interval|encoder-once)"
+)
 OF_THE_LATE_START = re.compile(r"--plain-(updates|patience)")
 CONTINUES = re.compile("--continue-from")
 #: Flags that a run sets itself, and why.
@@ -68,7 +70,7 @@ def flag_value(words: list[str], name: str) -> str | None:
 
 def method_by_flags(words: list[str]) -> str:
     """The method that tables will call a training with these flags, as `methods.method_of`."""
-    names = ("num-iter", "alpha", "adaptive-alpha", "plain-updates", "plain-patience")
+    names = ("num-iter", "alpha", "adaptive-alpha", "plain-updates", "plain-patience", "distill-interval")
     flags = {name.replace("-", "_"): as_number(flag_value(words, f"--{name}")) for name in names}
     flags |= {"div": flag_value(words, "--div"), "encoder_once": flag_value(words, "--encoder-once") is not None}
     task, criterion = (flag_value(words, f"--{name}") for name in ("task", "criterion"))

@@ -1,6 +1,7 @@
 """What a training costs on a CPU, before it begins."""
 
 import contextlib
+import functools
 import io
 import time
 from pathlib import Path
@@ -34,10 +35,14 @@ def cpu_seconds(arguments: list[str], data: Path, updates: int | None) -> float 
 
 
 def _passes(arguments, updates):
-    """Of all updates, at least: a late start makes one a step until it switches, or until nobody knows when."""
+    """Of all updates, at least: a late start makes one a step until it switches, or until nobody knows when.
+
+    Of those after it, one in `--distill-interval` makes K.
+    """
     patient = int(flag_value(arguments, "--plain-patience") or 0)
     plain = updates if patient else min(updates, int(flag_value(arguments, "--plain-updates") or 0))
-    return plain + (updates - plain) * int(flag_value(arguments, "--num-iter") or 1)
+    distilled = (updates - plain) // int(flag_value(arguments, "--distill-interval") or 1)
+    return updates - distilled + distilled * int(flag_value(arguments, "--num-iter") or 1)
 
 
 def _parameters(arguments, types):
@@ -59,6 +64,7 @@ def _parameters(arguments, types):
     return None
 
 
+@functools.cache
 def _flops_a_second():
     import torch
 

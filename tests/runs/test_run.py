@@ -165,7 +165,9 @@ def test_a_preset_is_what_fairseq_hydra_train_reads(preset):
 
 def test_the_methods_flags_are_for_the_method_alone(train, capsys):
     """So that one command line does for both."""
-    given = "--alpha 2.5 --lr 0.25 --div=JS --encoder-once --plain-updates 3 --dropout 0.2".split()
+    given = (
+        "--alpha 2.5 --lr 0.25 --div=JS --encoder-once --plain-updates 3 --distill-interval 2 --dropout 0.2".split()
+    )
     for method in ("intra", "plain"):
         train(*given, "--dry-run", method=method)
     intra, plain = (shown(text) for text in capsys.readouterr().out.split("\nfairseq-train"))
@@ -173,7 +175,8 @@ def test_the_methods_flags_are_for_the_method_alone(train, capsys):
     assert follow(plain, *"--lr 0.25 --dropout 0.2".split()) and not {"--alpha", "--encoder-once"} & set(plain)
     train(*given)
     said = capsys.readouterr().err
-    assert "only intra-distillation has them: --alpha 2.5 --div=JS --encoder-once --plain-updates 3\n" in said
+    method_flags = "--alpha 2.5 --div=JS --encoder-once --plain-updates 3 --distill-interval 2"
+    assert f"only intra-distillation has them: {method_flags}\n" in said
 
 
 def test_dry_run_prints_what_can_be_pasted(train, tmp_path, capsys):
@@ -557,6 +560,9 @@ lib/functional.py:12: UserWarning: Support for mismatched key_padding_mask and a
         train(*late, preset="paper", method="late", out=tmp_path / "late")
         days += [int(re.search(r"take at least (\d+) days", capsys.readouterr().err)[1])]
         assert days[2] < 0.75 * days[1]
+        train("--updates", "50000", "--distill-interval", "2", preset="paper", method="intra", out=tmp_path / "every")
+        days += [int(re.search(r"take at least (\d+) days", capsys.readouterr().err)[1])]
+        assert days[0] < days[3] < 0.75 * days[1]
         train(preset="tiny", out=tmp_path / "tiny")
         assert "at least" not in capsys.readouterr().err
 
