@@ -46,6 +46,7 @@ class Method(NamedTuple):
     step: str
     flags: list[str]
     start: str = ""  #: the flag that takes plain's checkpoint, where a method begins with one
+    interval: int = 1  #: from one of these steps to the next, those between being plain
 
 
 CONTINUED, RESTARTED = "--continue-from", "--finetune-from-model"
@@ -56,7 +57,6 @@ STEPS = {
     "three passes": Step(["--num-iter", "3"]),
     "encoder once": Step(["--num-iter", "3", "--encoder-once"]),
     "two passes, encoder once": Step(["--num-iter", "2", "--encoder-once"]),
-    "three passes, every second update": Step(["--num-iter", "3", "--distill-interval", "2"]),
     "a third of the tokens": Step(["--num-iter", "3"], batches=3),
 }
 METHODS = {
@@ -70,7 +70,7 @@ METHODS = {
     "late-small-batches": Method("a third of the tokens", LATE, CONTINUED),
     "late-alpha-5": Method("three passes", [*LATE, "--alpha", "5"], CONTINUED),
     "late-two-passes-alpha-5": Method("two passes", [*LATE, "--alpha", "5"], CONTINUED),
-    "late-every-second-alpha-5": Method("three passes, every second update", [*LATE, "--alpha", "5"], CONTINUED),
+    "late-every-second-alpha-5": Method("three passes", [*LATE, "--alpha", "5"], CONTINUED, interval=2),
     "late-adaptive-alpha-5": Method("three passes", [*LATE, "--alpha", "5", "--adaptive-alpha", "1"], CONTINUED),
     # Moments and learning rate from new: fairseq resets both or none.
     "late-second-warmup": Method("three passes", INTRA, RESTARTED),
@@ -173,10 +173,15 @@ def step_costs(times, step):
     return [own / plain for own, plain in times[step]]
 
 
+def update_cost(times, method):
+    """The mean time of a method's updates in that of plain ones; of a late start, after the switch."""
+    return (step_cost(times, method.step) + method.interval - 1) / method.interval
+
+
 def updates_of(args, name):
     """(the first of a run as fairseq counts, the last, updates from one validation to the next)."""
     method = METHODS[name]
-    cost = step_cost(args.times, method.step)
+    cost = update_cost(args.times, method)
     begin = args.switch if method.start == CONTINUED else 0
     last = begin + round((args.budget - plain_updates_of(args, name)) / cost)
     # fairseq validates at multiples: the last update is to be one, or nearly so.
@@ -195,6 +200,8 @@ def run(args, name, seed):
     folder, (begin, updates, interval) = folder_of(args, name, seed), updates_of(args, name)
     flags = ["--data", args.data, "--seed", seed, "--out", folder, *args.flags, "--updates", updates]
     flags += [*METHODS[name].flags, *flags_of(args, METHODS[name].step)]
+    if METHODS[name].interval > 1:
+        flags += ["--distill-interval", METHODS[name].interval]
     flags += ["--patience", -1, "--validate-interval", NEVER, "--no-epoch-checkpoints"]
     flags += ["--validate-interval-updates", interval, "--save-interval-updates", interval]
     flags += ["--keep-interval-updates", KEPT, *VALID_BLEU]
@@ -243,7 +250,7 @@ def result(args, name, seed):
 
 def curve_of(args, name, seed):
     log = parse_log((folder_of(args, name, seed) / "train.log").read_text())
-    cost, (begin, _, interval) = step_cost(args.times, METHODS[name].step), updates_of(args, name)
+    cost, (begin, _, interval) = update_cost(args.times, METHODS[name]), updates_of(args, name)
     plain, lines = plain_updates_of(args, name), log.valid
     # The last validation of a training may come right behind another.
     if len(lines) > 1 and lines[-1]["num_updates"] - lines[-2]["num_updates"] < interval / 2:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from measure import arguments, show
-from time_to_quality import METHODS, compared, read_times, record_of, statistics_of, step_cost
+from time_to_quality import METHODS, compared, read_times, record_of, statistics_of, update_cost
 
 from fairseq_intra.runs.comparison import mean_and_spread
 from fairseq_intra.runs.figures import line_style, new_figure, save_figure
@@ -63,7 +63,7 @@ def cost_of(folder, method, times):
     updates = log.valid[-1]["num_updates"]
     # A late run may end before it has switched.
     begin = log.switch["num_updates"] if log.switch else updates if method.start else 0
-    return begin + (updates - begin) * step_cost(times, method.step)
+    return begin + (updates - begin) * update_cost(times, method)
 
 
 def row(size, method, runs):
