@@ -51,6 +51,7 @@ class Method(NamedTuple):
 
 CONTINUED, RESTARTED = "--continue-from", "--finetune-from-model"
 INTRA, LATE = ["--method", "intra"], ["--method", "late"]
+ALPHA_5 = ["--alpha", "5"]
 STEPS = {
     "plain": Step([]),
     "two passes": Step(["--num-iter", "2"]),
@@ -62,19 +63,21 @@ STEPS = {
 METHODS = {
     "plain": Method("plain", ["--method", "plain"]),
     "rdrop": Method("two passes", ["--method", "rdrop"]),
+    "rdrop-alpha-5": Method("two passes", ["--method", "rdrop", *ALPHA_5]),
     "intra": Method("three passes", INTRA),
+    "intra-alpha-5": Method("three passes", [*INTRA, *ALPHA_5]),
     "late": Method("three passes", LATE, CONTINUED),
     "late-encoder-once": Method("encoder once", LATE, CONTINUED),
     "late-two-passes": Method("two passes", LATE, CONTINUED),
     "late-two-passes-encoder-once": Method("two passes, encoder once", LATE, CONTINUED),
     "late-small-batches": Method("a third of the tokens", LATE, CONTINUED),
-    "late-alpha-5": Method("three passes", [*LATE, "--alpha", "5"], CONTINUED),
-    "late-two-passes-alpha-5": Method("two passes", [*LATE, "--alpha", "5"], CONTINUED),
-    "late-every-second-alpha-5": Method("three passes", [*LATE, "--alpha", "5"], CONTINUED, interval=2),
-    "late-adaptive-alpha-5": Method("three passes", [*LATE, "--alpha", "5", "--adaptive-alpha", "1"], CONTINUED),
+    "late-alpha-5": Method("three passes", [*LATE, *ALPHA_5], CONTINUED),
+    "late-two-passes-alpha-5": Method("two passes", [*LATE, *ALPHA_5], CONTINUED),
+    "late-every-second-alpha-5": Method("three passes", [*LATE, *ALPHA_5], CONTINUED, interval=2),
+    "late-adaptive-alpha-5": Method("three passes", [*LATE, *ALPHA_5, "--adaptive-alpha", "1"], CONTINUED),
     # Moments and learning rate from new: fairseq resets both or none.
     "late-second-warmup": Method("three passes", INTRA, RESTARTED),
-    "late-second-warmup-two-passes-alpha-5": Method("two passes", [*INTRA, "--alpha", "5"], RESTARTED),
+    "late-second-warmup-two-passes-alpha-5": Method("two passes", [*INTRA, *ALPHA_5], RESTARTED),
 }
 #: Updates that a step is timed for; the first LOGGED of them warm up.
 TIMED, LOGGED = 30, 10
