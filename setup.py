@@ -1,4 +1,4 @@
-"""Packaging of fairseq_intra: `pip install -c scripts/constraints.txt .` (see README.md, "Install")."""
+"""Packaging of fairseq_intra: `pip install -c scripts/constraints.txt .` (see README.md, "Two commands")."""
 
 import re
 from pathlib import Path

@@ -3,7 +3,7 @@
 python benchmarks/keep_runs.py --to DIR RUN...
 
 DIR/NAME of a run is read like the run itself, by `fairseq-intra table`, `fairseq-intra plot`, time_to_quality.py and
-when_it_pays.py.
+when_it_pays.py. The times of steps that lie beside a run go with it.
 """
 
 import argparse
@@ -12,6 +12,8 @@ import shutil
 from pathlib import Path
 
 WANTED = re.compile(r"\| INFO \| valid \||intra-distillation begins after")
+#: As time_to_quality.py calls them.
+STEP_TIMES = "step_times.json"
 BEGUN, TRAINED = "| begin training epoch", "| INFO | train_inner |"
 
 
@@ -28,9 +30,12 @@ def main():
 
 
 def keep(run, to):
+    times = run.parent / STEP_TIMES
     (to / "checkpoints").mkdir(parents=True, exist_ok=True)
     for name in ("arguments.txt", "finished"):
         shutil.copyfile(run / name, to / name)
+    if times.exists():
+        shutil.copyfile(times, to.parent / STEP_TIMES)
     (to / "train.log").write_text("".join(thinned((run / "train.log").read_text().splitlines(keepends=True))))
     for record in sorted((run / "checkpoints").rglob("*.json")):
         copy = to / record.relative_to(run)

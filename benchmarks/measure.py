@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import statistics
 import sys
 import time
@@ -72,7 +73,7 @@ def machine(args):
     """Where and with what the figures were made, and the command."""
     device = torch.cuda.get_device_name() if args.device == "cuda" else f"{args.threads} CPU threads ({_processor()})"
     return {
-        "command": " ".join(["python", *_without_json(sys.argv)]),
+        "command": shlex.join(["python", *_without_json(sys.argv)]),
         "date": datetime.date.today().isoformat(),
         "device": device,
         **{name: os.environ[name] for name in CPU_SETTINGS if name in os.environ},

@@ -1,7 +1,8 @@
 """What the same time buys: plain training, R-Drop, intra-distillation from the start, and late.
 
-python benchmarks/time_to_quality.py --data DIR --out DIR --budget N --switch N [--methods NAMES] [--seeds N]
-    [--parts calibrate,train,table] [FLAGS of fairseq-intra train, such as --preset tiny...]
+python benchmarks/time_to_quality.py --data DIR --out DIR --budget N --batch-tokens N [--switch N]
+    [--methods NAMES] [--seeds N] [--tests NAMES] [--parts calibrate,train,table]
+    [FLAGS of fairseq-intra train, such as --preset tiny...]
 
 Time is counted in updates of plain training: a method makes as many updates as its steps are worth, by the times of
 steps measured in turn with plain ones on an idle core ("calibrate", kept in OUT/step_times.json). So trainings may

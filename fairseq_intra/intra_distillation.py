@@ -9,11 +9,13 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.logging import metrics
 
 from .errors import UsageError
+from .loss.definitions import DIVERGENCES as DEFINITIONS
 from .passes import PASSES, choose_passes, has_dropout, is_deterministic_encoder, repeated_part, run_passes, unwrapped
 
 logger = logging.getLogger(__name__)
 
-DIVERGENCES = ("X", "JS")
+#: As the paper writes them, and `--div`.
+DIVERGENCES = tuple(name.upper() for name in DEFINITIONS)
 #: The loss is float32, and its sum over a mini-batch has to fit.
 HIGHEST_ALPHA = 1_000_000
 DIV_CHOICES = ChoiceEnum(list(DIVERGENCES))
@@ -71,7 +73,7 @@ class IntraDistillation:
         if alpha > HIGHEST_ALPHA:
             raise UsageError(f"--alpha must be at most {HIGHEST_ALPHA}, not {alpha}")
         if str(div) not in DIVERGENCES:
-            raise UsageError(f"--div must be X or JS, not {div}")
+            raise UsageError(f"--div must be {' or '.join(DIVERGENCES)}, not {div}")
         if str(passes) not in PASSES:
             raise UsageError(f"--passes must be one of {', '.join(PASSES)}, not {passes}")
         self.num_iter = num_iter

@@ -12,8 +12,8 @@
 #   --venv DIR       the environment (default: .venv in the checkout)
 #
 # Downloads torch, fairseq and the like, and Python wheels whose interface translations are the text (about
-# 110 MB for German, cached in $XDG_CACHE_HOME/fairseq_intra, see data-prep/prepare-l10n.sh). Repeated, every
-# finished step is skipped; an interrupted one continues.
+# 110 MB for German, cached in $XDG_CACHE_HOME/fairseq_intra, see data-prep/prepare-l10n.sh). Repeated, what
+# is prepared and trained is left as it is, and an interrupted training continues.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -78,7 +78,7 @@ cat <<EOT
 What these numbers can say: whether everything works here, and how two models that differ only in the loss
 compare after $updates updates on $(wc -l <"$data/raw/train.$lang") short interface messages, with one seed. What they cannot:
 how good either method is. At equal updates intra-distillation has taken up to three times the computing time; the
-paper's models are far larger and trained for 50,000 updates (README.md, "Results").
+paper's models are far larger and trained for 50,000 updates (README.md, "Result").
 EOT
 echo
 show_translation "$(realpath -- "${runs[1]}/checkpoints/checkpoint_best.pt")" "$(realpath -- "$data")" "$lang"

@@ -20,10 +20,10 @@ AFTER_THE_FLAGS = """
 All other flags go to fairseq-train and win over the preset's: --arch transformer --dropout 0.2, and those of the
 method (--num-iter 2 --alpha 1 --div JS), which are left out where --method does not have them. rdrop (R-Drop) is
 intra-distillation with two passes and a constant alpha; late is intra-distillation that begins when plain training
-has not improved for --plain-patience validations, or after --plain-updates. fp16 is used on a GPU, but for the preset
-tiny. A worker is started on every GPU that CUDA_VISIBLE_DEVICES lets it see; under torchrun or srun, every
-worker runs this command. --update-freq follows from the batch and the number of workers: the batch is the same on any
-machine.
+has not improved for --plain-patience validations, or after --plain-updates. fp16 is used on a GPU, but for the
+presets tiny and multi30k. A worker is started on every GPU that CUDA_VISIBLE_DEVICES lets it see; under torchrun or
+srun, every worker runs this command. --update-freq follows from the batch and the number of workers: the batch is
+the same on any machine.
 
 Repeated, an interrupted run resumes from its last checkpoint and a finished one is left alone; a run does not
 continue with other arguments or data, but with more --updates. SIGUSR1 (what Slurm can send before its time limit)
