@@ -9,8 +9,10 @@ class UsageError(SystemExit):
     A SystemExit, because fairseq's commands pass that through: Python prints the line and exits with 1.
     """
 
+    PREFIX = "fairseq_intra: error: "
+
     def __init__(self, message: str):
-        super().__init__(f"fairseq_intra: error: {message}")
+        super().__init__(f"{self.PREFIX}{message}")
 
 
 def reason(error: BaseException) -> str:

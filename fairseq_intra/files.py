@@ -237,7 +237,7 @@ def need_writable(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, wait_for: str = "") -> Iterator[None]:
+def locked(folder: Path, wait_for: str = "", lock: str = LOCK) -> Iterator[None]:
     """Holds the lock of a folder: one command at a time works in it.
 
     The lock ends with this process, however that ends; processes that it starts do not inherit it.
@@ -245,23 +245,24 @@ def locked(folder: Path, wait_for: str = "") -> Iterator[None]:
     Args:
         folder: must exist.
         wait_for: what another process does in the folder; if given, the lock is waited for, which is reported.
+        lock: the name of the file in the folder that is locked.
 
     Raises:
         UsageError: if another process holds the lock and is not waited for.
     """
-    with open(folder / LOCK, "a", encoding="utf-8") as lock:
+    with open(folder / lock, "a", encoding="utf-8") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not wait_for:
                 raise UsageError(f"another process is working in {folder}; wait until it ends") from None
             say(f"waiting for another process that {wait_for} {folder}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        _held.add(lock)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        _held.add(file)
         try:
             yield
         finally:
-            _held.discard(lock)
+            _held.discard(file)
 
 
 def is_locked(folder: Path) -> bool:

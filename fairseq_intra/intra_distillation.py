@@ -10,7 +10,16 @@ from fairseq.logging import metrics
 
 from .errors import UsageError
 from .loss.definitions import DIVERGENCES as DEFINITIONS
-from .passes import PASSES, choose_passes, has_dropout, is_deterministic_encoder, repeated_part, run_passes, unwrapped
+from .passes import (
+    PASSES,
+    choose_passes,
+    has_dropout,
+    is_deterministic_encoder,
+    reject_passes_without_layers,
+    repeated_part,
+    run_passes,
+    unwrapped,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +113,8 @@ class IntraDistillation:
             once = self.encoder_once
             if self.passes in ("auto", "batched"):
                 once = once or is_deterministic_encoder(unwrapped(model))
+            if self.num_iter > 1:
+                reject_passes_without_layers(model)
             self._plan = Plan(choose_passes(model, self.passes, once), once)
             self._warn_of_identical_passes(model)
         return self._plan

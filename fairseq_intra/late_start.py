@@ -6,6 +6,7 @@ the updates of `--distill-interval`.
 """
 
 import logging
+import math
 from dataclasses import dataclass, field
 
 from omegaconf import II
@@ -68,6 +69,9 @@ class LateStartTask(AdaptiveAlphaTask):
     def _initial_state(self):
         return {"switch_update": None, "best": None, "validations_without_improvement": 0, "validated_at": -1}
 
+    #: The update that begins it comes in parts (--update-freq), and again after an overflow in half precision.
+    _has_said_so = False
+
     @property
     def switch_update(self) -> int | None:
         """The number of plain updates before the first one of intra-distillation; None while it is not known."""
@@ -76,9 +80,9 @@ class LateStartTask(AdaptiveAlphaTask):
         return self.cfg.plain_updates
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        begins = update_num == self.switch_update and criterion.method.is_plain
-        if begins and update_num:
+        if update_num and update_num == self.switch_update and not self._has_said_so:
             logger.info("intra-distillation begins after %d updates of plain training", self.switch_update)
+            self._has_said_so = True
         criterion.method.is_plain = self._is_plain(update_num)
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
@@ -105,7 +109,8 @@ class LateStartTask(AdaptiveAlphaTask):
     def _count(self, value, update):
         state = self.state.late_start
         sign = -1 if self.cfg.maximize_best_checkpoint_metric else 1
-        if state["best"] is None or sign * value < sign * state["best"]:
+        # A correlation is NaN as long as all predictions are the same.
+        if state["best"] is None or math.isnan(state["best"]) or sign * value < sign * state["best"]:
             state["best"], state["validations_without_improvement"] = value, 0
             return
         state["validations_without_improvement"] += 1

@@ -50,6 +50,21 @@ def choose_passes(model, passes, encoder_once=False):
     return "sequential" if passes == "auto" else passes
 
 
+def reject_passes_without_layers(model):
+    """Raises UsageError where torch's DistributedDataParallel would meet parameters in one pass and not in another.
+
+    With --find-unused-parameters it counts what the last pass leaves out (LayerDrop) as done, though others used it.
+    """
+    wrapper = model
+    while isinstance(getattr(wrapper, "module", None), torch.nn.Module):
+        if getattr(wrapper, "find_unused_parameters", False) and any(map(_drops_layers, model.modules())):
+            raise UsageError(
+                "--find-unused-parameters does not work with several passes of a model with LayerDrop; use "
+                "--ddp-backend legacy_ddp"
+            )
+        wrapper = wrapper.module
+
+
 def run_passes(model, net_input, num_passes, passes="batched", encoder_once=False):
     """The outputs of K stochastic passes over one mini-batch.
 
@@ -103,9 +118,7 @@ def unwrapped(model):
 def has_noise_per_forward(model):
     """Whether any module samples its noise per forward rather than per example."""
     return any(
-        (isinstance(module, LayerDropModuleList) and module.p > 0)
-        or _has_quant_noise(module)
-        or _drops_shared_weights(module)
+        _drops_layers(module) or _has_quant_noise(module) or _drops_shared_weights(module)
         for module in model.modules()
     )
 
@@ -131,6 +144,10 @@ def _dropout(module):
         if isinstance(value, float):
             return value
     return 0
+
+
+def _drops_layers(module):
+    return isinstance(module, LayerDropModuleList) and module.p > 0
 
 
 def _has_quant_noise(module):

@@ -128,7 +128,10 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
 
     def _load(self, student):
         reject_adaptive_softmax(student, "self_distillation")
-        built = checkpoint.build(Path(self.teacher), Path(utils.split_paths(self.task.cfg.data)[0]))
+        # Its parameters are initialised before they are loaded. A resumed training loads it again, at another update,
+        # whose dropout is to stay the same.
+        with torch.random.fork_rng(devices=[]):
+            built = checkpoint.build(Path(self.teacher), Path(utils.split_paths(self.task.cfg.data)[0]))
         reject_adaptive_softmax(built.model, "a teacher of self_distillation")
         ours, theirs = (f"{task.cfg.source_lang}-{task.cfg.target_lang}" for task in (self.task, built.task))
         if ours != theirs:

@@ -52,6 +52,9 @@ class TranslationIntraDistillationTask(LateStartTask, TranslationTask):
         return super().build_criterion(self._criterion_config(cfg), **more)
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
+        if self.cfg.split_batch > 1 and isinstance(model, FullyShardedDataParallel):
+            # Its workers wait for each other in every forward, and one may have fewer sentences than micro-batches.
+            raise UsageError("--split-batch does not work with --ddp-backend fully_sharded; use --update-freq")
         *first, last = micro_batches(sample, self.cfg.split_batch, self.target_dictionary.pad())
         more = (model, criterion, optimizer, update_num, ignore_grad)
         train = super().train_step
@@ -84,9 +87,7 @@ class TranslationIntraDistillationTask(LateStartTask, TranslationTask):
 
 def _no_sync(model):
     """Gradients are summed up on this worker alone, as fairseq's trainer has it for --update-freq."""
-    if hasattr(model, "no_sync") and not isinstance(model, FullyShardedDataParallel):
-        return model.no_sync()
-    return contextlib.nullcontext()
+    return model.no_sync() if hasattr(model, "no_sync") else contextlib.nullcontext()
 
 
 def micro_batches(sample, number, padding_idx):

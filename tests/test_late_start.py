@@ -99,6 +99,9 @@ def validate(task, *values, metric="loss", start=0):
         ([5, 4, 4.5, 3.9, 4], False, None),
         ([5, 5, 5], False, 30),
         ([20, 21, 20, 20.5], True, 40),
+        ([float("nan"), 5, 4, 4.5], False, None),
+        ([float("nan"), float("nan"), 0.1, 0.2], True, None),
+        ([5, float("nan"), float("nan")], False, 30),
     ],
 )
 def test_plain_until_validation_has_not_improved(configuration, values, maximize, switch):
@@ -127,6 +130,17 @@ def test_only_the_first_validation_set_counts(configuration):
         for value in (100 - update, 7):
             task.post_validate(None, {"loss": value, "num_updates": update}, None)
     assert task.switch_update is None
+
+
+def test_a_training_that_begins_at_the_switch_says_so_once(configuration, caplog):
+    caplog.set_level("INFO", "fairseq_intra")
+    task, criterion = configuration(plain_updates=2)
+    for update in (2, 2, 3):
+        step(task, criterion, update)
+    assert caplog.text.count("intra-distillation begins after 2 updates") == 1
+    task, criterion = configuration(plain_updates=2)
+    step(task, criterion, 3)
+    assert caplog.text.count("intra-distillation begins after 2 updates") == 1
 
 
 @pytest.mark.parametrize("switch", [{"plain_updates": 100}, {"plain_patience": 2}])
@@ -212,3 +226,16 @@ def test_a_run_resumed_across_the_switch_is_the_uninterrupted_one(dataset, tmp_p
     for name, value in expected["model"].items():
         # Of fairseq 0.12.2: second copies of its encoder layers' weights, which nothing reads.
         assert name.endswith(("_weight", "_bias", "._float_tensor")) or torch.equal(found["model"][name], value), name
+
+
+def test_once_decided_the_switch_stays(configuration):
+    """Else adaptive alpha would begin anew with every further validation that does not improve."""
+    task, _ = configuration(plain_patience=2)
+    validate(task, 5, 5, 5, 5, 6)
+    assert task.switch_update == 30
+
+
+def test_a_schedule_that_would_end_before_the_switch_is_over_soon_after_it(configuration):
+    task, criterion = configuration(max_update=200, plain_updates=100, adaptive_alpha=1, max_updates_train=50)
+    step(task, criterion, 150)
+    assert criterion.method.alpha == 5

@@ -4,6 +4,7 @@ import pytest
 import tiny
 import torch
 
+from fairseq_intra.errors import UsageError
 from fairseq_intra.task import joined_results, micro_batches
 
 SENTENCES = tiny.SENTENCES + [([5, 6], [7, 8, 9, 10]), ([11, 4, 5], [6])]
@@ -105,3 +106,11 @@ def make_task():
         return task, task.build_criterion(plain)
 
     return make
+
+
+def test_sharded_parameters_and_micro_batches_exclude_each_other(make_task, monkeypatch):
+    monkeypatch.setattr("fairseq_intra.task.FullyShardedDataParallel", Syncing)
+    for parts, refused in ((1, contextlib.nullcontext()), (2, pytest.raises(UsageError, match="use --update-freq"))):
+        task, criterion = make_task(split_batch=parts)
+        with refused:
+            task.train_step(tiny.sample(task), Syncing(tiny.model(task)), criterion, tiny.Optimizer(), 0)

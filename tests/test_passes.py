@@ -4,6 +4,7 @@ import torch
 from fairseq.distributed import ModuleProxyWrapper
 
 from fairseq_intra.errors import UsageError
+from fairseq_intra.intra_distillation import IntraDistillation
 from fairseq_intra.passes import choose_passes, has_dropout, has_noise_per_forward, joined_passes, run_passes
 
 #: What makes a model draw once for a whole forward, and what looks like it.
@@ -234,6 +235,25 @@ class TestEncoderOnce:
         model, net_input = tiny.model(task), tiny.sample(task)["net_input"]
         outputs(model, net_input, 3, encoder_once=True)
         assert len(model(**net_input)[0]) == len(tiny.SENTENCES)
+
+
+class FindsUnused(torch.nn.Module):
+    """As torch's DistributedDataParallel with --find-unused-parameters holds a model."""
+
+    find_unused_parameters = True
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
+def test_layers_that_a_pass_leaves_out_do_not_go_with_unused_parameters(task):
+    dropped = FindsUnused(tiny.model(task, **PER_FORWARD["encoder-layerdrop"]))
+    with pytest.raises(UsageError, match="use --ddp-backend legacy_ddp"):
+        IntraDistillation(2, 1, "X", "auto").plan(dropped)
+    assert IntraDistillation(1, 1, "X", "auto").plan(dropped).passes == "sequential"
+    assert IntraDistillation(2, 1, "X", "auto").plan(FindsUnused(tiny.model(task, dropout=0.1))).passes == "batched"
+    assert IntraDistillation(2, 1, "X", "auto").plan(dropped.module).passes == "sequential"
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,15 @@ def test_the_teacher_is_no_part_of_it_and_does_not_change(task, teacher):
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
 
 
+def test_loading_the_teacher_leaves_the_dropout_of_the_student_as_it_is(task, teacher, monkeypatch):
+    """A resumed training loads it again, in the midst of an uninterrupted one's updates."""
+    build = checkpoint.build
+    monkeypatch.setattr(checkpoint, "build", lambda *given: torch.randn(3) is not None and build(*given))
+    criterion, student = ours(task), tiny.model(task, dropout=0.3)
+    first, second = (step(criterion, student)[3] for _ in range(2))
+    assert all(torch.equal(second[name], gradient) for name, gradient in first.items())
+
+
 def test_validation_is_the_plain_loss_and_needs_no_teacher(task):
     student = tiny.model(task, dropout=0.3).eval()
     criterion = SelfDistillationCriterion(task, False, 0.1, teacher="/nowhere.pt")

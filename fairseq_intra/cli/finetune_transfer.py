@@ -55,6 +55,9 @@ def _finetune_transfer(args):
     words = recipe(summary, args.method, args.seed, args.epochs, args.batch)
     words += ["--fp16" if gpus else "--cpu", *passed]
     command = [word_of(args.data), "--user-dir", str(PACKAGE), *team.flags, "--finetune-from-model", word_of(model)]
+    if team.count > 1:
+        # torch's own waits for the gradient of the encoder's language model head, which no task here uses.
+        command += ["--ddp-backend", "legacy_ddp"]
     command += ["--batch-size", str(args.batch // team.count), "--required-batch-size-multiple", "1", *words]
     command += saved_in(args.out)
     if args.dry_run:

@@ -148,11 +148,11 @@ def _add_seeds(kind, default):
 
 
 def _words(text):
-    return text.split()
+    return list(dict.fromkeys(text.split()))
 
 
 def _methods(text):
-    words = list(dict.fromkeys(text.split()))
+    words = _words(text)
     if not words or not set(words) <= set(METHODS):
         raise argparse.ArgumentTypeError(f"must be of {' '.join(METHODS)}, as one word, not '{text}'")
     return words

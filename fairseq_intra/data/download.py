@@ -74,13 +74,16 @@ def receive(url: str, path: Path, stall: float) -> None:
         part.unlink()
         raise ConnectionError("the server has less of it than was fetched") from None
     with response:
-        if response.status != 206:
-            have = 0
-            remember(known, response)
+        is_rest = response.status == 206
+        have = have if is_rest else 0
         total = total_size(response, have)
         if total is not None:
             need_space(part.parent, total - have)
-        with part.open("ab" if have else "wb") as stream:
+        if not is_rest:
+            # Before the validator is that of another file.
+            part.write_bytes(b"")
+            remember(known, response)
+        with part.open("ab") as stream:
             copy(response, stream, path.name, have, total)
     if total is not None and size(part) != total:
         raise ConnectionError(f"the connection ended after {size(part)} of {total} bytes")

@@ -1,5 +1,6 @@
 """One of GLUE's tasks, or one's own in the same layout, to a folder for fairseq's sentence_prediction."""
 
+import contextlib
 from pathlib import Path
 
 from .. import files
@@ -40,7 +41,7 @@ def prepare(name: str, folder: Path, vocabulary: Path, subwords_of, out: Path, w
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is there and is not a folder")
     files.make_folder("--out", out.parent)
-    with files.locked(out.parent):
+    with _locked(out):
         if (out / "manifest.json").exists():
             made = _read_manifest(out / "manifest.json")
             if made["inputs"] != inputs:
@@ -55,6 +56,17 @@ def prepare(name: str, folder: Path, vocabulary: Path, subwords_of, out: Path, w
             partial.mkdir()
             made = {"task": name, **_make(name, task, tables, symbols, subwords_of, partial, workers)}
             files.write_json(partial / "manifest.json", made | {"inputs": inputs, "versions": manifest.versions()})
+
+
+@contextlib.contextmanager
+def _locked(out):
+    """Beside the folder, which appears once it is whole; other tasks may be prepared there at the same time."""
+    lock = out.with_name(f".{out.name}{files.LOCK}")
+    with files.locked(out.parent, f"prepares {out.name} in", lock.name):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _read_manifest(record):

@@ -114,15 +114,20 @@ def _count_the_tokens_of_an_uneven_update():
     """With --update-freq a worker may run out of data within an update; fairseq then forgets what it had counted.
 
     The update would be divided by the other workers' tokens alone. Without the mini-batch that fairseq puts in the
-    missing one's place, the worker just synchronises its gradients one mini-batch earlier.
+    missing one's place, the worker just synchronises its gradients one mini-batch earlier. Not so where parameters are
+    sharded: there the workers wait for each other in every mini-batch.
     """
     train_step = Trainer.train_step
 
     @functools.wraps(train_step)
     def without_fillers(self, samples, raise_oom=False):
-        return train_step(self, [sample for sample in samples if sample] or samples[:1], raise_oom)
+        return train_step(self, samples if self.is_fsdp else _that_are_there(samples), raise_oom)
 
     Trainer.train_step = without_fillers
+
+
+def _that_are_there(samples):
+    return [sample for sample in samples if sample] or samples[:1]
 
 
 def _gather_predictions():

@@ -1,13 +1,15 @@
 """A resumed training in half precision continues with the float32 parameters and the loss scaler that it had.
 
 fairseq keeps neither: from the checkpoint's half-precision parameters it makes others, and counts anew until the loss
-scale grows (fairseq/optim/fp16_optimizer.py).
+scale grows (fairseq/optim/fp16_optimizer.py, amp_optimizer.py).
 """
 
 import functools
 
 import torch
+from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.optim.fp16_optimizer import _FP16OptimizerMixin as HalfPrecisionOptimizer
+from fairseq.optim.fp16_optimizer import _MemoryEfficientFP16OptimizerMixin as MemoryEfficientOptimizer
 
 #: What the loss scaler counts, by its attributes (fairseq/optim/dynamic_loss_scaler.py).
 COUNTS = ("_iter", "_last_overflow_iter", "_last_rescale_iter", "_overflows_since_rescale")
@@ -17,26 +19,54 @@ def apply():
     """Puts the patch into fairseq's optimizers; repeated, it does nothing."""
     if hasattr(HalfPrecisionOptimizer.state_dict, "__wrapped__"):
         return
-    save, load = HalfPrecisionOptimizer.state_dict, HalfPrecisionOptimizer.load_state_dict
+    _keep(HalfPrecisionOptimizer, "fp32_params", _float32_parameters, _take_float32_parameters)
+    for optimizer in (HalfPrecisionOptimizer, MemoryEfficientOptimizer):
+        _keep(optimizer, "loss_scaler", _counts, _take_counts)
+    _keep(AMPOptimizer, "grad_scaler", lambda self: self.scaler.state_dict(), _take_scaler)
+
+
+def _keep(optimizer, name, saved, take):
+    """Adds an entry to the state of an optimizer's class: `saved(self)`, which `take(self, value)` restores."""
+    save, load = optimizer.state_dict, optimizer.load_state_dict
 
     @functools.wraps(save)
     def state_dict(self):
-        counts = {name: getattr(self.scaler, name) for name in COUNTS if hasattr(self.scaler, name)}
-        return save(self) | {"fp32_params": _tensors(self.fp32_params), "loss_scaler": counts}
+        return save(self) | {name: saved(self)}
 
     @functools.wraps(load)
-    @torch.no_grad()
     def load_state_dict(self, state, optimizer_overrides=None):
         load(self, state, optimizer_overrides)
-        ours, saved = _tensors(self.fp32_params), state.get("fp32_params", [])
-        # Of another precision, or written without this patch, a checkpoint has none that fit.
-        if [tensor.shape for tensor in ours] == [tensor.shape for tensor in saved]:
-            for tensor, value in zip(ours, saved, strict=True):
-                tensor.copy_(value)
-        if self.scaler is not None:
-            vars(self.scaler).update(state.get("loss_scaler", {}))
+        # Of another precision, or written without this patch, a checkpoint has none.
+        if state.get(name):
+            take(self, state[name])
 
-    HalfPrecisionOptimizer.state_dict, HalfPrecisionOptimizer.load_state_dict = state_dict, load_state_dict
+    optimizer.state_dict, optimizer.load_state_dict = state_dict, load_state_dict
+
+
+def _float32_parameters(self):
+    return _tensors(self.fp32_params)
+
+
+@torch.no_grad()
+def _take_float32_parameters(self, saved):
+    ours = _tensors(self.fp32_params)
+    if [tensor.shape for tensor in ours] == [tensor.shape for tensor in saved]:
+        for tensor, value in zip(ours, saved, strict=True):
+            tensor.copy_(value)
+
+
+def _counts(self):
+    return {name: getattr(self.scaler, name) for name in COUNTS if hasattr(self.scaler, name)}
+
+
+def _take_counts(self, saved):
+    # bfloat16 has no scaler.
+    if self.scaler is not None:
+        vars(self.scaler).update(saved)
+
+
+def _take_scaler(self, saved):
+    self.scaler.load_state_dict(saved)
 
 
 def _tensors(params):

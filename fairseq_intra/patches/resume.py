@@ -17,6 +17,7 @@ def apply():
     if hasattr(Trainer.save_checkpoint, "__wrapped__"):
         return
     _remember_patience()
+    _find_the_place_in_the_epoch()
     _end_where_the_last_update_was_made()
     if "seed + epoch" in inspect.getsource(FairseqTask.get_batch_iterator):
         _cut_the_same_batches_in_every_epoch()
@@ -50,6 +51,49 @@ def _remember_patience():
 
     Trainer.save_checkpoint = save_checkpoint
     Trainer.load_checkpoint = load_checkpoint
+
+
+def _find_the_place_in_the_epoch():
+    """fairseq counts an epoch's mini-batches for each worker: with other workers it would repeat some, or stop.
+
+    The place is kept in what all workers take at once. With the same --max-tokens it is found exactly.
+    """
+    save, load = Trainer.save_checkpoint, Trainer.load_checkpoint
+
+    @functools.wraps(save)
+    def save_checkpoint(self, filename, extra_state):
+        extra_state["taken_at_once"] = _taken_at_once(self)
+        return save(self, filename, extra_state)
+
+    @functools.wraps(load)
+    def load_checkpoint(self, *args, **kwargs):
+        extra_state = load(self, *args, **kwargs)
+        before, now = (extra_state or {}).get("taken_at_once"), _taken_at_once(self)
+        if before and before != now:
+            _move(extra_state["train_iterator"], before, now)
+        return extra_state
+
+    Trainer.save_checkpoint = save_checkpoint
+    Trainer.load_checkpoint = load_checkpoint
+
+
+def _taken_at_once(trainer):
+    """(workers, the limit of a mini-batch in tokens or sentences)."""
+    limits = trainer.cfg.dataset
+    return [trainer.data_parallel_world_size, limits.max_tokens or limits.batch_size or 1]
+
+
+def _move(iterator, before, now):
+    """Sets the mini-batches of each worker that were taken in the epoch, in a checkpoint of other workers."""
+    taken = iterator.get("iterations_in_epoch", 0)
+    iterator["iterations_in_epoch"] = taken * before[0] * before[1] // (now[0] * now[1])
+    if taken and before[1] != now[1]:
+        logger.warning(
+            "mini-batches of %d now, of %d before: until the end of the epoch some sentences come twice and others "
+            "not at all",
+            now[1],
+            before[1],
+        )
 
 
 def _early_stop():

@@ -62,6 +62,7 @@ def evaluate(request: Request) -> list[Evaluation]:
     source, reference = _texts(request, dataset)
     if request.lenpen is None:
         dataset.check_split("valid")
+    evaluated = _identities(request.checkpoints)
     states = [checkpoints.load(path) for path in request.checkpoints]
     about = about_model(request.checkpoints, dataset, states) | {"split": request.split, "engine": request.engine}
     with tempfile.TemporaryDirectory(prefix="fairseq_intra.") as folder:
@@ -75,11 +76,27 @@ def evaluate(request: Request) -> list[Evaluation]:
             request = replace(request, lenpen=tuning["chosen"])
         by_engine = _by_ctranslate2 if request.engine == "ctranslate2" else _by_fairseq
         decoding, decoded = by_engine(request, dataset, source, limits, scratch)
+        _check_same(request.checkpoints, evaluated)
     with _kept_if_scoring_fails(request.output, decoded.hypotheses):
         limit = _at_limit(decoded.lengths, decoded.sizes, decoding, limits[1])
         more = {"decoding": decoding, "tuning": tuning, "truncated": decoded.truncated, "at_length_limit": limit}
         texts = texts_to_score(dataset, request.output, decoded.hypotheses, read_lines(reference), tokenize)
         return [_write_record(about | more, request, scored) for scored in texts]
+
+
+def _identities(paths):
+    """What tells a file from another one of the same name."""
+    found = [path.stat() if path.exists() else None for path in paths]
+    return [its and (its.st_dev, its.st_ino, its.st_size, its.st_mtime_ns) for its in found]
+
+
+def _check_same(paths, before):
+    """Raises UsageError where a training has replaced a checkpoint while it was read, more than once."""
+    for path, was, now in zip(paths, before, _identities(paths), strict=True):
+        if was != now:
+            raise UsageError(
+                f"{path} was replaced while it was evaluated; evaluate again when its training has ended"
+            )
 
 
 def _write_record(fields, request, scored):

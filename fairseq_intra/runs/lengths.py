@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..data.indexed import read_lengths
 from ..errors import UsageError
-from .arguments import flag_values
+from .arguments import flag_value
 
 #: fairseq's default for the positions of a Transformer; it leaves out longer pairs of train.
 MAX_POSITIONS = 1024
@@ -21,16 +21,22 @@ def check_lengths(data: Path, max_tokens: int, words: list[str]) -> None:
     Raises:
         UsageError: on the longest pair, if it is too long; it names split, line and flag.
     """
-    given = flag_values(words)
-    limits = [int(given.get(f"--max-{side}-positions") or MAX_POSITIONS) for side in ("source", "target")]
+    limits = [_whole(words, f"--max-{side}-positions", MAX_POSITIONS) for side in ("source", "target")]
     for split, flag in (("train", "--max-tokens"), ("valid", "--max-tokens-valid")):
-        most = int(given.get("--max-tokens-valid") or max_tokens) if split == "valid" else max_tokens
+        most = _whole(words, flag, max_tokens) if split == "valid" else max_tokens
         number, length = _longest(data, split, limits)
         if length > most:
             raise UsageError(
                 f"{data}, {split}: line {number} has {length} tokens, and a worker takes {most} at once; raise "
                 f"--batch-tokens or {flag}, or leave the pair out"
             )
+
+
+def _whole(words, flag, default):
+    value = flag_value(words, flag) or str(default)
+    if not value.isdecimal():
+        raise UsageError(f"{flag} must be a whole number, not {value}")
+    return int(value)
 
 
 def _longest(data, split, limits):

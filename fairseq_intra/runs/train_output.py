@@ -23,6 +23,8 @@ DONE = re.compile(rb"\| (?:done training in|nothing left to train:)")
 TIME_IS_UP = b"Stopping training due to cumulative_training_time"
 SWITCH = b"intra-distillation begins after"
 PREEMPTED = b"preempted by SIGUSR1"
+#: How torch says that a process which it started for a GPU has ended, whatever that one said.
+OF_A_WORKER = "torch.multiprocessing.spawn.ProcessExitedException"
 
 
 class TrainOutput:
@@ -80,7 +82,10 @@ class TrainOutput:
             with contextlib.suppress(OSError):
                 probe.unlink()
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return next((line for line in reversed(lines) if line and line[0] != " "), "")
+        lines = [line for line in reversed(lines) if line and line[0] != " "] or [""]
+        if OF_A_WORKER in lines[0]:
+            return next((line for line in lines if line.startswith(UsageError.PREFIX)), lines[0])
+        return lines[0]
 
     def _progress(self, line):
         found = UPDATES.search(line)

@@ -59,6 +59,10 @@ def export(checkpoint: Path, data: Path, output: Path, quantization: str) -> Non
         engines = _Engines(engine, CTranslate2Engine(partial, limits))
         found = compare(engines, subwords, data / "raw", settings)
         write_card(partial, settings, checkpoint, data, found)
+        if sha256(checkpoint) != asked[0]:
+            raise UsageError(
+                f"{checkpoint} was replaced while it was exported; export again when its training has ended"
+            )
     print(found.sentence(quantization))
     print(f"written: {output}")
 

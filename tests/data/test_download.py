@@ -61,6 +61,20 @@ def test_another_run_goes_on_as_well_and_begins_anew_where_the_file_has_changed(
     assert path.read_bytes() == changed
 
 
+def test_a_run_that_ends_before_the_changed_file_is_written_leaves_no_mixture(
+    download, server, tmp_path, monkeypatch
+):
+    url, path = f"{server.url}/a/file.tgz", tmp_path / "file.tgz"
+    server.failures.append(Answer(after=1000))
+    refusal(download, url, path, attempts=0)
+    changed = server.files["/a/file.tgz"] = CONTENT[::-1]
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "need_space", lambda *_: (_ for _ in ()).throw(UsageError("no space")))
+        assert "no space" in refusal(download, url, path)
+    download.fetch(url, path)
+    assert path.read_bytes() == changed
+
+
 def test_a_file_that_was_whole_when_the_run_was_killed_is_taken(download, server, tmp_path):
     url, path = f"{server.url}/a/file.tgz", tmp_path / "file.tgz"
     server.failures += [Answer(after=len(CONTENT) - 1)] + 2 * [Answer(status=500)]

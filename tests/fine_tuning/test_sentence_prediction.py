@@ -306,3 +306,22 @@ class TestRefusals:
         task = tiny_head.task(num_classes=-1)
         with pytest.raises(UsageError, match="--num-classes must be at least 1, not -1"):
             type(task).setup_task(task.cfg)
+
+
+@KINDS
+def test_before_a_late_start_it_is_fairseqs_own_training(regression):
+    task = tiny_head.task(regression)
+    criterion = ours(task, alpha=5.0)
+    criterion.method.is_plain = True
+    model, sample = tiny.roberta(task, **tiny_head.DROPOUT), tiny_head.sample(task)
+    found = step(criterion, model, sample)
+    assert_same(found, step(plain(task), model, sample))
+    assert "alpha" not in found[2]
+
+
+def test_what_cannot_work_is_rejected_before_a_late_start():
+    task = tiny_head.task()
+    criterion = ours(task, passes="batched")
+    criterion.method.is_plain = True
+    with pytest.raises(UsageError, match="--passes batched would use identical dropout masks"):
+        criterion(tiny.roberta(task, encoder_layerdrop=0.5, encoder_layers=4), tiny_head.sample(task))

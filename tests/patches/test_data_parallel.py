@@ -13,6 +13,7 @@ import tiny
 import torch
 from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
 from fairseq.distributed import utils as distributed_utils
+from fairseq.trainer import Trainer
 
 from fairseq_intra.errors import UsageError
 from fairseq_intra.patches import data_parallel
@@ -54,6 +55,16 @@ def test_two_workers_have_the_gradients_of_one_process(found, case):
 def test_workers_use_other_dropout_masks_for_the_same_mini_batch(found):
     (first,), (second,) = (found[rank, 2]["same work"]["losses"] for rank in (0, 1))
     assert first != second
+
+
+@pytest.mark.parametrize(("sharded", "expected"), [(False, [[1], [{}]]), (True, [[1, {}], [{}, {}]])])
+def test_mini_batches_that_are_not_there_are_left_out_unless_parameters_are_sharded(monkeypatch, sharded, expected):
+    taken = []
+    monkeypatch.setattr(Trainer, "train_step", lambda self, samples, raise_oom: taken.append(samples))
+    data_parallel._count_the_tokens_of_an_uneven_update()
+    for samples in ([1, {}], [{}, {}]):
+        Trainer.train_step(SimpleNamespace(is_fsdp=sharded), samples)
+    assert taken == expected
 
 
 def test_gradients_that_are_not_synchronised_stop_the_training(found):
@@ -135,3 +146,13 @@ def test_predictions_are_gathered_from_all_workers(monkeypatch):
     monkeypatch.setattr(distributed_utils, "get_global_group", lambda: "all")
     monkeypatch.setattr(distributed_utils, "get_world_size", lambda group: 2)
     assert distributed_utils.all_gather_list([{"pred": [0]}]) == [[{"pred": [0]}], [{"pred": [1]}]]
+
+
+def test_no_two_updates_of_all_workers_draw_the_same_masks(tmp_path):
+    """At a learning rate of 0 it is the masks alone that change the loss."""
+    tiny.save_dictionaries(tmp_path)
+    trainer = tiny.trainer(tiny.configuration(tmp_path, *"--optimizer sgd --lr 0 --dropout 0.5".split()))
+    losses = [float(trainer.train_step([tiny.sample(trainer.task)])["loss"]) for _ in range(3)]
+    assert len(set(losses)) == 3
+    seeds = [data_parallel.worker_seed(update, rank) for update in range(1000) for rank in range(8)]
+    assert len(set(seeds)) == len(seeds)

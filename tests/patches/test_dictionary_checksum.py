@@ -65,6 +65,8 @@ def test_symbols_that_a_task_appends_are_allowed():
     task = SimpleNamespace(source_dictionary=tiny.dictionary(), target_dictionary=tiny.dictionary())
     stored = dictionary_checksum.checksums(task)
     assert dictionary_checksum.check("model.pt", stored, {"source": [*symbols, "<mask>"], "target": symbols})
+    with pytest.raises(UsageError, match="was trained with another source dictionary"):
+        dictionary_checksum.check("model.pt", stored, {"source": [*reversed(symbols), "<mask>"], "target": symbols})
 
 
 def test_a_checkpoint_without_checksums_is_said_not_to_be_checked(saved, tmp_path, caplog):

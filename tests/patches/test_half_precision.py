@@ -5,7 +5,11 @@ import tiny
 import torch
 
 FLAGS = "--optimizer adam --lr 0.01 --dropout 0.1 --fp16-init-scale 4 --fp16-scale-window 3 --max-update 30"
-PRECISIONS = {"fp16": {"fp16": True}, "bf16": {"bf16": True}}
+PRECISIONS = {
+    "fp16": {"fp16": True},
+    "memory-efficient fp16": {"fp16": True, "memory_efficient_fp16": True},
+    "bf16": {"bf16": True},
+}
 
 
 def trained(trainer, updates):
@@ -29,7 +33,22 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, common):
     interrupted.save_checkpoint(str(tmp_path / "checkpoint.pt"), {"train_iterator": {"epoch": 1}})
     resumed.load_checkpoint(str(tmp_path / "checkpoint.pt"))
     assert first + trained(resumed, 5) == expected
-    for ours, theirs in zip(resumed.optimizer.fp32_params, whole.optimizer.fp32_params, strict=True):
+    for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    if common == {"fp16": True}:
+    if "memory_efficient_fp16" not in common:
+        for ours, theirs in zip(resumed.optimizer.fp32_params, whole.optimizer.fp32_params, strict=True):
+            assert torch.equal(ours, theirs)
+    if "fp16" in common:
         assert resumed.optimizer.scaler.loss_scale == whole.optimizer.scaler.loss_scale > 4
+
+
+@pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="this torch has a gradient scaler for GPUs alone")
+def test_the_gradient_scaler_of_amp_is_kept(tmp_path):
+    tiny.save_dictionaries(tmp_path)
+    cfg = tiny.configuration(tmp_path, *FLAGS.split())
+    cfg.common["amp"] = True
+    saved, resumed = (tiny.trainer(cfg) for _ in range(2))
+    for trainer, scale in ((saved, 8.0), (resumed, 4.0)):
+        trainer.optimizer._grad_scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    resumed.optimizer.load_state_dict(saved.optimizer.state_dict())
+    assert resumed.optimizer.scaler.state_dict()["scale"] == 8

@@ -1,6 +1,7 @@
 """A training that is killed, at whatever moment, and repeated equals the uninterrupted one."""
 
 import contextlib
+import itertools
 import re
 from typing import NamedTuple
 from unittest.mock import MagicMock
@@ -11,10 +12,13 @@ import pytest
 import tiny
 import torch
 from fairseq import checkpoint_utils
+from fairseq.data import FairseqDataset
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.file_io import PathManager
 from omegaconf import OmegaConf
 
 from fairseq_intra import checkpoint
+from fairseq_intra.patches import resume
 
 #: The part of a configuration that fairseq's load_checkpoint reads, as in tests/test_train.py of its repository.
 READ = {
@@ -208,3 +212,60 @@ def test_finetuning_a_model_whose_patience_had_ended_trains(counted, monkeypatch
         with pytest.raises(SystemExit) if ends else contextlib.nullcontext() as end:
             checkpoint_utils.load_checkpoint(cfg.checkpoint, trainer)
         assert not ends or end.value.code == 0
+
+
+class Numbers(FairseqDataset):
+    """Mini-batches that are a number each."""
+
+    def __getitem__(self, number):
+        return number
+
+    def collater(self, numbers):
+        return numbers
+
+
+def batches(state, workers=1, at_most=None):
+    """The mini-batches of 40 that each of some workers takes, from a state on, and the state then."""
+    taken = []
+    for worker in range(workers):
+        iterator = EpochBatchIterator(
+            Numbers(), Numbers().collater, [[n] for n in range(40)], seed=1, num_shards=workers, shard_id=worker
+        )
+        if state:
+            iterator.load_state_dict(state)
+        taken += [number for (number,) in itertools.islice(iterator.next_epoch_itr(), at_most)]
+    return taken, iterator.state_dict()
+
+
+def save(trainer, folder, state):
+    trainer.consolidate_optimizer()
+    trainer.save_checkpoint(str(folder / "checkpoint.pt"), {"train_iterator": dict(state)})
+
+
+def loaded(folder, cfg, state, monkeypatch, workers):
+    """The state of the data with which one process resumes what these workers have saved."""
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "_taken_at_once", lambda _: [workers, 500])
+        save(tiny.trainer(cfg), folder, state)
+    return tiny.trainer(cfg).load_checkpoint(str(folder / "checkpoint.pt"))["train_iterator"]
+
+
+def test_resumed_by_another_number_of_workers_an_epoch_has_every_mini_batch_once(tmp_path, monkeypatch):
+    tiny.save_dictionaries(tmp_path)
+    cfg = tiny.configuration(tmp_path, "--max-tokens", "500", "--optimizer", "adam")
+    before, state = batches(None, 4, 5)
+    assert len(set(before)) == 20
+    rest, _ = batches(loaded(tmp_path, cfg, state, monkeypatch, 4))
+    assert sorted(before + rest) == [*range(40)]
+    same, _ = batches(loaded(tmp_path, cfg, batches(None, 1, 7)[1], monkeypatch, 1))
+    assert len(same) == 33
+
+
+def test_with_other_mini_batches_it_goes_on_at_the_same_share_and_says_so(tmp_path, monkeypatch, caplog):
+    tiny.save_dictionaries(tmp_path)
+    flags = ["--optimizer", "adam", "--max-tokens"]
+    trainers = [tiny.trainer(tiny.configuration(tmp_path, *flags, size)) for size in ("500", "250")]
+    save(trainers[0], tmp_path, {"epoch": 1, "iterations_in_epoch": 6})
+    found = trainers[1].load_checkpoint(str(tmp_path / "checkpoint.pt"))
+    assert found["train_iterator"]["iterations_in_epoch"] == 12
+    assert "mini-batches of 250 now, of 500 before" in caplog.text

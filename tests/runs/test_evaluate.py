@@ -11,11 +11,13 @@ import corpus
 import pytest
 import sacrebleu
 import small_dataset
+import tiny
 import torch
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
-from fairseq_intra.runs import evaluation, generation
+from fairseq_intra.runs import evaluated_model, evaluation, generation
+from fairseq_intra.runs.dataset import read_dataset
 from fairseq_intra.runs.evaluation import Evaluation
 from fairseq_intra.runs.scoring import tokenizer_of
 
@@ -220,6 +222,23 @@ def test_translations_are_kept_when_scoring_fails(evaluate, tmp_path, monkeypatc
     assert corpus.lines(kept)[0] == TARGET[0] and f"the translations are kept in {kept}" in capsys.readouterr().err
 
 
+def test_a_checkpoint_that_its_training_replaces_meanwhile_is_not_scored(
+    evaluate, checkpoint, stub, tmp_path, monkeypatch
+):
+    mine = shutil.copy(checkpoint, tmp_path)
+    generate = generation.generate
+
+    def replacing(*given):
+        generate(*given)
+        other = shutil.copy(checkpoint, tmp_path / "other.pt")
+        os.replace(other, mine)
+
+    monkeypatch.setattr("fairseq_intra.runs.evaluate.generate", replacing)
+    with pytest.raises(UsageError, match="checkpoint_best.pt was replaced while it was evaluated"):
+        evaluate(model=mine)
+    assert not list((tmp_path / "out").glob("*.json"))
+
+
 def test_a_folder_that_cannot_be_written_to_is_named_before_the_work(checkpoint, data, stub, monkeypatch):
     def read_only(**_):
         raise OSError(30, "Read-only file system")
@@ -362,3 +381,33 @@ def test_records_say_how_they_were_made_as_json(evaluate, tmp_path):
     evaluate()
     written = json.loads((tmp_path / "out/checkpoint_best.test.json").read_text())
     assert written["format"] == 3 and len(written["statistics"]) == 8 and len(written["corpus"]) == 64
+
+
+def test_the_batch_of_an_update_is_that_of_all_workers_and_mini_batches():
+    cfg = tiny.configuration("data", "--max-tokens=100", "--batch-size=5", "--update-freq=4")
+    cfg.distributed_training.distributed_world_size = 2
+    found = evaluated_model._training({"cfg": cfg})
+    assert (found["batch_tokens"], found["batch_sentences"]) == (800, 40)
+
+
+def test_other_text_is_another_corpus(tmp_path):
+    texts = {"one": TARGET, "same": TARGET, "other": TARGET[::-1]}
+    folders = [small_dataset.write_dataset(tmp_path / name, SOURCE, text) for name, text in texts.items()]
+    one, same, other = (read_dataset(folder).corpus for folder in folders)
+    assert one == same != other
+
+
+def test_an_ensemble_of_two_methods_is_of_neither(evaluate, checkpoint, tmp_path):
+    plain = small_dataset.write_checkpoint(tmp_path / "plain.pt", "--num-iter", "1")
+    assert evaluate(model=f"{plain}:{checkpoint}", name="plain+checkpoint_best").method == "mixed"
+
+
+def test_the_penalty_that_was_chosen_is_the_one_that_translates(evaluate, stub, data, monkeypatch):
+    for path in [*data.glob("raw/test.*"), *data.glob("bin/test.*")]:
+        shutil.copyfile(path, path.with_name(path.name.replace("test.", "valid.", 1)))
+    small_dataset.write_manifest(data)
+    found = {"split": "valid", "grid": [1.0, 1.3], "bleu": [1.0, 2.0], "chosen": 1.3}
+    monkeypatch.setattr("fairseq_intra.runs.evaluate.choose", lambda *_: found)
+    record = evaluate("--tune-lenpen", split="test.tuned")
+    assert [call[call.index("--lenpen") + 1] for call in stub.calls] == ["1.0", "1.3"]
+    assert record.decoding["lenpen"] == 1.3 and record.tuning == found

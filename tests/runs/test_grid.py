@@ -68,7 +68,7 @@ def translation(data, *more):
         "--out",
         data.parent / "out",
         "--langs",
-        "de fa",
+        "de fa de",
     ]
     return [str(word) for word in [*given, *more]]
 
@@ -406,3 +406,11 @@ def test_transfer_is_prepared_fine_tuned_and_tested_on_every_language(tmp_path, 
     (tmp_path / "xlmr" / "model.pt").write_text("another")
     with pytest.raises(UsageError, match="out was made with other arguments or data"):
         cli.main(command)
+
+
+def test_a_step_and_a_run_are_done_when_all_of_their_results_are_there(tmp_path):
+    results = tmp_path / "de.json", tmp_path / "en.json"
+    step, run = steps.Step([], results), grid.Run("plain.seed1", tmp_path, [], results=results)
+    for path, done in zip(results, (False, True), strict=True):
+        path.touch()
+        assert step.done == run.evaluated == done

@@ -294,8 +294,28 @@ def test_a_failed_training_is_not_finished_and_can_be_repeated(train, training, 
     said = rejected(train, "fairseq-train failed; the whole log is ")
     assert said.endswith("train.log, and it ends: ValueError: the reason")
     assert not (tmp_path / "out" / "finished").exists()
+    training.lines = [
+        "fairseq_intra: error: --alpha is wrong",
+        "Traceback (most recent call last):",
+        "torch.multiprocessing.spawn.ProcessExitedException: process 0 terminated with exit code 1",
+    ]
+    rejected(train, "and it ends: fairseq_intra: error: --alpha is wrong$")
     training.status = -signal.SIGKILL
     rejected(train, "fairseq-train was ended by SIGKILL; the whole log is ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--max-source-positions 1k", "--max-source-positions must be a whole number, not 1k"),
+        ("--max-tokens-valid 4096.5", "--max-tokens-valid must be a whole number, not 4096.5"),
+        ("--fp16 --fp16-no-flatten-grads", "--fp16 needs a GPU"),
+        ("--memory-efficient-fp16", "--memory-efficient-fp16 needs a GPU"),
+    ],
+)
+def test_a_value_that_cannot_work_is_named_before_training(train, training, flags, message):
+    rejected(lambda: train(*flags.split()), message)
+    assert not training.calls
 
 
 class TestFinished:
@@ -450,9 +470,8 @@ def test_a_mistake_is_one_line_before_anything_is_made(train, training, tmp_path
     assert not training.calls and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("flag", ["--fp16-no-flatten-grads", "--memory-efficient-fp16"])
-def test_half_precision_that_works_without_a_gpu_is_not_rejected(train, flag):
-    assert train("--fp16", flag)
+def test_half_precision_that_works_without_a_gpu_is_not_rejected(train):
+    assert train("--bf16", "--fp16-no-flatten-grads")
 
 
 @pytest.mark.parametrize("missing", ["--data", "--method", "--out"])

@@ -36,3 +36,11 @@ def test_a_run_json_of_the_wrong_shape_is_one_line(tmp_path, run):
     with pytest.raises(UsageError, match="run.json is not of a run of scripts/finetune.sh: it should hold") as error:
         task_table([finetuned(tmp_path / "plain", run)])
     assert "\n" not in str(error.value)
+
+
+def test_the_best_epoch_of_a_run_counts_and_one_without_a_number_does_not(tmp_path):
+    runs = [finetuned(tmp_path / method, RUN | {"method": method}) for method in ("plain", "intra")]
+    for run, scores in zip(runs, ((20, 40, 30), ("nan", 42.5, 10)), strict=True):
+        lines = [VALID.replace("updates 3", f"updates {n}").format(score) for n, score in enumerate(scores, 1)]
+        (run / "train.log").write_text("".join(lines))
+    assert task_table(runs).split("\n")[2] == "| CoLA | Matthews correlation | 40.00 | 42.50 | +2.50 |"

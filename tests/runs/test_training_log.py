@@ -107,3 +107,9 @@ def test_a_log_of_no_use_is_named(runs, tmp_path, spoil, named):
     with pytest.raises(UsageError, match=named):
         learning_curves.plot_runs(runs, tmp_path / "picture")
     assert not list(tmp_path.glob("picture*"))
+
+
+def test_time_is_drawn_in_minutes():
+    log = parse_log("\n".join([BEGIN, train(20, 9), valid(20, 5.5, moment="00:01:58")]))
+    (panel,) = [panel for panel in learning_curves.PANELS if (panel.name, panel.over) == ("nll_loss", "time")]
+    assert learning_curves._curve(log, panel) == ([2.0], [5.5])

@@ -215,3 +215,11 @@ def test_curves_that_cannot_be_drawn_are_refused(tmp_path):
     evaluated(plain, name="descending-0.1.test", bleu={"score": 1.0, "signature": "other"})
     with pytest.raises(UsageError, match="scores cannot be compared: .*other"):
         cli.main(["plot-pruning", str(plain), "--output", str(tmp_path / "curve")])
+
+
+def test_a_repeated_curve_takes_no_more_and_no_fewer_flags(data, checkpoints, tmp_path, calls):
+    given = curve(data, tmp_path / "out", checkpoints[:1])
+    cli.main(given)
+    for other in ([*given, "--lenpen", "2"], [word for word in given if word not in ("--max-len-b", "30")]):
+        with pytest.raises(UsageError, match="plain was made with other arguments or data"):
+            cli.main(other)

@@ -10,6 +10,7 @@ import pytest
 import tagged
 from preparing import prepare, rejected
 
+from fairseq_intra import files
 from fairseq_intra.data import glue_tasks
 from fairseq_intra.errors import UsageError
 from fairseq_intra.runs.task_table import task_table
@@ -160,6 +161,9 @@ def test_a_folder_of_something_else_is_left_alone(glue, tmp_path):
     assert (tmp_path / "notes").read_text() == "mine"
     prepare("glue", *flags, "--out", tmp_path / "data")
     assert "is finished already" in prepare("glue", *flags, "--out", tmp_path / "data")
+    assert {path.name for path in tmp_path.iterdir()} == {"notes", "data"}
+    with files.locked(tmp_path, lock=".data.lock"):
+        prepare("glue", *flags, "--out", tmp_path / "other")
     assert "made for --task CoLA" in rejected("glue", *flags, "--task", "SST-2", "--out", tmp_path / "data")
 
 

@@ -5,9 +5,12 @@ import json
 
 import numpy as np
 import pytest
+from evaluated_runs import evaluated
 
 from fairseq_intra.errors import UsageError
 from fairseq_intra.files import write_record
+from fairseq_intra.runs.evaluation import Evaluation
+from fairseq_intra.sensitivity.plot import read_reports, sensitivity_table
 from fairseq_intra.sensitivity.report import Report
 from fairseq_intra.sensitivity.statistics import curves, summary
 
@@ -42,3 +45,23 @@ def test_a_report_of_the_wrong_shape_is_one_line(report, wrong):
     with pytest.raises(UsageError, match="a.json is not a JSON file that fairseq-intra sensitivity wrote") as error:
         Report.read(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["label_smoothing", "split", "gradient_of", "max_tokens", "batches", "tokens"])
+def test_scores_of_other_settings_are_not_set_side_by_side(report, tmp_path, name):
+    path, content = report
+    (tmp_path / "b.json").write_text(json.dumps(content | {name: "y" if content[name] == "x" else 2}))
+    with pytest.raises(UsageError, match=f"scores cannot be compared: {name} is "):
+        read_reports([path, tmp_path / "b.json"])
+
+
+def test_bleu_stands_beside_the_model_that_it_is_of(report, tmp_path):
+    path, content = report
+    (tmp_path / "b.json").write_text(json.dumps(content | {"seed": 2}))
+    runs = [evaluated(tmp_path / f"{seed}", "x", seed=seed, num_updates=1, share=1 + seed) for seed in (1, 2)]
+    records = [run / "checkpoint_best.test.json" for run in runs]
+    rows = sensitivity_table(read_reports([path, tmp_path / "b.json"]), records).split("\n")
+    scores = [f"{Evaluation.read(record).bleu['score']:.2f}" for record in records]
+    assert [row.split(" | ")[1] for row in rows[2:4]] == scores and scores[0] != scores[1]
+    with pytest.raises(UsageError, match="evaluates another model than x of the same place"):
+        sensitivity_table(read_reports([path, tmp_path / "b.json"]), records[::-1])

@@ -10,10 +10,12 @@ import tagged
 import tiny
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from training_stub import follow, shown
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
 from fairseq_intra.files import write_record
+from fairseq_intra.runs import workers
 from fairseq_intra.transfer.evaluate import TransferEvaluation
 from fairseq_intra.transfer.table import transfer_table
 from fairseq_intra.transfer.training import recipe
@@ -166,6 +168,29 @@ def test_a_run_is_the_recipe_and_plain_has_no_flag_of_the_method(task):
     given = dict(zip(plain, plain[1:], strict=False))
     assert (given["--max-update"], given["--warmup-updates"], given["--seed"]) == ("20", "1", "7")
     assert ("--num-classes" in plain) == (task == "xnli")
+
+
+def test_several_gpus_work_by_what_takes_unused_parameters(tmp_path, monkeypatch, capsys):
+    """No task here uses the encoder's language model head."""
+    monkeypatch.setattr(workers, "gpu_count", lambda: 2)
+    for name in commands.TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+    summary = {"kind": "ner", "source": "en", "languages": [], "labels": ["a"], "splits": {"train": {"sentences": 9}}}
+    (tmp_path / "manifest.json").write_text(json.dumps(summary))
+    (tmp_path / "model.pt").touch()
+    given = [
+        "--data",
+        tmp_path,
+        "--pretrained",
+        tmp_path,
+        "--method",
+        "intra",
+        "--out",
+        tmp_path / "out",
+        "--dry-run",
+    ]
+    cli.main(["finetune-transfer", *map(str, given)])
+    assert follow(shown(capsys.readouterr().out), "--ddp-backend", "legacy_ddp")
 
 
 @pytest.mark.parametrize(
