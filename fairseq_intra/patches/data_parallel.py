@@ -114,8 +114,8 @@ def _count_the_tokens_of_an_uneven_update():
     """With --update-freq a worker may run out of data within an update; fairseq then forgets what it had counted.
 
     The update would be divided by the other workers' tokens alone. Without the mini-batch that fairseq puts in the
-    missing one's place, the worker just synchronises its gradients one mini-batch earlier. Not so where parameters are
-    sharded: there the workers wait for each other in every mini-batch.
+    missing one's place, the worker just synchronises its gradients one mini-batch earlier. Not so with sharded
+    parameters: there the workers wait for each other in every mini-batch.
     """
     train_step = Trainer.train_step
 
