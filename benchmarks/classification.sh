@@ -11,8 +11,8 @@
 #
 # Repeated, it goes on where it was. About a quarter of an hour on one CPU core.
 set -euo pipefail
-# shellcheck source=scripts/lib.sh
-source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
+# shellcheck source=benchmarks/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 data='' out='' examples=200 updates=600 passed=()
 while [[ $# -gt 0 ]]; do

@@ -16,7 +16,7 @@ import torch
 #: Operations that a profile names; the rest is summed up.
 NAMED = 8
 
-#: What scripts/train.sh sets on a CPU (tune_cpu in scripts/lib.sh).
+#: What scripts/train.sh sets on a CPU (CPU_ENVIRONMENT of runs/workers.py).
 CPU_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GOMP_SPINCOUNT")
 
 

@@ -13,8 +13,8 @@
 # Repeated, it goes on where it was; the table has the sizes that are finished. Batches of 2,048 tokens, validated by
 # BLEU every 100 updates; a run ends when that has not improved for ten validations. Days of one CPU core.
 set -euo pipefail
-# shellcheck source=scripts/lib.sh
-source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
+# shellcheck source=benchmarks/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 input='' out='' times='' methods='plain rdrop late' sizes='1000 2000 5000 10000 29000' passed=()
 while [[ $# -gt 0 ]]; do

@@ -13,8 +13,8 @@
 # Repeated, it goes on where it was. For two CPU cores and three quarters of an hour:
 #   benchmarks/real_text.sh --data DIR --out OUT --vocab-size 4000 --test-pairs 500 --jobs 2 --updates 1000
 set -euo pipefail
-# shellcheck source=scripts/lib.sh
-source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
+# shellcheck source=benchmarks/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 data='' out='' vocab_size=12000 test_pairs='' preset=tiny passed=()
 while [[ $# -gt 0 ]]; do

@@ -13,8 +13,8 @@
 #   --results DIR   where JSON and pictures are copied to (default: benchmarks/results)
 #   --python PATH   interpreter that has fairseq and matplotlib (default: as scripts/train.sh)
 set -euo pipefail
-# shellcheck source=scripts/lib.sh
-source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
+# shellcheck source=benchmarks/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 data='' out='' runs=() ratios='0 0.1 0.2 0.4 0.6' rounds=1 python_flag='' passed=()
 results=$checkout/benchmarks/results

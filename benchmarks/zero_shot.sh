@@ -19,8 +19,8 @@
 # have one), whether the verse names God, as its English version has it, and which named entity is left out of a verse
 # that stands among two others. Repeated, finished steps are skipped.
 set -euo pipefail
-# shellcheck source=scripts/lib.sh
-source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
+# shellcheck source=benchmarks/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 data='' out='' tasks=(ner xnli qa) updates=900 train=1000 epochs=6 seeds='1 2 3' python_flag=''
 while [[ $# -gt 0 ]]; do

@@ -21,6 +21,7 @@ LEVELS = [
         "console",
         "files",
         "processes",
+        "languages",
         "methods",
         "loss",
     },

@@ -17,7 +17,6 @@ TASK_OF_THE_METHOD = (
 REPORTS = {"mcc": "--report-mcc", "f1": "--report-acc-and-f1", "pearson": "--report-pearson-and-spearman"}
 #: What a task's manifest says of its training.
 FIELDS = ("task", "metric", "regression", "num_classes", "splits", "batch_size", "learning_rate")
-WARM_UP = 6  # percent of all updates
 AFTER_THE_FLAGS = """
 All other flags go to fairseq-train and win: --arch roberta_large --lr 2e-5, and --alpha 1.5 --adaptive-alpha 1
 --div JS, which are left out where --method does not have them (plain; for rdrop, two passes and a constant alpha,
@@ -99,7 +98,7 @@ def _read_task(data):
 
 def _recipe(args, made):
     """RoBERTa's flags of fairseq-train, as arguments.txt keeps them."""
-    from ..runs.presets import FINE_TUNING
+    from ..runs.presets import FINE_TUNING, WARM_UP
 
     batch = made["batch_size"]
     updates = args.epochs * -(-made["splits"]["train"]["examples"] // batch)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..errors import UsageError
+from ..languages import IWSLT14
 from . import prepare_flags as flags
 from . import prepare_multi30k
 from .command import add_command
@@ -54,7 +55,7 @@ def _add_iwslt14(corpora):
     command.add_argument(
         "--langs",
         type=flags.languages,
-        default=" ".join(flags.LANGUAGES),
+        default=" ".join(IWSLT14),
         metavar='"LANG..."',
         help="source languages (default: %(default)s)",
     )
@@ -109,9 +110,7 @@ def _add_l10n(corpora):
         "make a dataset of the translated messages in Python wheels (110 MB for German, SHA-256 pinned), to English",
         "fairseq-intra prepare l10n --lang de --out DATA",
     )
-    command.add_argument(
-        "--lang", choices=flags.LANGUAGES, default="de", help="source language (default: %(default)s)"
-    )
+    command.add_argument("--lang", choices=IWSLT14, default="de", help="source language (default: %(default)s)")
     flags.add_out(command)
     command.add_argument("--train", type=flags.count, metavar="N", help="pairs of train (default: all)")
     command.add_argument(

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from ..cores import core_count
 from ..errors import UsageError
+from ..languages import IWSLT14
 
-#: Those that IWSLT'14 pairs with English.
-LANGUAGES = ("ar", "de", "es", "fa", "he", "it", "nl", "pl")
 #: Moses' rule, as the paper has it.
 CLEANING = {"max_ratio": 1.5, "min_tokens": 1, "max_tokens": 175}
 VOCAB_SIZE = 12000
@@ -141,11 +140,11 @@ def language(text):
 
 def languages(text):
     if not text.split():
-        raise argparse.ArgumentTypeError(f"names no language; it takes any of {' '.join(LANGUAGES)}")
+        raise argparse.ArgumentTypeError(f"names no language; it takes any of {' '.join(IWSLT14)}")
     for language in text.split():
-        if language not in LANGUAGES:
+        if language not in IWSLT14:
             raise argparse.ArgumentTypeError(
-                f"has '{language}', which IWSLT'14 does not have; it takes any of {' '.join(LANGUAGES)}"
+                f"has '{language}', which IWSLT'14 does not have; it takes any of {' '.join(IWSLT14)}"
             )
     return text.split()
 

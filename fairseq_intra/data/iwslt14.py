@@ -59,7 +59,7 @@ def prepare(languages: list[str], source: Source, settings, out: Path, workers: 
     """Makes OUT/XX-en, a dataset, for each of the languages XX, or what is missing of them.
 
     Args:
-        languages: of iwslt14_text.LANGUAGES.
+        languages: of languages.IWSLT14.
         source: the archive.
         settings: called with a language, returns the dataset's settings.
         out: folder of the datasets.

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ..errors import UsageError
+from ..languages import IWSLT14
 from .archives import members, naming
 from .parallel_text import LINE_BREAKS, decoded
 
-LANGUAGES = ("ar", "de", "es", "fa", "he", "it", "nl", "pl")
 #: The test split, set by set; not every pair has talks of TEDX.
 SETS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
 OPTIONAL = "TEDX.dev2012"
@@ -33,7 +33,7 @@ def languages_of(names: list[str]) -> set[str]:
     """The languages that an archive pairs with English: XX-en.tgz anywhere, or a folder XX-en of files."""
     paths = [PurePosixPath(name) for name in names]
     inside = {path.name for path in paths} | {path.parent.name + ".tgz" for path in paths}
-    return {language for language in LANGUAGES if f"{language}-en.tgz" in inside}
+    return {language for language in IWSLT14 if f"{language}-en.tgz" in inside}
 
 
 def read_pair(archive: Path, language: str) -> dict[str, bytes]:

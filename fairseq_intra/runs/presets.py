@@ -22,6 +22,8 @@ FINE_TUNING = {
     "intra": "--num-iter 3 --alpha 1".split(),
     "late": "--num-iter 3 --alpha 1 --plain-patience 1".split(),
 }
+#: Percent of all updates, in fine-tuning.
+WARM_UP = 6
 #: Flags by their place: first these, then the rest as the file has them, then those of LAST. The order is that of the
 #: arguments.txt of older runs.
 FIRST = "share-all-embeddings label-smoothing optimizer adam-betas lr-scheduler clip-norm seed arch".split()

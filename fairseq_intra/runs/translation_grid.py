@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from ..languages import IWSLT14
 from .arguments import flags_in_grid
 from .grid import Run
 from .steps import Step, command
-
-#: IWSLT'14, each language to English: the rows of the paper's table.
-IWSLT14 = ("ar", "de", "es", "fa", "he", "it", "nl", "pl")
 
 
 @dataclass

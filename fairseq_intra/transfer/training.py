@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..runs.presets import FINE_TUNING
+from ..runs.presets import FINE_TUNING, WARM_UP
 
 
 class Recipe(NamedTuple):
@@ -40,7 +40,6 @@ RECIPES = {
         tested="checkpoint_last.pt",
     ),
 }
-WARM_UP = 6  # percent of all updates
 
 
 def recipe(summary: dict, method: str, seed: int, epochs: int | None, batch: int) -> list[str]:
