@@ -7,7 +7,7 @@ from ..errors import UsageError
 from ..methods import METHODS
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .train import add_run_flags, check_run_flags, saved_in, shown, start, total_updates, word_of
+from .training import add_run_flags, check_run_flags, saved_in, shown, start, total_updates, word_of
 
 
 def add_commands(commands):

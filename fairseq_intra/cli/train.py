@@ -1,14 +1,13 @@
 """The command that trains one translation model."""
 
-import shlex
 from pathlib import Path
 
 from ..console import say
 from ..errors import UsageError
 from ..methods import TITLES
-from ..run_fairseq import command
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
+from .training import add_run_flags, check_run_flags, saved_in, shown, start, total_updates, word_of
 
 METHODS = (*TITLES, "self-distillation")
 #: fairseq's validation by BLEU on text with its subwords joined; checkpoint_best.pt is the best by it.
@@ -72,16 +71,6 @@ def add_commands(commands):
         action="store_true",
         help="continue to more --updates though the schedule depends on their number (adaptive alpha)",
     )
-
-
-def add_run_flags(command, data, methods):
-    """Declares the flags of every training; other flags are passed on to fairseq-train."""
-    command.add_argument("--data", type=Path, metavar="DIR", help=data)
-    command.add_argument("--method", metavar="METHOD", help=", ".join(methods))
-    command.add_argument("--out", type=Path, metavar="DIR", help="the run: arguments.txt, train.log, checkpoints/")
-    command.add_argument("--seed", type=int, default=1, metavar="N", help="random seed (default: %(default)s)")
-    command.add_argument("--dry-run", action="store_true", help="print the command for fairseq-train, and do nothing")
-    command.set_defaults(passes_on=True, parser=command)
 
 
 def _train(args):
@@ -207,74 +196,3 @@ def _say_how_long(args, command, total):
             f"without a GPU, {total} updates of this setting take at least {duration(seconds)}, by this CPU's speed "
             "in products of matrices; --preset tiny takes minutes"
         )
-
-
-def check_run_flags(args, methods, owned):
-    """Checks what `add_run_flags` declared, and what is passed on.
-
-    Raises:
-        UsageError: on what is missing or wrong.
-    """
-    from ..runs import arguments
-
-    arguments.check_passed(args.passed, list(args.parser._option_string_actions), owned)
-    wanted = {"--data": args.data, "--method": args.method, "--out": args.out}
-    for flag, what in (("--data", "the dataset's folder"), ("--method", ", ".join(methods)), ("--out", "the run's")):
-        if not wanted[flag]:
-            raise UsageError(f"{flag} is missing: {what}")
-    if args.method not in methods:
-        raise UsageError(f"--method must be {', '.join(methods[:-1])} or {methods[-1]}, not '{args.method}'")
-    for flag in ("--data", "--out"):
-        if "${" in str(wanted[flag]):
-            raise UsageError(f"{flag} {wanted[flag]}: fairseq takes ${{ for a variable; give the folder another name")
-    if not (args.data / "manifest.json").is_file():
-        raise UsageError(f"--data {args.data} is not a prepared dataset: no manifest.json (see data-prep/)")
-    arguments.check_seed(args.seed)
-    _check_start(args)
-
-
-def _check_start(args):
-    """fairseq trains from scratch where there is no file of this name."""
-    from ..runs.arguments import flag_value
-
-    last = args.out / "checkpoints" / "checkpoint_last.pt"
-    for flag in ("--restore-file", "--finetune-from-model"):
-        given = flag_value(args.passed, flag)
-        if not given or given == last.name or Path(given).absolute() == last.absolute() or "://" in given:
-            continue
-        if not Path(given).is_file() and not (last.is_file() and flag == "--finetune-from-model"):
-            raise UsageError(f"{flag} {given}: no such file")
-
-
-def total_updates(words: list[str]) -> int | None:
-    """The number of updates that the last --max-update asks for."""
-    from ..runs.arguments import flag_value
-
-    value = flag_value(words, "--max-update") or ""
-    return int(value) if value.isdigit() else None
-
-
-def saved_in(out: Path) -> list[str]:
-    """Where fairseq-train puts the checkpoints, and how it logs."""
-    return ["--save-dir", word_of(out / "checkpoints"), "--no-progress-bar", "--log-format", "simple"]
-
-
-def word_of(path: Path) -> str:
-    """A path that is not taken for a flag."""
-    return f"./{path}" if str(path).startswith("-") else str(path)
-
-
-def start(arguments: list[str]) -> list[str]:
-    """The words that start fairseq-train by this Python."""
-    return [*command("train"), *arguments]
-
-
-def shown(arguments: list[str]) -> str:
-    """The command as it can be pasted into a shell, one flag a line."""
-    lines = ["fairseq-train"]
-    for word in arguments:
-        if word.startswith("--"):
-            lines.append(f"  {shlex.quote(word)}")
-        else:
-            lines[-1] += f" {shlex.quote(word)}"
-    return " \\\n".join(lines)

@@ -593,7 +593,7 @@ def test_validation_by_bleu(train):
 
 
 def test_by_the_console_script_where_python_would_import_from_the_current_folder(monkeypatch):
-    from fairseq_intra.cli.train import start
+    from fairseq_intra.cli.training import start
 
     monkeypatch.setattr(sys, "version_info", (3, 10, 13))
     assert start(["a"]) == [sys.executable, os.path.join(os.path.dirname(sys.executable), "fairseq-train"), "a"]
