@@ -66,6 +66,14 @@ def test_a_missing_half_of_a_split_is_reported(damaged, gone, kept):
 def test_text_of_a_larger_dictionary_is_reported(dataset):
     dictionary = Dictionary.load(str(dataset / "bin" / "dict.de.txt"))
     assert len(load(dataset, dictionary)) == 300
+    highest = max(int(load(dataset)[number].max()) for number in range(300))
+    del dictionary.symbols[highest + 1 :]
+    assert len(load(dataset, dictionary)) == 300
+    del dictionary.symbols[highest]
+    with pytest.raises(
+        UsageError, match=rf"de\.bin has token number {highest}, and its dictionary only {highest} types"
+    ):
+        load(dataset, dictionary)
     del dictionary.symbols[50:]
     with pytest.raises(UsageError, match=r"de\.bin has token number \d+, and its dictionary only 50 types"):
         load(dataset, dictionary)

@@ -390,6 +390,16 @@ def test_the_batch_of_an_update_is_that_of_all_workers_and_mini_batches():
     assert (found["batch_tokens"], found["batch_sentences"]) == (800, 40)
 
 
+def test_of_an_ensemble_the_smallest_limits_of_positions_count():
+    flags = ("--max-source-positions={}", "--max-target-positions={}")
+    sizes = ((30, 20), (10, 40))
+    states = [
+        {"cfg": tiny.configuration("data", *(flag.format(n) for flag, n in zip(flags, given, strict=True)))}
+        for given in sizes
+    ]
+    assert evaluated_model.position_limits(states) == (10, 20)
+
+
 def test_other_text_is_another_corpus(tmp_path):
     texts = {"one": TARGET, "same": TARGET, "other": TARGET[::-1]}
     folders = [small_dataset.write_dataset(tmp_path / name, SOURCE, text) for name, text in texts.items()]

@@ -418,6 +418,8 @@ class TestFolder:
         [
             (("--adaptive-alpha", "1", "--alpha", "5"), "adaptive alpha depends on that number"),
             (("--lr-scheduler", "cosine"), "--lr-scheduler cosine depends on that number"),
+            (("--lr-scheduler", "tri_stage"), "--lr-scheduler tri_stage depends on that number"),
+            (("--lr-scheduler", "polynomial_decay"), "--lr-scheduler polynomial_decay depends on that number"),
         ],
     )
     def test_more_updates_of_another_schedule_are_asked_for(self, train, tmp_path, more, why):

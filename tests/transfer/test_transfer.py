@@ -238,6 +238,14 @@ SCORES = {
 }  # fmt: skip
 
 
+def test_runs_of_two_metrics_or_two_trained_languages_have_no_common_table(tmp_path):
+    first = {("en", "plain", 1): 80.0, ("en", "intra", 1): 82.0}
+    second = {("de", "plain", 1): 50.0, ("de", "intra", 1): 60.0}
+    for other in ({"metric": "accuracy"}, {"source": "de"}):
+        with pytest.raises(UsageError, match="not all of one metric and one language trained on"):
+            transfer_table(evaluations(tmp_path, first) + evaluations(tmp_path, second, **other))
+
+
 def test_the_table_has_means_over_seeds_and_languages(tmp_path):
     assert transfer_table(evaluations(tmp_path, SCORES)).split("\n")[2:7] == [
         "| en (trained on) | 81.00 ± 1.41 | 82.00 ± 0.00 | +1.00 ± 1.41 |",
