@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import json
+import logging
 import os
 import platform
 import shlex
@@ -13,6 +14,8 @@ from importlib import metadata
 
 import torch
 
+# fairseq lets through all that libraries log of their own workings.
+logging.getLogger("matplotlib").setLevel(logging.WARNING)
 #: Operations that a profile names; the rest is summed up.
 NAMED = 8
 

@@ -146,7 +146,7 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
             "features" if on_features else "logits",
             f" ({because})" if because else "",
         )
-        return _Plan(implementation, on_features)
+        return _LossPlan(implementation, on_features)
 
     def _implementation(self, parameter):
         try:
@@ -173,6 +173,6 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         log_method(logging_outputs, "ntokens")
 
 
-class _Plan(NamedTuple):
+class _LossPlan(NamedTuple):
     implementation: str
     on_features: bool

@@ -57,7 +57,7 @@ class IntraDistillationFlags(FairseqDataclass):
     )
 
 
-class Plan(NamedTuple):
+class PassesPlan(NamedTuple):
     """How the K passes of one model run."""
 
     passes: str  #: batched, sequential or recompute
@@ -103,7 +103,7 @@ class IntraDistillation:
         """
         return run_passes(model, net_input, self.num_iter, *self.plan(model))
 
-    def plan(self, model) -> Plan:
+    def plan(self, model) -> PassesPlan:
         """How this model's passes run, decided once; warns where the K passes cannot differ.
 
         Raises:
@@ -115,7 +115,7 @@ class IntraDistillation:
                 once = once or is_deterministic_encoder(unwrapped(model))
             if self.num_iter > 1:
                 reject_passes_without_layers(model)
-            self._plan = Plan(choose_passes(model, self.passes, once), once)
+            self._plan = PassesPlan(choose_passes(model, self.passes, once), once)
             self._warn_of_identical_passes(model)
         return self._plan
 
