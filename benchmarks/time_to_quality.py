@@ -273,8 +273,8 @@ def table(args):
     spread = ", ".join(f"{step} {cost} ({spread_of(args, step)})" for step, cost in costs.items())
     print(f"A step's time in that of a plain one, median and range of {args.rounds} rounds: {spread}.\n")
     columns = ["method", "seeds", "updates", "best validation nll", "BLEU on valid", "flat"]
-    columns += ["BLEU", "length penalty tuned", "difference from plain", "p, median", "p of each seed"]
-    rows = [[name, *cells(args, name, runs, found["plain"])] for name, runs in found.items()]
+    columns += ["length penalty", "BLEU", "difference from plain", "p, median", "p of each seed"]
+    rows = [row for name, runs in found.items() for row in rows_of(args, name, runs, found["plain"])]
     title = f"The time of {args.budget} plain updates; late from {args.switch}; mean of {AVERAGED} checkpoints"
     figures = {name: {seed: kept.curve for seed, kept in runs.items()} for name, runs in found.items()}
     show(title, columns, rows, args, step_seconds=args.times, curves=figures, table=[columns, *rows])
@@ -286,22 +286,29 @@ def spread_of(args, step):
     return f"{min(ratios):.2f} to {max(ratios):.2f}"
 
 
-def cells(args, name, runs, plain):
+def rows_of(args, name, runs, plain):
+    """Two rows: with the default length penalty, and with the tuned one."""
     mean = statistics.mean
-    scores = {kind: [bleu_of(kept.statistics[kind]) for kept in runs.values()] for kind in ("default", "tuned")}
     nll = mean(min(point[1] for point in kept.curve) for kept in runs.values())
     valid = mean(kept.curve[-1][2] for kept in runs.values())
     slope = mean(rise(kept.curve, args.budget) for kept in runs.values())
     flat = f"{'yes' if slope < FLAT else 'no'} ({slope:+.2f})"
-    first = [str(len(runs)), str(updates_of(args, name)[1]), f"{nll:.3f}", f"{valid:.2f}", flat]
-    penalties = "/".join(f"{kept.lenpen:g}" for kept in runs.values())
-    first += [mean_and_spread(scores["default"]), f"{mean_and_spread(scores['tuned'])} ({penalties})"]
+    first = [name, str(len(runs)), str(updates_of(args, name)[1]), f"{nll:.3f}", f"{valid:.2f}", flat]
+    tuned = "/".join(f"{kept.lenpen:g}" for kept in runs.values())
+    return [
+        [*first, "1", *scores_of("default", name, runs, plain)],
+        [*[""] * len(first), tuned, *scores_of("tuned", name, runs, plain)],
+    ]
+
+
+def scores_of(kind, name, runs, plain):
+    """BLEU with one kind of length penalty, and its difference from plain."""
+    score = mean_and_spread([bleu_of(kept.statistics[kind]) for kept in runs.values()])
     seeds = [seed for seed in runs if seed in plain]
     if name == "plain" or not seeds:
-        return [*first, "", "", ""]
-    pairs = [(plain[seed].statistics["tuned"], runs[seed].statistics["tuned"]) for seed in seeds]
-    difference, p, values = compared(pairs)
-    return [*first, difference, p, ", ".join(f"{value:.3f}" for value in values)]
+        return [score, "", "", ""]
+    difference, p, values = compared([(plain[seed].statistics[kind], runs[seed].statistics[kind]) for seed in seeds])
+    return [score, difference, p, ", ".join(f"{value:.3f}" for value in values)]
 
 
 def compared(pairs):

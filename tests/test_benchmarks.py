@@ -78,11 +78,14 @@ def test_the_table_of_time_to_quality(run, tmp_path):
         run("time_to_quality.py", *given, "--out", tmp_path, "--parts", "table")
     table = run("time_to_quality.py", *given, "--parts", "table", "--json", tmp_path / "json")
     assert "three passes 2.5 (2.50 to 2.50)" in table and "two passes 1.75 (1.50 to 2.00)" in table
-    rows = [line for line in table.split("\n") if line.startswith(("| plain", "| late"))]
-    plain, late = ([cell.strip() for cell in line.split("|")[1:-1]] for line in rows)
-    assert plain[:6] == ["plain", "1", "160", "2.400", "16.00", "no (+2.00)"] and plain[8:] == ["", "", ""]
-    assert late[:6] == ["late", "1", "112", "2.880", "8.80", "yes (-0.80)"] and late[7].endswith(" (1.2)")
-    assert float(late[8]) == pytest.approx(float(late[6]) - float(plain[6]), abs=0.011) and 0 < float(late[9]) < 0.1
+    rows = [line.split("|")[1:-1] for line in table.split("\n") if line.startswith("|")][2:]
+    plain, plain_tuned, late, late_tuned = ([cell.strip() for cell in row] for row in rows)
+    assert plain[:7] == ["plain", "1", "160", "2.400", "16.00", "no (+2.00)", "1"] and plain[8:] == ["", "", ""]
+    assert late[:7] == ["late", "1", "112", "2.880", "8.80", "yes (-0.80)", "1"]
+    assert [row[:7] for row in (plain_tuned, late_tuned)] == 2 * [[*[""] * 6, "1.2"]]
+    for ours, theirs in ((late, plain), (late_tuned, plain_tuned)):
+        assert float(ours[8]) == pytest.approx(float(ours[7]) - float(theirs[7]), abs=0.011)
+        assert 0 < float(ours[9]) < 0.1 and ours[9] == ours[10]
     curve = json.loads((tmp_path / "json").read_text())["curves"]["late"]["1"]
     assert [point[0] for point in curve] == [*range(10, 81, 10), *range(90, 161, 10)]
     assert (tmp_path / "out" / "time_to_quality.svg").exists()
@@ -103,11 +106,12 @@ def test_kept_runs_have_the_validations_and_records_of_finished_ones(tmp_path, m
         (tmp_path / name / "train.log").write_text(log)
         (tmp_path / name / "arguments.txt").touch()
     (tmp_path / "done" / "finished").touch()
+    (tmp_path / "step_times.json").write_text("{}\n")
     runs = [str(tmp_path / name) for name in ("done", "broken")]
     monkeypatch.setattr(sys, "argv", ["keep_runs.py", "--to", str(tmp_path / "kept"), *runs])
     runpy.run_path(str(BENCHMARKS / "keep_runs.py"), run_name="__main__")
     assert capsys.readouterr().out == f"{tmp_path / 'broken'} is not finished, and left out\n"
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["done"]
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"done", "step_times.json"}
     before, kept = (
         parse_log((folder / "done" / "train.log").read_text()) for folder in (tmp_path, tmp_path / "kept")
     )
