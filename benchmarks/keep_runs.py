@@ -15,6 +15,7 @@ WANTED = re.compile(r"\| INFO \| valid \||intra-distillation begins after")
 #: As time_to_quality.py calls them.
 STEP_TIMES = "step_times.json"
 BEGUN, TRAINED = "| begin training epoch", "| INFO | train_inner |"
+RESUMED = "| Preparing to load checkpoint"
 
 
 def main():
@@ -44,15 +45,17 @@ def keep(run, to):
 
 
 def thinned(lines):
-    """When training began, the switch, and the validations, each behind the last line of training before it."""
-    yield from [line for line in lines if BEGUN in line][:1]
-    trained = ""
+    """When training began and was resumed, the switch, the validations, each behind the last line of training."""
+    trained, begins = "", True
     for line in lines:
         if TRAINED in line:
             trained = line
-        elif WANTED.search(line):
-            yield from (trained, line)
-            trained = ""
+        elif BEGUN in line:
+            yield from [line] * begins
+            begins = False
+        elif RESUMED in line or WANTED.search(line):
+            yield from (trained, re.sub(f"({re.escape(RESUMED)}).*", r"\1", line))
+            trained, begins = "", begins or RESUMED in line
 
 
 if __name__ == "__main__":

@@ -23,6 +23,11 @@ def command(name: str) -> list[str]:
     return [sys.executable, str(Path(sys.executable).with_name(f"fairseq-{name}"))]
 
 
+def word_of(path: Path) -> str:
+    """A path that is not taken for a flag."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
 def fairseq_distribution() -> str:
     """The name under which fairseq is installed: it comes under more than one."""
     return packages_distributions()["fairseq"][0]

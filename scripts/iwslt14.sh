@@ -25,4 +25,4 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 wants_help "$@"
 pairs=(--langs "ar de es fa he it nl pl")
 if [[ " $* " == *" --corpus"* ]]; then pairs=(); fi
-become_command grid translation "${pairs[@]}" --methods "plain intra" --seeds 1 "$@"
+become_command grid translation ${pairs[@]+"${pairs[@]}"} --methods "plain intra" --seeds 1 "$@"

@@ -41,7 +41,7 @@ step() {
 }
 
 step "1/5 installing"
-"$checkout/scripts/install.sh" --venv "$venv" "${install_flags[@]}"
+"$checkout/scripts/install.sh" --venv "$venv" ${install_flags[@]+"${install_flags[@]}"}
 FAIRSEQ_INTRA_PYTHON=$(cd -- "$venv" && pwd)/bin/python
 export FAIRSEQ_INTRA_PYTHON
 

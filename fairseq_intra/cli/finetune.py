@@ -6,9 +6,10 @@ from pathlib import Path
 from ..console import say
 from ..errors import UsageError
 from ..methods import METHODS
+from ..run_fairseq import word_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .training import add_run_flags, check_run_flags, saved_in, shown, start, total_updates, word_of
+from .training import add_run_flags, check_run_flags, saved_in, shown, start, total_updates
 
 TASK_OF_THE_METHOD = (
     "--task sentence_prediction_intra_distillation --criterion intra_distillation_sentence_prediction"
@@ -76,7 +77,7 @@ def _finetune(args):
     with run.opened(kept):
         about = {"task": made["task"], "metric": made["metric"], "method": args.method, "seed": args.seed}
         write_text(args.out / "run.json", json.dumps(about) + "\n")
-        if run.finished.exists():
+        if run.is_finished(kept):
             say(f"{args.out} is finished")
             return
         say(f"fine-tuning {args.method} in {args.out}")

@@ -5,9 +5,10 @@ from pathlib import Path
 from ..console import say
 from ..errors import UsageError
 from ..methods import METHODS
+from ..run_fairseq import word_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .training import add_run_flags, check_run_flags, saved_in, shown, start, total_updates, word_of
+from .training import add_run_flags, check_run_flags, saved_in, shown, start, total_updates
 
 
 def add_commands(commands):
@@ -65,8 +66,9 @@ def _finetune_transfer(args):
         return
     run = Run(args.out, team.rank)
     checksums = [f"# data {sha256(args.data / 'manifest.json')}", f"# checkpoint {sha256(model)}"]
-    with run.opened([*checksums, f"# batch {args.batch}", *words]):
-        if run.finished.exists():
+    kept = [*checksums, f"# batch {args.batch}", *words]
+    with run.opened(kept):
+        if run.is_finished(kept):
             say(f"{args.out} is finished")
             return
         say(f"fine-tuning {args.method} in {args.out}")

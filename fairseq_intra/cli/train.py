@@ -5,9 +5,10 @@ from pathlib import Path
 from ..console import say
 from ..errors import UsageError
 from ..methods import TITLES
+from ..run_fairseq import word_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .training import add_run_flags, check_run_flags, saved_in, shown, start, total_updates, word_of
+from .training import add_run_flags, check_run_flags, saved_in, shown, start, total_updates
 
 METHODS = (*TITLES, "self-distillation")
 #: fairseq's validation by BLEU on text with its subwords joined; checkpoint_best.pt is the best by it.
@@ -107,7 +108,7 @@ def _train(args):
     if args.continue_from:
         kept.insert(0, f"# continued {sha256(args.continue_from)}")
     with run.opened(kept, args.extend):
-        if run.finished.exists():
+        if run.is_finished(kept):
             say(f"{args.out} is finished")
             return
         say(f"training {args.method} in {args.out}")

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from ..errors import UsageError
-from ..run_fairseq import command
+from ..run_fairseq import command, word_of
 
 
 def add_run_flags(parser, data, methods):
@@ -65,11 +65,6 @@ def total_updates(words: list[str]) -> int | None:
 def saved_in(out: Path) -> list[str]:
     """Where fairseq-train puts the checkpoints, and how it logs."""
     return ["--save-dir", word_of(out / "checkpoints"), "--no-progress-bar", "--log-format", "simple"]
-
-
-def word_of(path: Path) -> str:
-    """A path that is not taken for a flag."""
-    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def start(arguments: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ The file takes its name only once it is whole. Until then NAME.partial holds wha
 whether the server still has the same file (its ETag or date), without which no download resumes.
 """
 
+import hashlib
 import http.client
 import re
 import shutil
@@ -133,12 +134,13 @@ def need_space(folder: Path, needed: int) -> None:
 
 
 def place(cache: Path, url: str) -> Path:
-    """Where a URL's file lies in a cache: under its host and path."""
+    """Where a URL's file lies in a cache: under its host and path, and what tells one query from another."""
     parts = urlsplit(url)
     names = [name for name in unquote(parts.path).split("/") if name not in ("", ".", "..")]
     if not parts.hostname or not names:
         raise UsageError(f"{shown(url)} names no file")
-    return cache.joinpath(parts.hostname, *names)
+    query = [hashlib.sha256(parts.query.encode()).hexdigest()[:16]] if parts.query else []
+    return cache.joinpath(parts.hostname, *names[:-1], *query, names[-1])
 
 
 def shown(url: str) -> str:

@@ -48,7 +48,7 @@ def task_named(name: str, folder: Path) -> Task:
 def _lines(path):
     """Of a table; MRPC's begin with a mark of byte order."""
     try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
+        return path.read_bytes().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 ({error.reason} at byte {error.start})") from None
 

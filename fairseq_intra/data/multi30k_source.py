@@ -105,7 +105,7 @@ def _contents(source, wanted) -> Iterator[tuple[str, bytes]]:
         return
     with archives.naming(source), source.open("rb") as stream:
         for member, content in archives.members(stream, source):
-            *folders, layout, name = PurePosixPath(member).parts[-4:] if "/" in member else ("", member)
+            *folders, layout, name = "", *PurePosixPath(member).parts[-4:]
             known = f"{layout}/{name}".removesuffix(".gz")
             if folders[-1:] == ["task1"] and known in wanted:
                 yield known, _unzipped(content.read(), f"{source}: {member}")

@@ -4,6 +4,7 @@ import functools
 import inspect
 import logging
 
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 
@@ -56,44 +57,41 @@ def _remember_patience():
 def _find_the_place_in_the_epoch():
     """fairseq counts an epoch's mini-batches for each worker: with other workers it would repeat some, or stop.
 
-    The place is kept in what all workers take at once. With the same --max-tokens it is found exactly.
+    With the same mini-batches the place is found exactly, with others (--max-tokens) by the share of the epoch.
     """
-    save, load = Trainer.save_checkpoint, Trainer.load_checkpoint
+    save, load = EpochBatchIterator.state_dict, EpochBatchIterator.load_state_dict
 
     @functools.wraps(save)
-    def save_checkpoint(self, filename, extra_state):
-        extra_state["taken_at_once"] = _taken_at_once(self)
-        return save(self, filename, extra_state)
+    def state_dict(self):
+        return save(self) | {"mini_batches": len(self.frozen_batches), "workers": self.num_shards}
 
     @functools.wraps(load)
-    def load_checkpoint(self, *args, **kwargs):
-        extra_state = load(self, *args, **kwargs)
-        before, now = (extra_state or {}).get("taken_at_once"), _taken_at_once(self)
-        if before and before != now:
-            _move(extra_state["train_iterator"], before, now)
-        return extra_state
+    def load_state_dict(self, state):
+        load(self, state | _place(self, state))
 
-    Trainer.save_checkpoint = save_checkpoint
-    Trainer.load_checkpoint = load_checkpoint
+    EpochBatchIterator.state_dict, EpochBatchIterator.load_state_dict = state_dict, load_state_dict
 
 
-def _taken_at_once(trainer):
-    """(workers, the limit of a mini-batch in tokens or sentences)."""
-    limits = trainer.cfg.dataset
-    return [trainer.data_parallel_world_size, limits.max_tokens or limits.batch_size or 1]
-
-
-def _move(iterator, before, now):
-    """Sets the mini-batches of each worker that were taken in the epoch, in a checkpoint of other workers."""
-    taken = iterator.get("iterations_in_epoch", 0)
-    iterator["iterations_in_epoch"] = taken * before[0] * before[1] // (now[0] * now[1])
-    if taken and before[1] != now[1]:
+def _place(iterator, state):
+    """What of a state is another thing for this iterator: how many mini-batches a worker has taken, or the epoch."""
+    before, now = (
+        (state.get("mini_batches"), state.get("workers")),
+        (len(iterator.frozen_batches), iterator.num_shards),
+    )
+    taken = state.get("iterations_in_epoch", 0)
+    if not taken or not all(before) or before == now:
+        return {}
+    if before[0] != now[0]:
         logger.warning(
-            "mini-batches of %d now, of %d before: until the end of the epoch some sentences come twice and others "
-            "not at all",
-            now[1],
-            before[1],
+            "the training set is cut into %d mini-batches now, into %d before: until the end of the epoch some "
+            "sentences come twice and others not at all",
+            now[0],
+            before[0],
         )
+    taken = taken * before[1] * now[0] // (before[0] * now[1])
+    if taken >= len(iterator):
+        return {"epoch": state["epoch"] + 1, "iterations_in_epoch": 0}
+    return {"iterations_in_epoch": taken}
 
 
 def _early_stop():

@@ -41,7 +41,7 @@ def _passes(arguments, updates):
     """
     patient = int(flag_value(arguments, "--plain-patience") or 0)
     plain = updates if patient else min(updates, int(flag_value(arguments, "--plain-updates") or 0))
-    distilled = (updates - plain) // int(flag_value(arguments, "--distill-interval") or 1)
+    distilled = (updates - plain) // max(1, int(flag_value(arguments, "--distill-interval") or 1))
     return updates - distilled + distilled * int(flag_value(arguments, "--num-iter") or 1)
 
 
@@ -52,7 +52,7 @@ def _parameters(arguments, types):
     import fairseq_intra.plugin  # noqa: F401
 
     # What is wrong with a flag is fairseq-train's to say.
-    with contextlib.suppress(SystemExit, AttributeError, TypeError), contextlib.redirect_stderr(io.StringIO()):
+    with contextlib.suppress(SystemExit, Exception), contextlib.redirect_stderr(io.StringIO()):
         args = options.parse_args_and_arch(options.get_training_parser(), arguments)
         layers = [
             getattr(args, f"{side}_layers")

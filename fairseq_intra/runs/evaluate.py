@@ -12,6 +12,7 @@ from .. import checkpoint as checkpoints
 from ..console import say
 from ..errors import UsageError
 from ..files import read_lines, write_text
+from ..run_fairseq import word_of
 from ..translation.search import Limits, Search
 from ..user_dir import PACKAGE
 from . import ctranslate2_decoding
@@ -159,8 +160,8 @@ def _by_ctranslate2(request, dataset, source, limits, scratch) -> tuple[dict, De
 def _translate(request: Request, dataset: Dataset, given: DecodingInput, scratch: Path) -> tuple[dict, Path]:
     """(settings of the search, fairseq-generate's output)."""
     cpu = not torch.cuda.is_available()
-    arguments = [str(given.folder), "--user-dir", str(PACKAGE), *(["--cpu"] if cpu else [])]
-    arguments += ["--path", os.pathsep.join(map(str, request.checkpoints)), "--gen-subset", given.subset]
+    arguments = [word_of(given.folder), "--user-dir", str(PACKAGE), *(["--cpu"] if cpu else [])]
+    arguments += ["--path", os.pathsep.join(map(word_of, request.checkpoints)), "--gen-subset", given.subset]
     arguments += ["--source-lang", dataset.source, "--target-lang", dataset.target]
     arguments += [
         "--beam",

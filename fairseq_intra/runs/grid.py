@@ -34,12 +34,8 @@ class Run:
 
     @property
     def evaluated(self) -> bool:
-        return bool(self.results) and all(path.exists() for path in self.results)
-
-    @property
-    def was_evaluated_and_cleared(self) -> bool:
-        """Whether its results are there and its checkpoint is not: it is done, and must not be trained again."""
-        return self.evaluated and self.checkpoint is not None and not self.checkpoint.exists()
+        """Whether its results are there, and are those of the finished training."""
+        return bool(self.results) and all(path.exists() for path in (self.folder / "finished", *self.results))
 
 
 def places(gpus: str | None, per_run: int, jobs: int) -> list[dict[str, str]]:
@@ -114,11 +110,7 @@ class _Schedule:
 
     def _start(self):
         for run in [*self.waiting] if self.free else []:
-            if run.was_evaluated_and_cleared:
-                self.waiting.remove(run)
-                run.state = "done"
-                self.progress.say(f"{run.name} is evaluated and its checkpoint is gone: it counts as done")
-            elif is_locked(run.folder):
+            if is_locked(run.folder):
                 if run.name not in self.waited_for:
                     self.progress.say(f"{run.name}: waiting for another process that works on it")
                 self.waited_for.add(run.name)

@@ -7,7 +7,7 @@ from ..methods import TITLES
 from .comparison import Comparison, markdown, methods_of
 from .evaluation import Evaluation
 from .scored_texts import DETOKENISED
-from .scoring import p_value
+from .scoring import TEST, p_value
 from .tables import Entry, results_table
 
 SETS = {"test": "test2016", "test1": "test2017", "test2": "MSCOCO"}
@@ -77,5 +77,5 @@ def _together(pair, tuned, entries):
         median = f"{statistics.median_high(p_values):.3f}"
         rows.append([TITLES[method], f"{statistics.mean(gains):+.2f}", median, by_seed])
     title = f"{pair}{', length penalty tuned' * tuned}: {', '.join(SETS.get(name, name) for name in sets)}"
-    note = "Difference from plain: mean over sets and seeds. p-values: paired bootstrap over all sentences of a seed."
+    note = f"Difference from plain: mean over sets and seeds. p-values: {TEST}, over all sentences of a seed."
     return f"{title}\n\n" + markdown(["method", "difference", "p-value, median", "of each seed"], rows, [note])

@@ -18,6 +18,8 @@ from .train_output import TrainOutput
 #: Exit status of a training that ended before its last update, as it was asked to: repeat it.
 UNFINISHED = 75
 TIME_LIMIT = "--stop-time-hours"
+#: What fairseq resumes from.
+LAST = "checkpoint_last.pt"
 
 
 class Run:
@@ -35,12 +37,13 @@ class Run:
         self.log = folder / (f"train.rank{rank}.log" if rank else "train.log")
 
     @contextlib.contextmanager
-    def opened(self, arguments: list[str], extend: bool = False) -> Iterator[None]:
+    def opened(self, arguments: list[str], extend: bool | None = None) -> Iterator[None]:
         """Makes the folder, holds its lock, and sees to it that it is a run with these arguments.
 
         Args:
             arguments: what the run is made with, one word a line of arguments.txt.
-            extend: more updates are wanted than the run was begun with, though its schedule depends on the number.
+            extend: more updates may be wanted than the run was begun with, though its schedule depends on the number;
+                None where the command has no such flag.
 
         Raises:
             UsageError: if another process works in it, it is a run with other arguments, or its checkpoints are gone.
@@ -51,8 +54,20 @@ class Run:
             return
         with locked(self.folder):
             self._need_checkpoints()
-            self._keep_arguments(arguments, extend)
+            self._keep_arguments([_line(word) for word in arguments], extend)
             yield
+
+    def is_finished(self, arguments: list[str]) -> bool:
+        """Whether nothing is left to train with these arguments, for the first worker and for others.
+
+        Others may look before the first has seen that more updates are wanted: the file goes before the arguments do.
+        """
+        try:
+            before = self.arguments.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return False
+        wanted = [flag_value(words, "--max-update") for words in (before, arguments)]
+        return wanted[0] == wanted[1] and self.finished.exists()
 
     def train(self, command: list[str], environment: dict[str, str], total_updates: int | None) -> None:
         """Runs fairseq-train, appends all that it prints to the log, and shows what tells of its progress.
@@ -61,6 +76,9 @@ class Run:
             UsageError: if it failed; the message has the reason.
             SystemExit: with UNFINISHED, or 128 + the number of the signal that ended it.
         """
+        if not self.rank:
+            # Of an unfinished run; what the table shows is to be of the finished one.
+            self._set_evaluations_aside("unfinished")
         output = TrainOutput(self.log, total_updates)
         try:
             with ending_on_signals(f"the same command resumes {self.folder}"):
@@ -110,8 +128,16 @@ class Run:
     def _has_checkpoints(self):
         return any(self.checkpoints.glob("*.pt"))
 
+    def _can_be_resumed(self):
+        return (self.checkpoints / LAST).is_file()
+
+    def _was_cleared(self):
+        """Whether it is finished and evaluated, so that its checkpoints may be gone."""
+        return self.finished.exists() and any(self._evaluations())
+
     def _need_checkpoints(self):
-        if self._has_checkpoints():
+        is_whole = self._has_checkpoints() if self.finished.exists() else self._can_be_resumed()
+        if is_whole or self._was_cleared():
             return
         if self.finished.exists() or self._saved_before():
             raise UsageError(
@@ -127,7 +153,7 @@ class Run:
         found = differences(before, arguments)
         # Counted over all parts of a training: another one continues it, and changes nothing that was trained.
         time_limit = found.pop(TIME_LIMIT, None)
-        if found and not self._has_checkpoints():
+        if found and not self._has_checkpoints() and not self._was_cleared():
             say(f"{self.folder} has no checkpoint yet: it begins anew with these arguments")
             remove(self.log)
         elif list(found) == ["--max-update"] and _is_more(*found["--max-update"]):
@@ -146,25 +172,41 @@ class Run:
         old, new = numbers
         why = depends_on_total(arguments)
         if why and not extend:
+            instead = (
+                "Give another --out"
+                if extend is None
+                else "Give --extend to continue it all the same, or another --out"
+            )
             raise UsageError(
                 f"{self.folder} was begun for {old} updates, and {why}: its updates so far are not those of a run of "
-                f"{new}. Give --extend to continue it all the same, or another --out"
+                f"{new}. {instead}"
+            )
+        if not self._can_be_resumed():
+            raise UsageError(
+                f"{self.folder} was begun for {old} updates, and {LAST}, from which it would go on to {new}, is "
+                "gone; give another --out"
             )
         say(f"{self.folder} continues to {new} updates in place of {old}")
         self._set_evaluations_aside(old)
         remove(self.finished)
 
-    def _set_evaluations_aside(self, updates):
-        """What was evaluated is no result of the longer run, whose checkpoints have the same names."""
+    def _evaluations(self):
+        """The records of evaluations of its checkpoints."""
+        records = [*self.checkpoints.rglob("*.json")]
+        if not records:
+            return []
         from .evaluation import is_evaluation  # which every training would load
 
-        for record in [*self.checkpoints.rglob("*.json")]:
-            if is_evaluation(record):
-                aside = self.folder / f"evaluated.{updates}" / record.parent.relative_to(self.checkpoints)
-                aside.mkdir(parents=True, exist_ok=True)
-                for end in (".json", ".ref", ".hyp"):
-                    with contextlib.suppress(FileNotFoundError):
-                        record.with_suffix(end).replace(aside / record.with_suffix(end).name)
+        return [record for record in records if is_evaluation(record)]
+
+    def _set_evaluations_aside(self, name):
+        """What was evaluated is no result of a longer run, whose checkpoints have the same names."""
+        for record in self._evaluations():
+            aside = self.folder / f"evaluated.{name}" / record.parent.relative_to(self.checkpoints)
+            aside.mkdir(parents=True, exist_ok=True)
+            for end in (".json", ".ref", ".hyp"):
+                with contextlib.suppress(FileNotFoundError):
+                    record.with_suffix(end).replace(aside / record.with_suffix(end).name)
 
 
 def depends_on_total(arguments: list[str]) -> str:
@@ -176,6 +218,11 @@ def depends_on_total(arguments: list[str]) -> str:
     if adaptive and flag_value(arguments, "--max-updates-train") in (None, "0"):
         return "adaptive alpha depends on that number"
     return ""
+
+
+def _line(word):
+    """A word as a line of arguments.txt: a line break in it, as in JSON, is no more than a space."""
+    return " ".join(word.splitlines())
 
 
 def _is_more(old, new):

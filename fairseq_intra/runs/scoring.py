@@ -10,6 +10,8 @@ from sacrebleu.significance import PairedTest
 from ..errors import UsageError
 
 RESAMPLES = 1000
+#: How `p_value` is found, for a table's notes.
+TEST = f"sacreBLEU's paired bootstrap, {RESAMPLES} resamples, in effect one-sided"
 #: What sacreBLEU takes for a target language, by primary subtag of ISO 639-1 or 639-3; 13a for all others.
 OF_LANGUAGE = {"zh": "zh", "zho": "zh", "cmn": "zh", "yue": "zh", "ja": "ja-mecab", "jpn": "ja-mecab"} | {
     "ko": "ko-mecab",
@@ -111,7 +113,11 @@ def bleu_of(statistics: list[list[int]]) -> float:
 
 
 def p_value(plain: list[list[int]], other: list[list[int]]) -> float:
-    """sacreBLEU's paired bootstrap test on the `sentence_statistics` of two systems."""
+    """sacreBLEU's paired bootstrap test on the `sentence_statistics` of two systems.
+
+    It is that of Moses: whether the resampled differences exceed their mean by the real one. That counts one side of
+    them, so that a two-sided test would have twice the value, and equal systems never have more than about 0.5.
+    """
     systems = [("plain", plain), ("other", other)]
     _, scores = PairedTest(systems, {"BLEU": _FromStatistics()}, None, "bs", RESAMPLES)()
     return scores["BLEU"][1].p_value

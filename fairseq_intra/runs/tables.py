@@ -9,7 +9,7 @@ from .comparison import Comparison, average_cells, columns_of, joined, markdown,
 from .evaluation import Evaluation, is_evaluation
 from .length_penalty import rule
 from .run_settings import Difference, differences, require_same, unchecked
-from .scoring import RESAMPLES, p_value
+from .scoring import TEST, p_value
 
 #: BLEU on IWSLT'14 as reported: Xu, Koehn and Murray 2022, and for German an independent reproduction of 2023
 #: (University of Washington).
@@ -173,7 +173,7 @@ def _notes(rows, beside_paper):
     entries = [entry for row in rows for entry in row.entries()]
     first = entries[0].run
     seeds = {len(row.seeds) for row in rows}
-    test = f"p-value: paired bootstrap, {RESAMPLES} resamples"
+    test = f"p-value: {TEST}"
     if max(seeds) > 1:
         test += ", the median of those of the seeds"
         counts = " or ".join(map(str, sorted(seeds)))

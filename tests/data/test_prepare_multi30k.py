@@ -35,7 +35,7 @@ def repository(languages=("de", "en"), layout="tok", names=NAMES):
 
 def archive(*parts):
     files = {f"dataset-master/{name}": content for part in parts for name, content in part.items()}
-    return campaign.tgz({"dataset-master/README": "Multi30k", **files})
+    return campaign.tgz({"dataset-master/README": "Multi30k", "./README.md": "as of a folder", **files})
 
 
 def unpacked(folder, files):

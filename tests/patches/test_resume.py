@@ -18,7 +18,6 @@ from fairseq.file_io import PathManager
 from omegaconf import OmegaConf
 
 from fairseq_intra import checkpoint
-from fairseq_intra.patches import resume
 
 #: The part of a configuration that fairseq's load_checkpoint reads, as in tests/test_train.py of its repository.
 READ = {
@@ -224,12 +223,12 @@ class Numbers(FairseqDataset):
         return numbers
 
 
-def batches(state, workers=1, at_most=None):
-    """The mini-batches of 40 that each of some workers takes, from a state on, and the state then."""
+def batches(state, workers=1, at_most=None, size=40):
+    """The mini-batches, of so many, that each of some workers takes, from a state on, and the state then."""
     taken = []
     for worker in range(workers):
         iterator = EpochBatchIterator(
-            Numbers(), Numbers().collater, [[n] for n in range(40)], seed=1, num_shards=workers, shard_id=worker
+            Numbers(), Numbers().collater, [[n] for n in range(size)], seed=1, num_shards=workers, shard_id=worker
         )
         if state:
             iterator.load_state_dict(state)
@@ -237,35 +236,23 @@ def batches(state, workers=1, at_most=None):
     return taken, iterator.state_dict()
 
 
-def save(trainer, folder, state):
-    trainer.consolidate_optimizer()
-    trainer.save_checkpoint(str(folder / "checkpoint.pt"), {"train_iterator": dict(state)})
+@pytest.mark.parametrize(("before", "now"), [(4, 1), (1, 4), (4, 2), (1, 1)])
+def test_resumed_by_another_number_of_workers_an_epoch_has_every_mini_batch_once(before, now):
+    taken, state = batches(None, before, 20 // before)
+    assert len(set(taken)) == 20
+    rest, _ = batches(state, now)
+    assert sorted(taken + rest) == [*range(40)]
 
 
-def loaded(folder, cfg, state, monkeypatch, workers):
-    """The state of the data with which one process resumes what these workers have saved."""
-    with monkeypatch.context() as patch:
-        patch.setattr(resume, "_taken_at_once", lambda _: [workers, 500])
-        save(tiny.trainer(cfg), folder, state)
-    return tiny.trainer(cfg).load_checkpoint(str(folder / "checkpoint.pt"))["train_iterator"]
+@pytest.mark.parametrize(("size", "left"), [(80, 40), (10, 5), (1, 1)])
+def test_with_other_mini_batches_it_goes_on_at_the_same_share_and_says_so(caplog, size, left):
+    _, state = batches(None, 1, 20)
+    rest, after = batches(state, size=size)
+    assert len(rest) == left and after["epoch"] == 2
+    assert f"cut into {size} mini-batches now, into 40 before" in caplog.text
 
 
-def test_resumed_by_another_number_of_workers_an_epoch_has_every_mini_batch_once(tmp_path, monkeypatch):
-    tiny.save_dictionaries(tmp_path)
-    cfg = tiny.configuration(tmp_path, "--max-tokens", "500", "--optimizer", "adam")
-    before, state = batches(None, 4, 5)
-    assert len(set(before)) == 20
-    rest, _ = batches(loaded(tmp_path, cfg, state, monkeypatch, 4))
-    assert sorted(before + rest) == [*range(40)]
-    same, _ = batches(loaded(tmp_path, cfg, batches(None, 1, 7)[1], monkeypatch, 1))
-    assert len(same) == 33
-
-
-def test_with_other_mini_batches_it_goes_on_at_the_same_share_and_says_so(tmp_path, monkeypatch, caplog):
-    tiny.save_dictionaries(tmp_path)
-    flags = ["--optimizer", "adam", "--max-tokens"]
-    trainers = [tiny.trainer(tiny.configuration(tmp_path, *flags, size)) for size in ("500", "250")]
-    save(trainers[0], tmp_path, {"epoch": 1, "iterations_in_epoch": 6})
-    found = trainers[1].load_checkpoint(str(tmp_path / "checkpoint.pt"))
-    assert found["train_iterator"]["iterations_in_epoch"] == 12
-    assert "mini-batches of 250 now, of 500 before" in caplog.text
+def test_where_the_place_is_behind_the_end_the_next_epoch_begins():
+    _, state = batches(None, 1, 39)
+    rest, after = batches(state | {"iterations_in_epoch": 40}, size=20)
+    assert len(rest) == 20 and after["epoch"] == 3

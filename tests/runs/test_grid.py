@@ -157,15 +157,12 @@ def test_a_failed_run_stops_no_other_and_is_named(data, calls, capsys, monkeypat
     assert "Left out" not in capsys.readouterr().out and runs_of(calls, "evaluate") == ["de-en.intra.seed1"]
 
 
-def test_an_evaluated_run_without_its_checkpoint_is_done_and_not_trained_again(data, calls, capsys):
+def test_results_of_an_unfinished_run_are_not_in_the_table(data, calls, capsys):
+    """Somebody has evaluated it meanwhile."""
     cli.main(translation(data))
-    calls.write_text("")
-    (data.parent / "out" / NAMES[0] / "checkpoints" / "checkpoint_best.pt").unlink()
-    capsys.readouterr()
-    cli.main(translation(data))
-    said = capsys.readouterr()
-    assert runs_of(calls, "train") == NAMES[1:] and NAMES[0] in said.out
-    assert f"{NAMES[0]} is evaluated and its checkpoint is gone: it counts as done" in said.err
+    (data.parent / "out" / NAMES[0] / "finished").unlink()
+    cli.main(translation(data, "--table"))
+    assert "Left out, for a run of it is not finished: de-en, seed 1." in capsys.readouterr().out
 
 
 def test_a_list_has_one_command_a_run_which_does_it_and_nothing_else_is_made(data, calls, capsys):
@@ -413,4 +410,6 @@ def test_a_step_and_a_run_are_done_when_all_of_their_results_are_there(tmp_path)
     step, run = steps.Step([], results), grid.Run("plain.seed1", tmp_path, [], results=results)
     for path, done in zip(results, (False, True), strict=True):
         path.touch()
-        assert step.done == run.evaluated == done
+        assert step.done == done and not run.evaluated
+    (tmp_path / "finished").touch()
+    assert run.evaluated

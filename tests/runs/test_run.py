@@ -18,6 +18,7 @@ from training_stub import FakeTraining, follow, shown
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
 from fairseq_intra.runs import arguments, presets, process, workers
+from fairseq_intra.runs.run import Run
 
 INTRA = {
     "paper": "--num-iter 3 --alpha 5 --adaptive-alpha 1 --temperature-p 5 --temperature-q 10 --div X",
@@ -406,6 +407,44 @@ class TestFolder:
         aside = tmp_path / "out" / "evaluated.7"
         assert {path.name: path.read_bytes() for path in aside.iterdir()} == kept and len(kept) == 5
 
+    def test_an_evaluation_of_an_unfinished_run_is_none_of_the_finished_one(self, train, training, tmp_path):
+        checkpoints = tmp_path / "out" / "checkpoints"
+        training.lines.insert(0, TestFinished.TIME)
+        with pytest.raises(SystemExit):
+            train()
+        evaluated(checkpoints, "plain", name="checkpoint_best.test")
+        training.__init__()
+        assert train() and not list(checkpoints.glob("*.test.*"))
+        assert (tmp_path / "out" / "evaluated.unfinished" / "checkpoint_best.test.json").exists()
+
+    def test_a_finished_and_evaluated_run_needs_no_checkpoints_and_stays_bound(self, train, training, tmp_path):
+        train()
+        checkpoints = tmp_path / "out" / "checkpoints"
+        evaluated(checkpoints, "plain", name="checkpoint_best.test")
+        for path in checkpoints.glob("*.pt"):
+            path.unlink()
+        assert not train() and (checkpoints / "checkpoint_best.test.json").exists()
+        rejected(lambda: train("--dropout", "0.2"), "--dropout is 0.3 in the run and 0.2 here")
+        rejected(lambda: train("--updates", "9"), "checkpoint_last.pt, from which it would go on to 9, is gone")
+        assert len(training.calls) == 1 and (tmp_path / "out" / "finished").exists()
+
+    def test_an_unfinished_run_does_not_begin_anew_without_its_last_checkpoint(self, train, training, tmp_path):
+        training.lines[:0] = [TestFinished.TIME, "2026 | INFO | x | Saved checkpoint out/checkpoint_last.pt"]
+        with pytest.raises(SystemExit):
+            train()
+        (tmp_path / "out" / "checkpoints" / LAST).unlink()
+        assert "put them back" in rejected(train, "the checkpoints of .*out are gone")
+
+    def test_a_worker_of_a_run_that_is_to_go_on_does_not_take_it_for_finished(self, train, tmp_path):
+        train()
+        run, now = Run(tmp_path / "out", rank=1), kept(tmp_path)
+        assert run.is_finished(now)
+        assert not run.is_finished([word.replace("7", "9") if word == "7" else word for word in now])
+
+    def test_a_value_of_several_lines_is_the_same_when_repeated(self, train):
+        flags = ["--eval-bleu-args", '{"beam": 5,\n "lenpen": 1}']
+        assert train(*flags) and not train(*flags)
+
     def test_a_longer_time_continues_it(self, train, training, tmp_path):
         training.lines.insert(0, TestFinished.TIME)
         for hours in ("1", "2"):
@@ -586,6 +625,11 @@ lib/functional.py:12: UserWarning: Support for mismatched key_padding_mask and a
         assert days[0] < days[3] < 0.75 * days[1]
         train(preset="tiny", out=tmp_path / "tiny")
         assert "at least" not in capsys.readouterr().err
+        # Of these fairseq-train says what is wrong.
+        for number, flags in enumerate(("--distill-interval 0", "--lr 5e-4x")):
+            train(
+                "--updates", "50000", *flags.split(), preset="paper", method="intra", out=tmp_path / f"wrong{number}"
+            )
 
 
 def test_validation_by_bleu(train):

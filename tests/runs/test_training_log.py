@@ -37,6 +37,25 @@ def test_what_a_resumed_run_does_again_counts_once():
     assert [(line["num_updates"], line["nll_loss"]) for line in log.valid] == [(20, 5.5), (40, 5.1)]
 
 
+def test_the_time_of_an_interruption_does_not_count():
+    resumed = "2026-11-24 12:00:{} | INFO | fairseq.trainer | Preparing to load checkpoint x"
+    begin = BEGIN.replace("23 23:59:58", "24 12:00:20")
+    later = [train(40, 8, "12:00:21").replace("-23 ", "-24 "), valid(40, 5, moment="12:00:30")]
+    again = begin.replace("12:00:20", "12:00:31").replace("epoch 1", "epoch 2")
+    lines = [
+        BEGIN,
+        train(20, 9),
+        valid(20, 5.5),
+        resumed.format("05"),
+        begin,
+        *later,
+        again,
+        valid(60, 4, moment="12:00:40"),
+    ]
+    # 10 seconds until the interruption.
+    assert [line["time"] for line in parse_log("\n".join(lines)).valid] == [10, 20, 30]
+
+
 def test_the_switch_of_a_late_start_is_in_the_log_and_in_the_picture(tmp_path):
     said = "intra-distillation begins after 20 updates of plain training"
     switch = f"2026-11-24 00:00:03 | INFO | fairseq_intra.late_start | {said}"

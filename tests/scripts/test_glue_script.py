@@ -174,8 +174,9 @@ def test_a_folder_of_something_else_is_left_alone(glue, tmp_path):
         (lambda folder: (folder / "dev.tsv").write_text("sentence\tlabel\na b\t7\n"), "has the label '7'"),
         (lambda folder: (folder / "train.tsv").write_text("text\tlabel\na\t1\n"), "no column 'sentence'"),
         (lambda folder: (folder / "train.tsv").write_bytes(b"sentence\tlabel\n\xe9\t1\n"), "train.tsv is not UTF-8"),
+        (lambda folder: (folder / "train.tsv").write_bytes(b"sentence\tlabel\na\rb 1\n"), "no example of 2 columns"),
     ],
-    ids=["missing", "label", "column", "latin-1"],
+    ids=["missing", "label", "column", "latin-1", "carriage return"],
 )
 def test_data_that_is_wrong_is_refused_by_name(glue, tmp_path, change, message):
     folder = tmp_path / "mine"
