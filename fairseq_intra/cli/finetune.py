@@ -9,7 +9,7 @@ from ..methods import METHODS
 from ..run_fairseq import word_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .training import add_run_flags, check_run_flags, saved_in, shown, start, total_updates
+from .training import add_run_flags, check_run_flags, method_said, saved_in, shown, start, total_updates
 
 TASK_OF_THE_METHOD = (
     "--task sentence_prediction_intra_distillation --criterion intra_distillation_sentence_prediction"
@@ -46,6 +46,7 @@ def add_commands(commands):
         "model is trained from scratch)",
     )
     command.add_argument("--epochs", type=int, default=10, metavar="N", help="epochs (default: %(default)s)")
+    command.add_argument("--batch", type=int, metavar="N", help="examples of an update (default: the task's)")
     add_run_flags(command, "a task, as data-prep/prepare-glue.sh makes it", METHODS)
 
 
@@ -54,8 +55,8 @@ def _finetune(args):
     from ..runs import arguments, workers
     from ..runs.run import Run
 
-    check_run_flags(args, METHODS, arguments.OWNED)
-    need_counts(args, "epochs")
+    check_run_flags(args, METHODS, arguments.OWNED | arguments.OWNED_BY_FINETUNE)
+    need_counts(args, "epochs", "batch")
     if args.checkpoint and not args.checkpoint.is_file():
         raise UsageError(f"--checkpoint {args.checkpoint}: no such file")
     made = _read_task(args.data)
@@ -63,6 +64,7 @@ def _finetune(args):
     arguments.check_precision(args.passed, gpus)
     passed = arguments.flags_for(args.method, args.passed)
     words = [*_recipe(args, made), "--fp16" if gpus else "--cpu", *passed]
+    method = method_said(words, args.method)
     command = [word_of(args.data), "--user-dir", str(PACKAGE), "--distributed-world-size", "1"]
     if args.checkpoint:
         # Unlike --restore-file, it leaves the choice to the run's own last checkpoint once there is one.
@@ -75,7 +77,7 @@ def _finetune(args):
     begun_from = sha256(args.checkpoint) if args.checkpoint else "none"
     kept = [f"# data {sha256(args.data / 'manifest.json')}", f"# checkpoint {begun_from}", *words]
     with run.opened(kept):
-        about = {"task": made["task"], "metric": made["metric"], "method": args.method, "seed": args.seed}
+        about = {"task": made["task"], "metric": made["metric"], "method": method, "seed": args.seed}
         write_text(args.out / "run.json", json.dumps(about) + "\n")
         if run.is_finished(kept):
             say(f"{args.out} is finished")
@@ -101,7 +103,7 @@ def _recipe(args, made):
     """RoBERTa's flags of fairseq-train, as arguments.txt keeps them."""
     from ..runs.presets import FINE_TUNING, WARM_UP
 
-    batch = made["batch_size"]
+    batch = args.batch or made["batch_size"]
     updates = args.epochs * -(-made["splits"]["train"]["examples"] // batch)
     words = f"""--arch roberta_base --max-positions 512 --shorten-method truncate --init-token 0 --separator-token 2
     --num-classes {made["num_classes"]} --dropout 0.1 --attention-dropout 0.1 --weight-decay 0.1 --optimizer adam

@@ -8,7 +8,7 @@ from ..methods import METHODS
 from ..run_fairseq import word_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .training import add_run_flags, check_run_flags, saved_in, shown, start, total_updates
+from .training import add_run_flags, check_run_flags, method_said, saved_in, shown, start, total_updates
 
 
 def add_commands(commands):
@@ -41,7 +41,7 @@ def _finetune_transfer(args):
     from ..transfer.prepare import read_summary
     from ..transfer.training import RECIPES, recipe
 
-    check_run_flags(args, METHODS, arguments.OWNED)
+    check_run_flags(args, METHODS, arguments.OWNED | arguments.OWNED_BY_FINETUNE)
     need_counts(args, "epochs", "batch")
     model = args.pretrained / "model.pt"
     if not model.is_file():
@@ -55,6 +55,7 @@ def _finetune_transfer(args):
     summary = read_summary(args.data)
     words = recipe(summary, args.method, args.seed, args.epochs, args.batch)
     words += ["--fp16" if gpus else "--cpu", *passed]
+    method_said(words, args.method)
     command = [word_of(args.data), "--user-dir", str(PACKAGE), *team.flags, "--finetune-from-model", word_of(model)]
     if team.count > 1:
         # torch's own waits for the gradient of the encoder's language model head, which no task here uses.

@@ -1,6 +1,7 @@
 """Commands about the sensitivity of parameters, and what becomes of a model without some of them."""
 
 import argparse
+import math
 import re
 from pathlib import Path
 
@@ -158,9 +159,12 @@ def _plot_sensitivity(args):
 
 
 def _prune(args):
+    from .. import checkpoint as checkpoints
     from ..sensitivity.pruning import prune
 
     need_file_or_none(args.output)
+    if args.output.exists() and "pruned" not in checkpoints.load(args.output):
+        raise UsageError(f"--output {args.output} is a model that was not pruned; give another file")
     more = {name: getattr(args, name) for name in ("order", "ratio", "norms_and_biases", "seed")}
     count, prunable = prune(args.checkpoint, args.scores, args.output, **more)
     print(f"{args.output}: {count} of {prunable} prunable parameters are zero, {args.order}")
@@ -176,7 +180,10 @@ def _plot_pruning(args):
 def _pruning_curve(args):
     from ..sensitivity.pruned_evaluations import evaluate_pruned
 
-    _reject(args.passed, ("--average", "--split"), "pruned checkpoints are evaluated one by one on the test split")
+    where = ("--output", "--wmt-set", "--tune-lenpen")
+    _reject(
+        args.passed, ("--average", "--split", *where), "pruned checkpoints are evaluated one by one on the test split"
+    )
     print(evaluate_pruned(args.checkpoint, args.data, args.out, args.ratios, args.passed))
 
 
@@ -185,6 +192,11 @@ def _self_distill(args):
 
     need_counts(args, "rounds")
     _reject(args.passed, ("--teacher",), "every round has its own; see fairseq-intra train for one training")
+    # Round 0 has no teacher: its training would come first.
+    if not 0 <= args.weight <= 1:
+        raise UsageError(f"--weight must be between 0 and 1, not {args.weight:g}")
+    if not 0 < args.temperature < math.inf:
+        raise UsageError(f"--temperature must be a number above 0, not {args.temperature:g}")
     teacher = ["--distillation-weight", f"{args.weight:g}", "--distillation-temperature", f"{args.temperature:g}"]
     print(self_distill(args.data, args.out, args.rounds, args.method, teacher, args.passed))
 

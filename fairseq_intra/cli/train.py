@@ -8,7 +8,7 @@ from ..methods import TITLES
 from ..run_fairseq import word_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .training import add_run_flags, check_run_flags, saved_in, shown, start, total_updates
+from .training import add_run_flags, check_run_flags, method_said, saved_in, shown, start, total_updates
 
 METHODS = (*TITLES, "self-distillation")
 #: fairseq's validation by BLEU on text with its subwords joined; checkpoint_best.pt is the best by it.
@@ -94,9 +94,7 @@ def _train(args):
     begun = _start_of(args, words)
     if begun:
         words += begun.flags(words)
-    # Tables tell the method from what a run was trained with.
-    if (found := arguments.method_by_flags(words)) != args.method:
-        say(f"with these flags --method {args.method} is {found}, and tables call it so")
+    method_said(words, args.method)
     command = [word_of(args.data / "bin"), *_languages(args.data), "--user-dir", str(PACKAGE)]
     command += ["--max-tokens", str(max_tokens)]
     command += ["--update-freq", str(update_freq), *team.flags, *words, *saved_in(args.out)]
@@ -107,6 +105,8 @@ def _train(args):
     kept = [f"# data {sha256(args.data / 'manifest.json')}", f"# batch {batch}", *words]
     if args.continue_from:
         kept.insert(0, f"# continued {sha256(args.continue_from)}")
+    if teacher := flag_value(args.passed, "--teacher"):
+        kept.insert(0, f"# teacher {sha256(Path(teacher))}")
     with run.opened(kept, args.extend):
         if run.is_finished(kept):
             say(f"{args.out} is finished")

@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+from ..console import say
 from ..errors import UsageError
 from ..run_fairseq import command, word_of
 
@@ -52,6 +53,16 @@ def _check_start(args):
             continue
         if not Path(given).is_file() and not (last.is_file() and flag == "--finetune-from-model"):
             raise UsageError(f"{flag} {given}: no such file")
+
+
+def method_said(words: list[str], method: str) -> str:
+    """What tables call a training with these flags of fairseq-train; said where it is not the method asked for."""
+    from ..runs.arguments import method_by_flags
+
+    # They tell it from what a run was trained with.
+    if (found := method_by_flags(words)) != method:
+        say(f"with these flags --method {method} is {found}, and tables call it so")
+    return found
 
 
 def total_updates(words: list[str]) -> int | None:

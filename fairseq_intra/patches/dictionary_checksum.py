@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 #: Where a checkpoint's extra_state has them.
 KEY = "dictionary_checksums"
+SIDES = ("source", "target", "label")
 UNKNOWN = "holds no checksum of its dictionaries: whether they are those of the data cannot be checked"
 
 
@@ -30,8 +31,8 @@ def apply():
 
 
 def checksums(task) -> dict[str, dict]:
-    """The checksums of a task's dictionaries by side, "source" and "target"; without those that it lacks."""
-    found = {side: _dictionary(task, side) for side in ("source", "target")}
+    """The checksums of a task's dictionaries by side, "source", "target", "label"; without those that it lacks."""
+    found = _symbols(task)
     return {side: {"symbols": len(symbols), "sha256": _digest(symbols)} for side, symbols in found.items() if symbols}
 
 
@@ -79,7 +80,7 @@ def _digest(symbols):
 
 
 def _symbols(task):
-    return {side: _dictionary(task, side) for side in ("source", "target")}
+    return {side: _dictionary(task, side) for side in SIDES}
 
 
 def _store():
@@ -98,10 +99,12 @@ def _check_in_training():
     load = Trainer.load_checkpoint
 
     @functools.wraps(load)
-    def load_checkpoint(self, filename, *args, **kwargs):
-        extra_state = load(self, filename, *args, **kwargs)
+    def load_checkpoint(self, filename, reset_optimizer=False, *args, **kwargs):
+        extra_state = load(self, filename, reset_optimizer, *args, **kwargs)
         if extra_state is not None:
-            check(filename, extra_state.get(KEY), _symbols(self.task))
+            # A head may be fine-tuned further, to other labels.
+            symbols = _symbols(self.task) | ({"label": None} if reset_optimizer else {})
+            check(filename, extra_state.get(KEY), symbols)
         return extra_state
 
     Trainer.load_checkpoint = load_checkpoint

@@ -35,12 +35,17 @@ OWNED_BY_TRAIN = {
     "--local_rank": "start it with torchrun or srun for more than one machine",
     "--local-rank": "start it with torchrun or srun for more than one machine",
 }
+OWNED_BY_FINETUNE = {
+    name: "--batch is the batch of an update, from which the schedule follows"
+    for name in ("--batch-size", "--max-sentences", "--update-freq")
+}
 #: Lines of arguments.txt that are no flags, and what they are called.
 COMMENTS = {
     "data": "the checksum of --data",
     "batch": "--batch-tokens",
     "checkpoint": "the checksum of --checkpoint",
     "continued": "the checksum of --continue-from",
+    "teacher": "the checksum of --teacher",
 }
 #: How much a flag is like one of ours, from 0 to 1, to be taken for it with a typo.
 LIKENESS = 0.88

@@ -27,7 +27,9 @@ class Sensitivity(NamedTuple):
     """Of one model on some mini-batches."""
 
     scores: dict[str, torch.Tensor]  #: I by parameter name, of its shape and dtype
-    loss: float  #: nats per token: mean of the batches' ("batch"), or of all tokens ("split")
+    loss: (
+        float  #: nats per token (fine-tuned: per example): mean of the batches' ("batch"), or of all tokens ("split")
+    )
     batches: int
     sentences: int
     tokens: int
@@ -60,8 +62,9 @@ def sensitivity(
     # cuDNN has no backward pass for recurrent layers in evaluation mode.
     with torch.backends.cudnn.flags(enabled=False):
         for batches, sample in enumerate(samples, 1):
-            loss, _, logged = criterion(model, sample)
-            losses += found.add(loss, logged["ntokens"])
+            loss, size, logged = criterion(model, sample)
+            # Translation counts tokens also where it was trained to the mean over sentences.
+            losses += found.add(loss, logged["ntokens"] if hasattr(criterion, "sentence_avg") else size)
             sentences += logged["nsentences"]
             tokens += logged["ntokens"]
             if not math.isfinite(losses):

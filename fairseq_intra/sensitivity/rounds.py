@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ..console import say
 from ..errors import UsageError
-from ..files import locked, make_folder, write_text
+from ..files import locked, make_folder, remove, sha256, write_text
+from ..runs.same_arguments import keep_arguments
 from ..runs.steps import Step, command, work_in_order
 from .plot import read_reports, sensitivity_table
 
@@ -21,7 +22,7 @@ def self_distill(data: Path, out: Path, rounds: int, method: str, teacher_flags:
         flags: of `train`, in every round.
 
     Raises:
-        UsageError: if there is no such dataset, or another process works in OUT.
+        UsageError: if there is no such dataset, another process works in OUT, or it was made with other arguments.
         SystemExit: with the exit status of a step that failed, which has said why.
     """
     if not (data / "manifest.json").is_file():
@@ -46,7 +47,13 @@ def self_distill(data: Path, out: Path, rounds: int, method: str, teacher_flags:
             yield Step(command("evaluate", *model), (evaluations[number],))
             yield Step(command("sensitivity", *model, "--output", reports[number]), (reports[number],))
 
+    # More updates of one round would be another teacher of the next.
+    kept = [f"data {sha256(data / 'manifest.json')}", method, *map(str, teacher_flags), *flags]
     with locked(out):
+        if not best[0].exists():
+            # What failed before binds nothing.
+            remove(out / "arguments.txt")
+        keep_arguments(out, kept)
         work_in_order(steps())
         table = sensitivity_table(read_reports(reports), evaluations, False)
         write_text(out / "rounds.md", table + "\n")

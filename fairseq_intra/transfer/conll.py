@@ -1,17 +1,23 @@
 """Reads text with a tag on every word, in the formats of CoNLL and WikiANN."""
 
+import logging
 import re
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UsageError
 from ..files import read_lines
 
+logger = logging.getLogger(__name__)
+
 #: CoNLL-2003 begins every document with a sentence of this one word.
 DOCUMENT = "-DOCSTART-"
 _TAG = re.compile(r"O|[BI]-\S+")
 #: WikiANN's raw files have the language before every word: "en:Paris".
-_LANGUAGE = re.compile(r"[a-z][a-z-]*:(?=.)")
+_LANGUAGE = re.compile(r"[a-z][a-z-]*:")
+#: What stands for a word of white space alone, which no subword would; its subword is <unk>.
+BLANK = "\ufffd"
 
 
 class Sentence(NamedTuple):
@@ -33,7 +39,7 @@ def read_tagged(path: Path) -> Tagged:
 
     The word is what stands before the first tab, the tag what stands behind the last (without tabs: spaces); what is
     between is not looked at. An I- tag that continues nothing becomes B-, and is counted. A language that stands
-    before every word of the file is taken off.
+    before most words of the file is taken off; words without it are counted in a warning.
 
     Raises:
         UsageError: if the file cannot be read or holds no sentence, or naming the first line that is not as above.
@@ -54,12 +60,12 @@ def read_tagged(path: Path) -> Tagged:
             words, tags = [], []
     if not sentences:
         raise UsageError(f"{path} holds no sentence: a word and its tag a line, a blank line between sentences")
-    return Tagged(_without_language(sentences), converted)
+    return Tagged(_without_language(sentences, path), converted)
 
 
 def _word_and_tag(line, place):
     columns = line.split("\t") if "\t" in line else line.split(" ")
-    word, tag = columns[0].strip(), columns[-1].strip()
+    word, tag = columns[0].strip() or columns[0] and BLANK, columns[-1].strip()
     if len(columns) < 2 or not word or not tag:
         raise UsageError(f"{place}: a word and its tag expected, with a tab or space between, not '{line}'")
     if not _TAG.fullmatch(tag):
@@ -67,8 +73,12 @@ def _word_and_tag(line, place):
     return word, tag
 
 
-def _without_language(sentences):
-    found = _LANGUAGE.match(sentences[0].words[0])
-    if not found or not all(word.startswith(found[0]) and word != found[0] for s in sentences for word in s.words):
+def _without_language(sentences, path):
+    words = [word for sentence in sentences for word in sentence.words]
+    found = Counter(match[0] for word in words if (match := _LANGUAGE.match(word)))
+    prefix, count = found.most_common(1)[0] if found else ("", 0)
+    if 2 * count <= len(words):
         return sentences
-    return [Sentence([word[found.end() :] for word in words], tags) for words, tags in sentences]
+    if count < len(words):
+        logger.warning("%s: %d of %d words do not begin with %s", path, len(words) - count, len(words), prefix)
+    return [Sentence([word.removeprefix(prefix) or BLANK for word in words], tags) for words, tags in sentences]

@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..files import write_json, write_record
 from .prepare import read_summary
 from .scores import SCORES, Reader
+from .training import RECIPES
 
 FORMAT = 1
 
@@ -50,6 +51,9 @@ def evaluate_all(path: Path, data: Path, max_tokens: int, cpu: bool):
     how = [how for kind, how in SCORES.items() if isinstance(built.task, kind)]
     if not how:
         raise UsageError(f"{path} was trained for the task {built.cfg.task._name}, which has no labels to score")
+    trained_for = RECIPES[summary["kind"]].task
+    if not built.cfg.task._name.startswith(trained_for):
+        raise UsageError(f"{path} was trained for the task {built.cfg.task._name}, and {data} is of {trained_for}")
     ((metric, score),) = how
     device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
     model = built.model.to(device)

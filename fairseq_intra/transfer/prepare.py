@@ -7,7 +7,7 @@ import torch
 from fairseq.data import Dictionary
 
 from ..errors import UsageError
-from ..files import replacing, write_json
+from ..files import replacing, sha256, write_json
 from . import question_text, squad, tagged_text, xnli
 from . import subwords as subword_units
 from .windows import Lengths
@@ -52,7 +52,9 @@ def prepare(
             write = _write_tagged if kind == "ner" else _write_pairs
             counts, labels = write(source, language, languages, units, dictionary, partial)
         summary = {"kind": kind, "source": language, "languages": languages, "labels": labels, "splits": counts}
-        write_json(partial / "manifest.json", summary)
+        files = sorted(path for path in partial.rglob("*") if path.is_file())
+        checksums = {path.relative_to(partial).as_posix(): sha256(path) for path in files}
+        write_json(partial / "manifest.json", summary | {"files": checksums})
     return summary
 
 
@@ -84,7 +86,7 @@ def _languages(kind, source, language):
 
 
 def _read_questions(source, language, languages):
-    train, valid, test = squad.layout(source, language)
+    train, valid, test, _ = squad.layout(source, language)
     # Google's file holds all languages; SQuAD's and the others one.
     one = language if train == squad.TYDIQA_TRAIN else None
     splits = {

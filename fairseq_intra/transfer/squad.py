@@ -30,6 +30,7 @@ class Layout(NamedTuple):
     train: str
     valid: str
     test: str
+    language: str = ""  #: of the training data, where the file's name does not tell it
 
 
 #: This project's own; TyDiQA-GoldP as XTREME's script unpacks and renames it, and as Google packed it; XQuAD beside
@@ -46,7 +47,7 @@ LAYOUTS = (
         "tydiqa-goldp-v1.1-dev/tydiqa-goldp-dev-{name}.json",
         "tydiqa-goldp-v1.1-dev/tydiqa-goldp-dev-{name}.json",
     ),
-    Layout("train-v1.1.json", "dev-v1.1.json", "xquad.{code}.json"),
+    Layout("train-v1.1.json", "dev-v1.1.json", "xquad.{code}.json", "en"),
 )
 
 
@@ -66,10 +67,12 @@ def layout(folder: Path, language: str) -> Layout:
     """Which of `LAYOUTS` a folder has, with training data in a language.
 
     Raises:
-        UsageError: if it is none.
+        UsageError: if it is none, or its training data are in another language.
     """
     for found in LAYOUTS:
         if (folder / place(found.train, language)).is_file():
+            if found.language not in ("", language):
+                raise UsageError(f"{folder / found.train} is in {found.language}, not in {language}")
             return found
     raise UsageError(f"{folder} holds none of " + ", ".join(place(known.train, language) for known in LAYOUTS))
 

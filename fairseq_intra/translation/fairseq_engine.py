@@ -23,6 +23,8 @@ class FairseqEngine:
         built = checkpoints.build(checkpoint, data)
         self.limits = limits_of(built.cfg)
         self._task, self._cuda = built.task, device == "cuda"
+        # Convolutional models would be made for the beam size of their training's configuration.
+        built.cfg.generation.no_beamable_mm = True
         built.model.prepare_for_inference_(built.cfg)
         self._models = [built.model.cuda() if self._cuda else built.model]
 

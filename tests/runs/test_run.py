@@ -441,6 +441,16 @@ class TestFolder:
         assert run.is_finished(now)
         assert not run.is_finished([word.replace("7", "9") if word == "7" else word for word in now])
 
+    def test_a_student_of_another_teacher_is_another_run(self, train, tmp_path):
+        teacher = tmp_path / "teacher.pt"
+        teacher.write_text("one")
+        assert train("--teacher", teacher, method="self-distillation")
+        teacher.write_text("another")
+        again = lambda: train("--teacher", teacher, method="self-distillation")  # noqa: E731
+        rejected(again, "the checksum of --teacher is ")
+        teacher.unlink()
+        rejected(again, "teacher.pt")
+
     def test_a_value_of_several_lines_is_the_same_when_repeated(self, train):
         flags = ["--eval-bleu-args", '{"beam": 5,\n "lenpen": 1}']
         assert train(*flags) and not train(*flags)

@@ -97,6 +97,8 @@ def test_finished_points_are_skipped_and_another_model_is_not_mixed_in(data, che
         (["--checkpoint", "/nowhere.pt"], "--checkpoint /nowhere.pt: no such file"),
         (["--data", "/nowhere"], "--data /nowhere is not a prepared dataset"),
         (["--average=3"], "--average cannot be given: pruned checkpoints are evaluated one by one"),
+        (["--output", "x"], "--output cannot be given: pruned checkpoints are evaluated one by one"),
+        (["--tune-lenpen"], "--tune-lenpen cannot be given: pruned checkpoints are evaluated one by one"),
     ],
 )
 def test_a_curve_s_wrong_arguments_are_named(data, checkpoints, tmp_path, calls, arguments, named):
@@ -144,6 +146,10 @@ def test_every_round_learns_from_the_one_before(data, tmp_path, calls, capsys):
     # Repeated, each training sees for itself that it is finished.
     cli.main(given)
     assert [words[0] for words in called(calls)] == ["train"] * 3
+    # More updates of one round would be another teacher of the next.
+    with pytest.raises(UsageError, match="out was made with other arguments or data"):
+        cli.main([*given, "--updates", "2000"])
+    assert not called(calls)
 
 
 def test_a_failed_round_ends_the_command_with_its_status(data, tmp_path, calls, monkeypatch, capfd):
@@ -154,6 +160,14 @@ def test_a_failed_round_ends_the_command_with_its_status(data, tmp_path, calls, 
     assert [words[0] for words in called(calls)] == ["train", "evaluate", "sensitivity", "train"]
 
 
+def test_what_failed_before_its_first_checkpoint_binds_nothing(data, tmp_path, calls, monkeypatch):
+    monkeypatch.setenv("FAILS", "round0")
+    with pytest.raises(SystemExit):
+        cli.main(self_distill(data, tmp_path / "out", "--dropot", "0.2"))
+    monkeypatch.delenv("FAILS")
+    cli.main(self_distill(data, tmp_path / "out", "--dropout", "0.2"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -161,6 +175,9 @@ def test_a_failed_round_ends_the_command_with_its_status(data, tmp_path, calls, 
         (["--method", "self-distillation"], "--method: invalid choice: 'self-distillation'"),
         (["--teacher", "x.pt"], "--teacher cannot be given: every round has its own"),
         (["--data", "/nowhere"], "--data /nowhere is not a prepared dataset"),
+        (["--weight", "7"], "--weight must be between 0 and 1, not 7"),
+        (["--weight", "nan"], "--weight must be between 0 and 1, not nan"),
+        (["--temperature", "0"], "--temperature must be a number above 0, not 0"),
     ],
 )
 def test_a_round_s_wrong_arguments_are_named(data, tmp_path, calls, arguments, named):

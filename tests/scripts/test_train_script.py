@@ -92,6 +92,16 @@ def test_fine_tuning_is_roberta_s_recipe(tmp_path):
         "method": "intra",
         "seed": 1,
     }
+    words = [*map(str, given), "--dry-run"]
+    batch = training_stub.shown(corpus.run("scripts/finetune.sh", *words, "--batch", 8, **stub).stdout)
+    assert training_stub.follow(batch, *"--batch-size 8".split()) and training_stub.follow(
+        batch, "--max-update", "1260"
+    )
+    assert "--batch-size is set by this command: --batch is" in corpus.fail(
+        "scripts/finetune.sh", *words, "--batch-size", 8, **stub
+    )
+    said = corpus.run("scripts/finetune.sh", *words, "--num-iter", 1, **stub).stderr
+    assert "with these flags --method intra is plain, and tables call it so" in said
     # The last checkpoint is of use to a run that resumes alone.
     assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["checkpoint_best.pt"]
     assert "is finished" in corpus.succeed("scripts/finetune.sh", *given, **stub)

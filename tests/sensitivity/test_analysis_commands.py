@@ -156,6 +156,15 @@ def test_tied_copies_stay_tied(prune, trained, tmp_path):
     assert (after[TIED] == 0).sum() > 50 and all(torch.equal(after[TIED], after[name]) for name in ALIASES)
 
 
+def test_a_model_is_not_replaced_by_a_pruned_one(trained, report, tmp_path):
+    mine = tmp_path / "mine.pt"
+    mine.write_bytes(before := trained.checkpoint.read_bytes())
+    given = ["--checkpoint", mine, "--scores", report, "--order", "ascending", "--ratio", 0.9, "--output", mine]
+    with pytest.raises(UsageError, match="mine.pt is a model that was not pruned; give another file"):
+        run("prune", *given)
+    assert mine.read_bytes() == before
+
+
 def test_random_depends_on_the_seed_alone(prune):
     first, again, other = (prune("--order", "random", "--ratio", 0.4, "--seed", seed)[1][TIED] for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)

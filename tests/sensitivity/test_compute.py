@@ -2,9 +2,11 @@
 
 import pytest
 import tiny
+import tiny_head
 import torch
 from fairseq import utils
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+from fairseq.criterions.sentence_prediction import SentencePredictionConfig, SentencePredictionCriterion
 
 from fairseq_intra.errors import UsageError
 from fairseq_intra.sensitivity.compute import sensitivity
@@ -172,3 +174,14 @@ def test_nothing_and_nonsense_are_refused(task):
     model.decoder.layers[0].fc1.weight.data[0, 0] = float("nan")
     with pytest.raises(UsageError, match="the loss of mini-batch 1 is nan"):
         found(task, tiny.SENTENCES, model=model)
+
+
+def test_of_classification_the_loss_is_the_mean_over_examples():
+    task = tiny_head.task()
+    model, sample = tiny.roberta(task), tiny_head.sample(task)
+    criterion = SentencePredictionCriterion(SentencePredictionConfig(), task)
+    loss, size, logged = criterion(model.eval(), sample)
+    assert size < logged["ntokens"]
+    for gradient_of in ("batch", "split"):
+        measured = sensitivity(model, [sample, sample], criterion, gradient_of)
+        assert measured.loss == pytest.approx(loss.item() / size, rel=1e-5)

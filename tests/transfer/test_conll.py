@@ -3,7 +3,7 @@
 import pytest
 
 from fairseq_intra.errors import UsageError
-from fairseq_intra.transfer.conll import read_tagged
+from fairseq_intra.transfer.conll import BLANK, read_tagged
 
 
 def write(tmp_path, text):
@@ -46,3 +46,10 @@ def test_entities_of_iob1_become_those_of_iob2(tmp_path):
 def test_invalid_lines_are_reported(tmp_path, text, message):
     with pytest.raises(UsageError, match=message):
         read_tagged(write(tmp_path, text))
+
+
+def test_the_language_goes_from_every_word_though_some_lack_it_and_white_space_is_a_word(tmp_path, caplog):
+    text = "ja:東\tO\nja:京\tB-LOC\nja:\u3000\tO\nja:に\tO\n\u00a0\tO\nstray\tO\n"
+    (sentence,), _ = read_tagged(write(tmp_path, text))
+    assert sentence.words == ["東", "京", BLANK, "に", BLANK, "stray"]
+    assert "2 of 6 words do not begin with ja:" in caplog.text

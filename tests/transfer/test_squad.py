@@ -42,6 +42,12 @@ def test_files_are_found_as_they_are_distributed(train, test, languages, tmp_pat
     assert [squad.place(found.test, code) for code in codes] == [test.format(language) for language in languages]
 
 
+def test_squad_trains_english_alone(tmp_path):
+    (tmp_path / "train-v1.1.json").touch()
+    with pytest.raises(UsageError, match="train-v1.1.json is in en, not in de"):
+        squad.layout(tmp_path, "de")
+
+
 def test_a_folder_of_none_of_the_layouts_is_rejected(tmp_path):
     with pytest.raises(UsageError, match="holds none of fr/train.json, tydiqa-goldp-v1.1-train/tydiqa.goldp.fr.tra"):
         squad.layout(tmp_path, "fr")

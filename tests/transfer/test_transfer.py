@@ -132,6 +132,27 @@ def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
         assert found[0]["score"] == found[1]["score"]
         assert found[0]["details"]["majority"] >= 50
     assert all(run["sentences"] == 20 for run in found)
+    reject_other_data(task, tmp_path)
+
+
+def reject_other_data(task, folder):
+    """Of another kind, and of other labels or texts in the same number."""
+    made = json.loads((folder / "data" / "manifest.json").read_text())
+    evaluate = ["evaluate-transfer", "--checkpoint", str(folder / "best.pt"), "--data", str(folder / "data"), "--cpu"]
+    kind = "xnli" if task == "ner" else "ner"
+    (folder / "data" / "manifest.json").write_text(json.dumps(made | {"kind": kind}))
+    with pytest.raises(
+        UsageError, match=f"was trained for the task {KINDS[task][1]}.*, and .*data is of {KINDS[kind][1]}"
+    ):
+        cli.main(evaluate)
+    (folder / "data" / "manifest.json").write_text(json.dumps(made))
+    labels = folder / "data" / "label" / "dict.txt"
+    assert made["files"].keys() >= {"input0/train.bin", "input0/dict.txt"} and labels.exists() == (task != "qa")
+    if labels.exists():
+        lines = labels.read_text().split("\n")
+        labels.write_text("\n".join([lines[1], lines[0], *lines[2:]]))
+        with pytest.raises(UsageError, match="was trained with another label dictionary than that of the data"):
+            cli.main(evaluate)
 
 
 def test_mistakes_end_in_a_one_line_error_message(tmp_path):

@@ -8,10 +8,14 @@ import sys
 import commands
 import corpus
 import pytest
+import tiny
+from fairseq import options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
 from fairseq_intra.translation import streams, text
+from fairseq_intra.translation.fairseq_engine import FairseqEngine
 from fairseq_intra.translation.search import Hypothesis, Limits, Search, batches
 from fairseq_intra.translation.translator import Translator
 
@@ -197,3 +201,20 @@ def test_invalid_flags_are_reported(tmp_path, monkeypatch, flags, message):
     with pytest.raises(UsageError) as error:
         cli.main(["translate", *words])
     assert message.replace("FOLDER", str(tmp_path)) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_convolutional_model_translates_with_any_beam(tmp_path):
+    """fairseq would prepare it for the beam of its training's configuration, 5."""
+    tiny.save_dictionaries(tmp_path)
+    layers = [f"--{side}-layers=[(8, 3)]" for side in ("encoder", "decoder")]
+    sizes = [f"--{name}=8" for name in ("encoder-embed-dim", "decoder-embed-dim", "decoder-out-embed-dim")]
+    method = "--task translation --source-lang de --target-lang en --arch fconv --optimizer sgd --lr 1 --cpu"
+    argv = [str(tmp_path), *method.split(), *layers, *sizes]
+    cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), argv))
+    trainer = tiny.trainer(cfg)
+    trainer.consolidate_optimizer()
+    trainer.save_checkpoint(str(tmp_path / "best.pt"), {})
+    engine = FairseqEngine(tmp_path / "best.pt", tmp_path)
+    sources = [["w1", "w2", "w3"], ["w4"], ["w5", "w6"]]
+    for beam in (1, 4, 5):
+        assert dict(engine.translate(sources, Search(beam=beam))).keys() == {0, 1, 2}
