@@ -94,8 +94,8 @@ def remember(known: Path, response: http.client.HTTPResponse) -> None:
     """Keeps what tells this file from another that the server may have later."""
     known.unlink(missing_ok=True)
     tag = response.headers.get("ETag", "")
-    mark = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
-    if mark and response.headers.get("Accept-Ranges") != "none":
+    mark = tag if tag.isascii() and tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
+    if mark and mark.isascii() and response.headers.get("Accept-Ranges") != "none":
         known.write_text(mark, encoding="ascii")
 
 
@@ -114,7 +114,7 @@ def copy(response: http.client.HTTPResponse, stream: BinaryIO, name: str, have: 
     """Writes all that comes, and says from time to time how much that is."""
     start = said = time.monotonic()
     came = 0
-    while block := response.read1(1 << 16):
+    while block := _next_block(response):
         stream.write(block)
         came += len(block)
         if (now := time.monotonic()) - said >= REPORT_EVERY:
@@ -122,6 +122,13 @@ def copy(response: http.client.HTTPResponse, stream: BinaryIO, name: str, have: 
             of = f" of {total / MEGABYTE:.0f}" if total else ""
             speed = came / (now - start) / MEGABYTE
             say(f"{name}: {(have + came) / MEGABYTE:.0f}{of} MB, {speed:.1f} MB/s")
+
+
+def _next_block(response):
+    try:
+        return response.read1(1 << 16)
+    except OSError as error:  # of TLS, or of the route: not all of them are a ConnectionError
+        raise ConnectionError(error) from error
 
 
 def need_space(folder: Path, needed: int) -> None:

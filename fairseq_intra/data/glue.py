@@ -27,6 +27,7 @@ def prepare(name: str, folder: Path, vocabulary: Path, subwords_of, out: Path, w
     Raises:
         UsageError: naming what is missing or wrong.
     """
+    out = out.absolute()  # . has no name
     for flag, given in (("--input", folder), ("--vocabulary", vocabulary)):
         if not given.is_dir():
             raise UsageError(f"{flag} {given} is not a folder")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..console import say
 from ..errors import UsageError
-from ..files import locked, make_folder, remove, write_text
+from ..files import locked, make_folder, read_json, remove, write_text
 from ..processes import ending_on_signals
 from . import process
 from .arguments import differences, flag_value
@@ -20,6 +20,8 @@ UNFINISHED = 75
 TIME_LIMIT = "--stop-time-hours"
 #: What fairseq resumes from.
 LAST = "checkpoint_last.pt"
+#: What a record of `evaluate-transfer` has, and no other.
+OF_TRANSFER = {"metric", "labels_sha256"}
 
 
 class Run:
@@ -192,19 +194,14 @@ class Run:
 
     def _evaluations(self):
         """The records of evaluations of its checkpoints."""
-        records = [*self.checkpoints.rglob("*.json")]
-        if not records:
-            return []
-        from .evaluation import is_evaluation  # which every training would load
-
-        return [record for record in records if is_evaluation(record)]
+        return [record for record in self.checkpoints.rglob("*.json") if _tells_a_score(record)]
 
     def _set_evaluations_aside(self, name):
         """What was evaluated is no result of a longer run, whose checkpoints have the same names."""
         for record in self._evaluations():
             aside = self.folder / f"evaluated.{name}" / record.parent.relative_to(self.checkpoints)
             aside.mkdir(parents=True, exist_ok=True)
-            for end in (".json", ".ref", ".hyp"):
+            for end in (".json", ".ref", ".hyp", ".predictions.json"):
                 with contextlib.suppress(FileNotFoundError):
                     record.with_suffix(end).replace(aside / record.with_suffix(end).name)
 
@@ -218,6 +215,16 @@ def depends_on_total(arguments: list[str]) -> str:
     if adaptive and flag_value(arguments, "--max-updates-train") in (None, "0"):
         return "adaptive alpha depends on that number"
     return ""
+
+
+def _tells_a_score(record):
+    from .evaluation import is_evaluation  # which every training would load
+
+    # What is no JSON is nobody's result.
+    with contextlib.suppress(UsageError):
+        kept = read_json(record)
+        return is_evaluation(record) or (isinstance(kept, dict) and OF_TRANSFER <= kept.keys())
+    return False
 
 
 def _line(word):

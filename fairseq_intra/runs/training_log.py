@@ -52,8 +52,9 @@ def _parts(text):
         now = datetime.fromisoformat(moment)
         if what == _BEGIN and is_new:
             yield now, now - (last or now)
+        if what != _RESUME and (what != _BEGIN or is_new):
+            last = now
         is_new = what == _RESUME or (is_new and what != _BEGIN)
-        last = now if what not in (_BEGIN, _RESUME) else last
 
 
 def _drop_from(entries, update):

@@ -50,7 +50,7 @@ def self_distill(data: Path, out: Path, rounds: int, method: str, teacher_flags:
     # More updates of one round would be another teacher of the next.
     kept = [f"data {sha256(data / 'manifest.json')}", method, *map(str, teacher_flags), *flags]
     with locked(out):
-        if not best[0].exists():
+        if not any(path.exists() for path in (*best, *evaluations, *reports)):
             # What failed before binds nothing.
             remove(out / "arguments.txt")
         keep_arguments(out, kept)

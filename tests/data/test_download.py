@@ -1,8 +1,11 @@
 """fairseq_intra/data/download.py: files over HTTP from a server that fails in every way."""
 
 import errno
+import http.client
 import os
 import re
+import ssl
+from types import SimpleNamespace
 
 import pytest
 import serving
@@ -139,6 +142,28 @@ def test_a_disk_that_fills_up_is_not_taken_for_a_bad_connection(download, server
         download.fetch(f"{server.url}/a/file.tgz", tmp_path / "file.tgz")
     assert raised.value.errno == errno.ENOSPC
     assert len(server.requests) == 1
+
+
+def test_an_error_of_tls_is_tried_again(download, server, tmp_path, monkeypatch):
+    read, failures = (
+        http.client.HTTPResponse.read1,
+        [ssl.SSLEOFError("EOF occurred"), OSError(errno.EHOSTUNREACH, "no route")],
+    )
+
+    def broken(response, size):
+        if failures:
+            raise failures.pop()
+        return read(response, size)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", broken)
+    download.fetch(f"{server.url}/a/file.tgz", tmp_path / "file.tgz")
+    assert (tmp_path / "file.tgz").read_bytes() == CONTENT and not failures
+
+
+def test_a_mark_that_is_not_ascii_is_none(download, tmp_path):
+    headers = {"ETag": "caf\xe9", "Last-Modified": "today"}
+    download.remember(tmp_path / "file.validator", SimpleNamespace(headers=headers))
+    assert (tmp_path / "file.validator").read_text() == "today"
 
 
 def test_the_cache_has_a_place_for_every_url_inside_itself(download, tmp_path):

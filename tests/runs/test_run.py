@@ -413,9 +413,13 @@ class TestFolder:
         with pytest.raises(SystemExit):
             train()
         evaluated(checkpoints, "plain", name="checkpoint_best.test")
+        of_transfer = {"metric": "f1", "labels_sha256": "x"}
+        for name, content in (("en", json.dumps(of_transfer)), ("en.predictions", "{}"), ("mine", "no JSON")):
+            (checkpoints / f"checkpoint_best.{name}.json").write_text(content)
         training.__init__()
-        assert train() and not list(checkpoints.glob("*.test.*"))
-        assert (tmp_path / "out" / "evaluated.unfinished" / "checkpoint_best.test.json").exists()
+        assert train() and [path.name for path in checkpoints.glob("*.json")] == ["checkpoint_best.mine.json"]
+        aside = {path.name for path in (tmp_path / "out" / "evaluated.unfinished").glob("*.json")}
+        assert aside == {f"checkpoint_best.{name}.json" for name in ("test", "en", "en.predictions")}
 
     def test_a_finished_and_evaluated_run_needs_no_checkpoints_and_stays_bound(self, train, training, tmp_path):
         train()

@@ -53,6 +53,11 @@ def test_the_time_of_an_interruption_does_not_count():
         valid(60, 4, moment="12:00:40"),
     ]
     # 10 seconds until the interruption.
+    # Killed before its first line: in the resumed part, and in the first.
+    idle = [resumed.format("05"), begin.replace("00:20", "00:06")]
+    early = [BEGIN.replace("23:59:58", "10:00:00"), resumed.format("05").replace("24 12:00:05", "23 23:59:57")]
+    for stopped in (lines[:3] + idle + lines[3:], early + lines):
+        assert [line["time"] for line in parse_log("\n".join(stopped)).valid] == [10, 20, 30]
     assert [line["time"] for line in parse_log("\n".join(lines)).valid] == [10, 20, 30]
 
 

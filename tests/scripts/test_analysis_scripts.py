@@ -147,6 +147,8 @@ def test_every_round_learns_from_the_one_before(data, tmp_path, calls, capsys):
     cli.main(given)
     assert [words[0] for words in called(calls)] == ["train"] * 3
     # More updates of one round would be another teacher of the next.
+    for path in out.glob("round?/checkpoints/*.pt"):
+        path.unlink()
     with pytest.raises(UsageError, match="out was made with other arguments or data"):
         cli.main([*given, "--updates", "2000"])
     assert not called(calls)

@@ -154,7 +154,7 @@ def test_table_refuses_what_cannot_be_compared(made):
         task_table([made[0]])
 
 
-def test_a_folder_of_something_else_is_left_alone(glue, tmp_path):
+def test_a_folder_of_something_else_is_left_alone(glue, tmp_path, monkeypatch):
     flags = ["--input", glue / "CoLA", "--vocabulary", glue / "vocabulary"]
     (tmp_path / "notes").write_text("mine")
     assert "is a folder with other files; give another one" in rejected("glue", *flags, "--out", tmp_path)
@@ -162,6 +162,8 @@ def test_a_folder_of_something_else_is_left_alone(glue, tmp_path):
     prepare("glue", *flags, "--out", tmp_path / "data")
     assert "is finished already" in prepare("glue", *flags, "--out", tmp_path / "data")
     assert {path.name for path in tmp_path.iterdir()} == {"notes", "data"}
+    monkeypatch.chdir(tmp_path / "data")
+    assert "is finished already" in prepare("glue", *flags, "--out", ".")
     with files.locked(tmp_path, lock=".data.lock"):
         prepare("glue", *flags, "--out", tmp_path / "other")
     assert "made for --task CoLA" in rejected("glue", *flags, "--task", "SST-2", "--out", tmp_path / "data")
