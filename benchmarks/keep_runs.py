@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 WANTED = re.compile(r"\| INFO \| valid \||intra-distillation begins after")
-#: As time_to_quality.py calls them.
+#: What time_to_quality.py measures, beside its runs.
 STEP_TIMES = "step_times.json"
 BEGUN, TRAINED = "| begin training epoch", "| INFO | train_inner |"
 RESUMED = "| Preparing to load checkpoint"

@@ -25,6 +25,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from keep_runs import STEP_TIMES
 from measure import arguments, show
 
 from fairseq_intra.runs.comparison import mean_and_spread
@@ -90,7 +91,6 @@ KEPT = 30
 NEVER = 10**5
 #: BLEU on valid is flat if its mean over the last eighth of the time is above that over the eighth before by less.
 FLAT = 0.3
-STEP_TIMES = "step_times.json"
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 VALID_BLEU = ["--valid-bleu", "--eval-bleu-args", '{"beam": 5, "max_len_a": 1.2, "max_len_b": 10}']
 

@@ -55,14 +55,12 @@ def reject_passes_without_layers(model):
 
     With --find-unused-parameters it counts what the last pass leaves out (LayerDrop) as done, though others used it.
     """
-    wrapper = model
-    while isinstance(getattr(wrapper, "module", None), torch.nn.Module):
-        if getattr(wrapper, "find_unused_parameters", False) and any(map(_drops_layers, model.modules())):
-            raise UsageError(
-                "--find-unused-parameters does not work with several passes of a model with LayerDrop; use "
-                "--ddp-backend legacy_ddp"
-            )
-        wrapper = wrapper.module
+    finds_unused = any(getattr(module, "find_unused_parameters", False) for module in model.modules())
+    if finds_unused and any(map(_drops_layers, model.modules())):
+        raise UsageError(
+            "--find-unused-parameters does not work with several passes of a model with LayerDrop; use "
+            "--ddp-backend legacy_ddp"
+        )
 
 
 def run_passes(model, net_input, num_passes, passes="batched", encoder_once=False):

@@ -180,10 +180,8 @@ def _plot_pruning(args):
 def _pruning_curve(args):
     from ..sensitivity.pruned_evaluations import evaluate_pruned
 
-    where = ("--output", "--wmt-set", "--tune-lenpen")
-    _reject(
-        args.passed, ("--average", "--split", *where), "pruned checkpoints are evaluated one by one on the test split"
-    )
+    decided = ("--average", "--split", "--output", "--wmt-set", "--tune-lenpen")
+    _reject(args.passed, decided, "pruned checkpoints are evaluated one by one on the test split")
     print(evaluate_pruned(args.checkpoint, args.data, args.out, args.ratios, args.passed))
 
 

@@ -74,21 +74,19 @@ def _find_the_place_in_the_epoch():
 
 def _place(iterator, state):
     """What of a state is another thing for this iterator: how many mini-batches a worker has taken, or the epoch."""
-    before, now = (
-        (state.get("mini_batches"), state.get("workers")),
-        (len(iterator.frozen_batches), iterator.num_shards),
-    )
-    taken = state.get("iterations_in_epoch", 0)
-    if not taken or not all(before) or before == now:
+    taken, before, old_workers = (state.get(name, 0) for name in ("iterations_in_epoch", "mini_batches", "workers"))
+    now, workers = len(iterator.frozen_batches), iterator.num_shards
+    # A checkpoint that was written without this patch has neither number.
+    if not (taken and before and old_workers) or (before, old_workers) == (now, workers):
         return {}
-    if before[0] != now[0]:
+    if before != now:
         logger.warning(
             "the training set is cut into %d mini-batches now, into %d before: until the end of the epoch some "
             "sentences come twice and others not at all",
-            now[0],
-            before[0],
+            now,
+            before,
         )
-    taken = taken * before[1] * now[0] // (before[0] * now[1])
+    taken = taken * old_workers * now // (before * workers)
     if taken >= len(iterator):
         return {"epoch": state["epoch"] + 1, "iterations_in_epoch": 0}
     return {"iterations_in_epoch": taken}

@@ -64,9 +64,8 @@ class Run:
 
         Others may look before the first has seen that more updates are wanted: the file goes before the arguments do.
         """
-        try:
-            before = self.arguments.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
+        before = self._made_with()
+        if before is None:
             return False
         wanted = [flag_value(words, "--max-update") for words in (before, arguments)]
         return wanted[0] == wanted[1] and self.finished.exists()
@@ -147,10 +146,16 @@ class Run:
                 "remove the folder of the run to train it again"
             )
 
-    def _keep_arguments(self, arguments, extend):
+    def _made_with(self):
+        """The words of arguments.txt, None where it is not there."""
         try:
-            before = self.arguments.read_text(encoding="utf-8").splitlines()
+            return self.arguments.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
+            return None
+
+    def _keep_arguments(self, arguments, extend):
+        before = self._made_with()
+        if before is None:
             before = arguments
         found = differences(before, arguments)
         # Counted over all parts of a training: another one continues it, and changes nothing that was trained.

@@ -50,11 +50,13 @@ def _parts(text):
     last, is_new = None, True
     for moment, what in _MOMENT.findall(text):
         now = datetime.fromisoformat(moment)
-        if what == _BEGIN and is_new:
-            yield now, now - (last or now)
-        if what != _RESUME and (what != _BEGIN or is_new):
+        if what == _RESUME:
+            is_new = True
+        elif what != _BEGIN:
             last = now
-        is_new = what == _RESUME or (is_new and what != _BEGIN)
+        elif is_new:
+            yield now, now - (last or now)
+            last, is_new = now, False
 
 
 def _drop_from(entries, update):

@@ -27,9 +27,8 @@ class Sensitivity(NamedTuple):
     """Of one model on some mini-batches."""
 
     scores: dict[str, torch.Tensor]  #: I by parameter name, of its shape and dtype
-    loss: (
-        float  #: nats per token (fine-tuned: per example): mean of the batches' ("batch"), or of all tokens ("split")
-    )
+    #: Nats per token, of fine-tuned encoders per example: mean of the batches' ("batch"), or over all ("split").
+    loss: float
     batches: int
     sentences: int
     tokens: int
