@@ -1,10 +1,16 @@
 """How long a training step takes, in each mode, against a step of plain training; or where the time of one goes.
 
 python benchmarks/step.py [--size cpu|iwslt|wmt] [--fp16 | --bf16] [--profile METHOD]
+
+On a CPU in float32, also steps with fairseq's --amp, which multiplies in bfloat16 there.
 """
 
 from measure import arguments, cell, interleaved, parsed, profile, ratio, show
 from workload import METHODS, K, Workload, add_flags, named
+
+from fairseq_intra.patches.amp_on_cpu import bfloat16_products
+
+WITH_AMP = ("plain", "batched", "encoder-once")
 
 
 def main():
@@ -23,10 +29,17 @@ def main():
 
 def comparison(args, workload, title):
     runs = {method: lambda method=method: workload.step(method) for method in METHODS}
+    if args.device == "cpu" and args.dtype == "float32":
+        runs |= {f"{method}, --amp": lambda method=method: with_amp(workload, method) for method in WITH_AMP}
     seconds = interleaved(runs, args.rounds, args.device)
-    found = {method: ratio(seconds[method], seconds["plain"]) for method in METHODS}
+    found = {method: ratio(seconds[method], seconds["plain"]) for method in runs}
     columns = ["method", "time against plain, median (20th to 80th percentile)"]
-    show(title, columns, [[name, cell(found[name])] for name in METHODS], args, ratios=found, seconds=seconds)
+    show(title, columns, [[name, cell(found[name])] for name in runs], args, ratios=found, seconds=seconds)
+
+
+def with_amp(workload, method):
+    with bfloat16_products():
+        workload.step(method)
 
 
 if __name__ == "__main__":

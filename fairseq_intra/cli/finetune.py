@@ -61,9 +61,8 @@ def _finetune(args):
         raise UsageError(f"--checkpoint {args.checkpoint}: no such file")
     made = _read_task(args.data)
     gpus = workers.gpu_count()
-    arguments.check_precision(args.passed, gpus)
     passed = arguments.flags_for(args.method, args.passed)
-    words = [*_recipe(args, made), "--fp16" if gpus else "--cpu", *passed]
+    words = [*_recipe(args, made), *arguments.device_flags(args.passed, gpus), *passed]
     method = method_said(words, args.method)
     command = [word_of(args.data), "--user-dir", str(PACKAGE), "--distributed-world-size", "1"]
     if args.checkpoint:

@@ -47,14 +47,13 @@ def _finetune_transfer(args):
     if not model.is_file():
         raise UsageError(f"--pretrained {args.pretrained} holds no model.pt (an archive such as xlmr.base, unpacked)")
     gpus = workers.gpu_count()
-    arguments.check_precision(args.passed, gpus)
     team = workers.find_workers(gpus)
     if args.batch % team.count:
         raise UsageError(f"--batch {args.batch} is no multiple of the {team.count} GPUs")
     passed = arguments.flags_for(args.method, args.passed)
     summary = read_summary(args.data)
     words = recipe(summary, args.method, args.seed, args.epochs, args.batch)
-    words += ["--fp16" if gpus else "--cpu", *passed]
+    words += [*arguments.device_flags(args.passed, gpus), *passed]
     method_said(words, args.method)
     command = [word_of(args.data), "--user-dir", str(PACKAGE), *team.flags, "--finetune-from-model", word_of(model)]
     if team.count > 1:

@@ -21,9 +21,9 @@ All other flags go to fairseq-train and win over the preset's: --arch transforme
 method (--num-iter 2 --alpha 1 --div JS), which are left out where --method does not have them. rdrop (R-Drop) is
 intra-distillation with two passes and a constant alpha; late is intra-distillation that begins when plain training
 has not improved for --plain-patience validations, or after --plain-updates. fp16 is used on a GPU, but for the
-presets tiny and multi30k. A worker is started on every GPU that CUDA_VISIBLE_DEVICES lets it see; under torchrun or
-srun, every worker runs this command. --update-freq follows from the batch and the number of workers: the batch is
-the same on any machine.
+presets tiny and multi30k, and where another precision is given; --amp is faster on a CPU that has AMX, too. A
+worker is started on every GPU that CUDA_VISIBLE_DEVICES lets it see; under torchrun or srun, every worker runs this
+command. --update-freq follows from the batch and the number of workers: the batch is the same on any machine.
 
 Repeated, an interrupted run resumes from its last checkpoint and a finished one is left alone; a run does not
 continue with other arguments or data, but with more --updates. SIGUSR1 (what Slurm can send before its time limit)
@@ -85,7 +85,6 @@ def _train(args):
     need_counts(args, "updates", "batch_tokens", "max_tokens")
     preset = presets.read_preset(args.preset, args.method)
     gpus = workers.gpu_count()
-    arguments.check_precision(args.passed, gpus)
     words = _words(args, preset, gpus)
     batch = args.batch_tokens or preset.batch_tokens
     team = workers.find_workers(gpus)
@@ -143,7 +142,7 @@ def _start_of(args, words):
 
 def _words(args, preset, gpus):
     """The flags of fairseq-train that make the run what it is, as arguments.txt keeps them."""
-    from ..runs.arguments import flag_values, flags_for
+    from ..runs.arguments import device_flags, flag_values, flags_for
     from ..runs.presets import METHODS as NAMES
     from ..runs.presets import as_words
 
@@ -158,10 +157,7 @@ def _words(args, preset, gpus):
         if "--plain-updates" in flag_values(passed):
             own.pop("plain-patience", None)
         words += as_words(own)
-    if not gpus:
-        words.append("--cpu")
-    elif preset.fp16:
-        words.append("--fp16")
+    words += device_flags(args.passed, gpus, preset.fp16)
     if args.valid_bleu:
         words += [*VALID_BLEU, *_subwords(args.data), *BEST_BY_BLEU]
     return words + passed

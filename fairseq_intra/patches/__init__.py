@@ -1,5 +1,6 @@
 """What is fixed in fairseq, each by feature and not by version number. Applied once; for plain training too."""
 
+import functools
 import importlib
 
 PATCHES = (
@@ -13,12 +14,14 @@ PATCHES = (
     "resume",
     "task_state",
     "half_precision",
+    "amp_on_cpu",
     "atomic_save",
     "preemption",
     "dictionary_checksum",
 )
 
 
+@functools.cache
 def apply() -> None:
     """Applies every patch; repeated, it does nothing."""
     for name in PATCHES:

@@ -13,9 +13,7 @@ from ..files import os_error_message
 
 
 def apply():
-    """Puts the patches into fairseq's modules; repeated, it does nothing."""
-    if hasattr(checkpoint_utils.torch_persistent_save, "__wrapped__"):
-        return
+    """Puts the patches into fairseq's modules."""
     # fairseq's tries three times, each behind the truncated bytes of the one before: that file could not be read.
     checkpoint_utils._torch_persistent_save = torch.save
     checkpoint_utils.torch_persistent_save = _save_or_report(checkpoint_utils.torch_persistent_save)

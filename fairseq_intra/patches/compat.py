@@ -11,9 +11,7 @@ from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 
 
 def apply():
-    """Puts the patches into fairseq's modules; repeated, it does nothing."""
-    if hasattr(data_utils.batch_by_size, "__wrapped__"):
-        return
+    """Puts the patches into fairseq's modules."""
     _keep_the_last_batch()
     _leave_fast_path_off()
     _keep_numpys_old_name()

@@ -21,9 +21,7 @@ SEED_STRIDE = 1_000_003
 
 
 def apply():
-    """Puts the patches into fairseq's modules; repeated, it does nothing."""
-    if hasattr(distributed_utils.call_main, "__wrapped__"):
-        return
+    """Puts the patches into fairseq's modules."""
     _join_the_workers_of_a_launcher()
     _leave_device_ids_out_on_cpu()
     _compare_gradient_norms_on_cpu()

@@ -22,9 +22,7 @@ UNKNOWN = "holds no checksum of its dictionaries: whether they are those of the 
 
 
 def apply():
-    """Puts the patches into fairseq's modules; repeated, it does nothing."""
-    if hasattr(Trainer.save_checkpoint, "dictionary_checksums"):
-        return
+    """Puts the patches into fairseq's modules."""
     _store()
     _check_in_training()
     _check_elsewhere()
@@ -91,7 +89,6 @@ def _store():
         extra_state[KEY] = checksums(self.task)
         return save(self, filename, extra_state)
 
-    save_checkpoint.dictionary_checksums = True
     Trainer.save_checkpoint = save_checkpoint
 
 

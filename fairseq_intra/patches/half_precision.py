@@ -16,9 +16,7 @@ COUNTS = ("_iter", "_last_overflow_iter", "_last_rescale_iter", "_overflows_sinc
 
 
 def apply():
-    """Puts the patch into fairseq's optimizers; repeated, it does nothing."""
-    if hasattr(HalfPrecisionOptimizer.state_dict, "__wrapped__"):
-        return
+    """Puts the patch into fairseq's optimizers."""
     _keep(HalfPrecisionOptimizer, "fp32_params", _float32_parameters, _take_float32_parameters)
     for optimizer in (HalfPrecisionOptimizer, MemoryEfficientOptimizer):
         _keep(optimizer, "loss_scaler", _counts, _take_counts)

@@ -28,9 +28,7 @@ HIGHEST_SEED = 2**32 - 1 - 1_000_000
 
 
 def apply():
-    """Puts the checks into fairseq's modules; repeated, it does nothing."""
-    if hasattr(data_utils.load_indexed_dataset, "__wrapped__"):
-        return
+    """Puts the checks into fairseq's modules."""
     _check_seed()
     _check_data()
     _report_sentences_that_are_too_long()

@@ -10,10 +10,9 @@ from ..files import join_existing
 
 
 def apply():
-    """Puts the patch into fairseq's modules; repeated, it does nothing."""
-    if not hasattr(utils.split_paths, "__wrapped__"):
-        utils.split_paths = _split_unless_it_is_there(utils.split_paths)
-        FairseqTask.has_sharded_data = _has_shards(FairseqTask.has_sharded_data)
+    """Puts the patch into fairseq's modules."""
+    utils.split_paths = _split_unless_it_is_there(utils.split_paths)
+    FairseqTask.has_sharded_data = _has_shards(FairseqTask.has_sharded_data)
 
 
 def _split_unless_it_is_there(split):

@@ -31,9 +31,7 @@ class _State:
 
 
 def apply():
-    """Puts the patches into fairseq's modules; repeated, it does nothing."""
-    if hasattr(checkpoint_utils.save_checkpoint, "__wrapped__"):
-        return
+    """Puts the patches into fairseq's modules."""
     _listen_while_training()
     _agree_in_every_update()
     _note_checkpoints()

@@ -14,9 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def apply():
-    """Puts the patches into fairseq's modules; repeated, it does nothing."""
-    if hasattr(Trainer.save_checkpoint, "__wrapped__"):
-        return
+    """Puts the patches into fairseq's modules."""
     _remember_patience()
     _find_the_place_in_the_epoch()
     _end_where_the_last_update_was_made()

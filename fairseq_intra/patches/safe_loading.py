@@ -24,9 +24,7 @@ from .compat import drop_fast_path_weights
 
 
 def apply():
-    """Puts the patches into torch and fairseq; repeated, it does nothing."""
-    if hasattr(checkpoint_utils.load_checkpoint_to_cpu, "__wrapped__"):
-        return
+    """Puts the patches into torch and fairseq."""
     torch.serialization.add_safe_globals([argparse.Namespace, *_numpy_globals(), *_omegaconf_globals()])
     _load_safely_whatever_the_environment_says()
     _report_rejected_globals()

@@ -8,9 +8,7 @@ from . import training_loop
 
 
 def apply():
-    """Puts the patches into fairseq's modules; repeated, it does nothing."""
-    if hasattr(Trainer.load_checkpoint, "loads_task_state"):
-        return
+    """Puts the patches into fairseq's modules."""
     save, load = Trainer.save_checkpoint, Trainer.load_checkpoint
 
     @functools.wraps(save)
@@ -26,7 +24,6 @@ def apply():
             self.task.load_state_dict(extra_state.get("task_state", {}))
         return extra_state
 
-    load_checkpoint.loads_task_state = True
     Trainer.save_checkpoint = save_checkpoint
     Trainer.load_checkpoint = load_checkpoint
     _warn_at_the_end(training_loop.module())

@@ -50,6 +50,8 @@ COMMENTS = {
 #: How much a flag is like one of ours, from 0 to 1, to be taken for it with a typo.
 LIKENESS = 0.88
 MOST_FLOAT32 = 3.4e38
+#: Flags of fairseq-train that choose the precision of a training.
+PRECISIONS = ("--fp16", "--memory-efficient-fp16", "--bf16", "--memory-efficient-bf16", "--amp")
 SEEDS = 1 << 31
 
 
@@ -170,15 +172,26 @@ def check_passed(words: list[str], ours: list[str], owned: dict[str, str]) -> No
         raise UsageError("--wandb-project needs the package wandb (pip install wandb)")
 
 
-def check_precision(words: list[str], gpus: int) -> None:
-    """Raises UsageError on fp16 without a GPU: there fairseq ends at the first overflow (fairseq/trainer.py)."""
-    given = flag_values(words)
-    for flag in ("--fp16", "--memory-efficient-fp16"):
-        if not gpus and flag in given:
-            raise UsageError(
-                f"{flag} needs a GPU, and torch sees none; without one leave it out, or take --bf16 "
-                "--fp16-no-flatten-grads"
-            )
+def device_flags(passed: list[str], gpus: int, fp16: bool = True) -> list[str]:
+    """What fairseq-train is told of its device: --cpu without a GPU; on one --fp16.
+
+    Args:
+        passed: what the user passes on, whose choice of a precision counts.
+        gpus: their number.
+        fp16: whether half precision is wanted on a GPU.
+
+    Raises:
+        UsageError: if fp16 is asked for without a GPU, where fairseq would end at the first overflow
+            (fairseq/trainer.py), or two precisions are, of which it would take one for the model.
+    """
+    given = {flag: flag.rpartition("-")[2] for flag in PRECISIONS if flag in flag_values(passed)}
+    if len(set(given.values())) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other; give one of them")
+    if not gpus and "fp16" in given.values():
+        raise UsageError(f"{next(iter(given))} needs a GPU, and torch sees none; leave it out, or take --amp")
+    if not gpus:
+        return ["--cpu"]
+    return ["--fp16"] if fp16 and not given else []
 
 
 def check_seed(seed: int) -> None:

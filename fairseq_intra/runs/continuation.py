@@ -15,7 +15,13 @@ from ..errors import UsageError
 from .arguments import flag_value, method_by_flags
 
 #: What fairseq wraps an optimizer in, by flag; the state is another one.
-WRAPPERS = {"--memory-efficient-fp16": "MemoryEfficientFP16Optimizer", "--fp16": "FP16Optimizer"}
+WRAPPERS = {
+    "--memory-efficient-fp16": "MemoryEfficientFP16Optimizer",
+    "--memory-efficient-bf16": "MemoryEfficientFP16Optimizer",
+    "--fp16": "FP16Optimizer",
+    "--bf16": "FP16Optimizer",
+    "--amp": "AMPOptimizer",
+}
 #: What belongs to the earlier training alone.
 DROPPED = ("best", "patience", "task_state")
 

@@ -529,6 +529,20 @@ def test_half_precision_that_works_without_a_gpu_is_not_rejected(train):
     assert train("--bf16", "--fp16-no-flatten-grads")
 
 
+@pytest.mark.parametrize("given", ["--bf16", "--memory-efficient-bf16", "--memory-efficient-fp16", "--amp", "--fp16"])
+def test_on_a_gpu_the_precision_given_is_the_only_one(train, monkeypatch, given):
+    monkeypatch.setattr(workers, "gpu_count", lambda: 1)
+    words = train(given, preset="paper")
+    assert [word for word in words if word.endswith(("fp16", "bf16", "amp"))] == [given]
+
+
+def test_two_precisions_are_rejected(train, monkeypatch):
+    monkeypatch.setattr(workers, "gpu_count", lambda: 1)
+    rejected(
+        lambda: train("--fp16", "--memory-efficient-fp16", "--amp"), "--amp exclude each other; give one of them"
+    )
+
+
 @pytest.mark.parametrize("missing", ["--data", "--method", "--out"])
 def test_what_is_required_is_asked_for(data, tmp_path, missing):
     given = {"--data": data, "--method": "plain", "--out": tmp_path / "out"}

@@ -1,0 +1,38 @@
+"""`--amp` on a CPU: in training, products of matrices take bfloat16 numbers and sum in float32; all else is float32.
+
+fairseq asks for the mixed precision of GPUs alone (fairseq/tasks/fairseq_task.py), so that on a CPU the flag changes
+nothing. Where a CPU has no instructions for bfloat16 (AMX, AVX512-BF16), torch's products stay in float32.
+"""
+
+import contextlib
+import functools
+
+import torch
+from fairseq.trainer import Trainer
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+def apply():
+    """Puts the patch into fairseq's trainer."""
+    train_step = Trainer.train_step
+
+    @functools.wraps(train_step)
+    def train_step_in_mixed_precision(self, *args, **kwargs):
+        on_cpu = self.cfg.common.amp and self.device.type == "cpu"
+        with bfloat16_products() if on_cpu else contextlib.nullcontext():
+            return train_step(self, *args, **kwargs)
+
+    Trainer.train_step = train_step_in_mixed_precision
+
+
+@contextlib.contextmanager
+def bfloat16_products():
+    """Products of float32 matrices on a CPU take bfloat16 numbers, and attention is made of such products."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        # torch's fused attention multiplies small blocks, each prepared for bfloat16 anew: it is ten times slower.
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
