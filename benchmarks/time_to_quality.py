@@ -179,7 +179,12 @@ def step_costs(times, step):
 
 def update_cost(times, method):
     """The mean time of a method's updates in that of plain ones; of a late start, after the switch."""
-    return (step_cost(times, method.step) + method.interval - 1) / method.interval
+    return mean_cost(times, method.step, method.interval)
+
+
+def mean_cost(times, step, interval):
+    """The mean time, in that of a plain one, of updates of which one in `interval` makes this step."""
+    return (step_cost(times, step) + interval - 1) / interval
 
 
 def updates_of(args, name):

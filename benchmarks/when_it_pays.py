@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from measure import arguments, show
-from time_to_quality import METHODS, compared, read_times, record_of, statistics_of, update_cost
+from time_to_quality import METHODS, STEPS, compared, mean_cost, read_times, record_of, statistics_of
 
+from fairseq_intra.runs.arguments import flag_values
 from fairseq_intra.runs.comparison import mean_and_spread
 from fairseq_intra.runs.figures import line_style, new_figure, save_figure
 from fairseq_intra.runs.multi30k_grid import TESTS
@@ -52,18 +53,31 @@ def runs_of(folder, times):
             if all(record.exists() for record in records):
                 seed = path.name.rpartition("seed")[2]
                 plain = found.get("plain", {}).get(seed)
-                cost = cost_of(path, METHODS[name], times)
-                found.setdefault(name, {})[seed] = Run(statistics_of(records), cost, plain)
+                found.setdefault(name, {})[seed] = Run(statistics_of(records), cost_of(path, times), plain)
     return {name: list(runs.values()) for name, runs in found.items()}
 
 
-def cost_of(folder, method, times):
-    """The time of a training in plain updates."""
+def cost_of(folder, times):
+    """The time of a training in plain updates, by its flags."""
     log = parse_log((folder / "train.log").read_text())
+    flags = flag_values((folder / "arguments.txt").read_text().splitlines())
     updates = log.valid[-1]["num_updates"]
     # A late run may end before it has switched.
-    begin = log.switch["num_updates"] if log.switch else updates if method.start else 0
-    return begin + (updates - begin) * update_cost(times, method)
+    begin = log.switch["num_updates"] if log.switch else updates if is_late(flags) else 0
+    return begin + (updates - begin) * mean_cost(times, step_of(flags), int(flags.get("--distill-interval", 1)))
+
+
+def is_late(flags):
+    return any(flags.get(name, "0") != "0" for name in ("--plain-updates", "--plain-patience"))
+
+
+def step_of(flags):
+    """The kind of its steps, of STEPS."""
+    if flags["--criterion"] != "intra_distillation":
+        return "plain"
+    wanted = ["--num-iter", flags["--num-iter"], *["--encoder-once"] * ("--encoder-once" in flags)]
+    found = [name for name, step in STEPS.items() if step == (wanted, 1)]
+    return found[0] if found else sys.exit(f"time_to_quality.py measures no steps with {' '.join(wanted)}")
 
 
 def row(size, method, runs):
