@@ -118,7 +118,7 @@ def by_generate(args, scratch):
     flags += ["--post-process", "sentencepiece", "--user-dir", evaluate.PACKAGE]
     output, log = scratch / "out", scratch / "log"
     with output.open("wb") as out, log.open("wb") as errors:
-        command = [*generation.command("generate"), args.data / "bin", *flags]
+        command = [*generation.fairseq_command("generate"), args.data / "bin", *flags]
         environment = generation.environment(cpu=True)
         subprocess.run([str(word) for word in command], stdout=out, stderr=errors, env=environment, check=True)
     return generation.read_hypotheses(output)[0], decoding_seconds(output, log)

@@ -7,8 +7,8 @@
 #   --input DIR      Multi30k's data/task1/tok: {train,val,test_2016_flickr,...}.lc.norm.tok.{en,de}
 #   --out DIR        texts, a folder of runs for each size, when_it_pays.png and .svg; the table is printed
 #   --step-times F   step_times.json of time_to_quality.py --parts calibrate: what an update of each method costs
-#   --methods LIST   plain and others, as one word (default: plain rdrop late)
-#   --sizes LIST     numbers of pairs, as one word (default: 1000 2000 5000 10000 29000)
+#   --methods LIST   plain and others, as a quoted list (default: plain rdrop late)
+#   --sizes LIST     numbers of pairs, as a quoted list (default: 1000 2000 5000 10000 29000)
 #
 # Repeated, it goes on where it was; the table has the sizes that are finished. Batches of 2,048 tokens, validated by
 # BLEU every 100 updates; a run ends when that has not improved for ten validations. Days of one CPU core.

@@ -105,9 +105,11 @@ def main():
         "--switch", type=int, metavar="N", help="plain updates of late runs (default: 5/16 of the budget)"
     )
     parser.add_argument("--batch-tokens", required=True, type=int, metavar="N", help="of an update, as in train")
-    parser.add_argument("--methods", default=" ".join(METHODS), help="as one word (default: %(default)s)")
+    parser.add_argument("--methods", default=" ".join(METHODS), help="as a quoted list (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default: %(default)s)")
-    parser.add_argument("--tests", default="test", help="splits that are scored, as one word (default: %(default)s)")
+    parser.add_argument(
+        "--tests", default="test", help="splits that are scored, as a quoted list (default: %(default)s)"
+    )
     parser.add_argument("--parts", default="calibrate,train,table", help="what to do (default: %(default)s)")
     args, args.flags = parser.parse_known_args()
     args.methods = args.methods.split()

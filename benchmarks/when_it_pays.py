@@ -19,12 +19,12 @@ from fairseq_intra.runs.scoring import bleu_of
 from fairseq_intra.runs.training_log import parse_log
 
 
-class Run(NamedTuple):
+class Training(NamedTuple):
     """A finished training."""
 
     statistics: list[list[int]]  #: BLEU's, by sentence, of the three tests
     cost: float  #: its time, in plain updates
-    plain: "Run | None"  #: that of the same seed
+    plain: "Training | None"  #: that of the same seed
 
 
 def main():
@@ -53,7 +53,7 @@ def runs_of(folder, times):
             if all(record.exists() for record in records):
                 seed = path.name.rpartition("seed")[2]
                 plain = found.get("plain", {}).get(seed)
-                found.setdefault(name, {})[seed] = Run(statistics_of(records), cost_of(path, times), plain)
+                found.setdefault(name, {})[seed] = Training(statistics_of(records), cost_of(path, times), plain)
     return {name: list(runs.values()) for name, runs in found.items()}
 
 

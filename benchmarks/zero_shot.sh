@@ -7,11 +7,11 @@
 #
 #   --data DIR     {train,valid,test}.{de,en,es,nl,pl}.gz, line n the same verse in all languages
 #   --out DIR      the encoder, and ner/, xnli/ and qa/ of scripts/zero-shot.sh
-#   --tasks LIST   of these, as one word (default: "ner xnli qa")
+#   --tasks LIST   of these, as a quoted list (default: "ner xnli qa")
 #   --updates N    updates of the masked language model (default: 900)
 #   --train N      English verses to fine-tune on (default: 1000)
 #   --epochs N     of fine-tuning (default: 6)
-#   --seeds LIST   of fine-tuning, as one word (default: "1 2 3")
+#   --seeds LIST   of fine-tuning, as a quoted list (default: "1 2 3")
 #   --python PATH  interpreter that has fairseq (default: as scripts/train.sh)
 #
 # Fine-tuned and tested on verses of at most 30 words.

@@ -277,6 +277,16 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
+def check_space_beside(path: Path) -> None:
+    """Raises OSError if the disk is full, so that a file there may lack its last lines."""
+    probe = path.with_name(f"{path.name}.space")
+    try:
+        probe.write_bytes(bytes(1 << 16))
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
 def os_error_message(error: OSError, where: Path | None = None) -> str:
     """One line about an error of the operating system; that of a full disk names no file, so `where` does."""
     name = error.filename or where or "standard output"

@@ -15,7 +15,7 @@ from .user_dir import PACKAGE
 COMMANDS = ("generate", "interactive", "preprocess", "train", "validate")
 
 
-def command(name: str) -> list[str]:
+def fairseq_command(name: str) -> list[str]:
     """The words that start one of fairseq's commands by this Python."""
     if sys.version_info >= (3, 11):
         return [sys.executable, "-P", "-m", "fairseq_intra.run_fairseq", name]

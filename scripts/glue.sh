@@ -8,10 +8,10 @@
 #   --out DIR         data/<task>/, the runs as <task>.<method>.seed<N>/, logs/ and table.md
 #   --vocabulary DIR  dict.txt, and encoder.json and vocab.bpe, or sentencepiece.bpe.model (default: the checkpoint's
 #                     folder; RoBERTa's archives have the first alone, the other two are published beside them)
-#   --tasks LIST      of the 8, as one word (default: all), or names of one's own tasks in the same layout
+#   --tasks LIST      of the 8, as a quoted list (default: all), or names of one's own tasks in the same layout
 #                     (data-prep/prepare-glue.sh --help)
-#   --methods LIST    of plain, rdrop (R-Drop), intra and late, as one word (default: plain intra)
-#   --seeds LIST      random seeds, as one word (default: "1 2 3")
+#   --methods LIST    of plain, rdrop (R-Drop), intra and late, as a quoted list (default: plain intra)
+#   --seeds LIST      random seeds, as a quoted list (default: "1 2 3")
 #   --gpus LIST       indices of GPUs, such as 0,1,2 (default: all; without a GPU the CPU); each run has one
 #   --jobs N          runs at once on each GPU, or on the CPU (default: 1)
 #   --list, --table   for other schedulers: print one command a run; make the table of what is finished
@@ -23,6 +23,4 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
-wants_help "$@"
-become_command grid glue --tasks "CoLA SST-2 MRPC STS-B QQP MNLI QNLI RTE" --methods "plain intra" \
-  --seeds "1 2 3" "$@"
+become_command grid glue "$@"

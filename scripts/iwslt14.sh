@@ -5,9 +5,9 @@
 #
 #   --data DIR        folder of datasets <lang>-en/, as data-prep/prepare-iwslt14.sh makes it
 #   --out DIR         the runs as <lang>-en.<method>.seed<N>/, what they printed in logs/, and table.md
-#   --langs LIST      languages translated into English, as one word (default: all 8)
-#   --methods LIST    of plain, rdrop (R-Drop), intra and late, as one word (default: plain intra)
-#   --seeds LIST      random seeds, as one word (default: 1)
+#   --langs LIST      languages translated into English, as a quoted list (default: all 8)
+#   --methods LIST    of plain, rdrop (R-Drop), intra and late, as a quoted list (default: plain intra)
+#   --seeds LIST      random seeds, as a quoted list (default: 1)
 #   --corpus NAME     DIR holds datasets of another corpus, called NAME in the table: any folder <name>-en is one,
 #                     <name> what --langs takes (default: all of them); no figures of the paper stand beside
 #   --gpus LIST       indices of GPUs, such as 0,1,2 (default: all; without a GPU the CPU)
@@ -22,7 +22,4 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
-wants_help "$@"
-pairs=(--langs "ar de es fa he it nl pl")
-if [[ " $* " == *" --corpus"* ]]; then pairs=(); fi
-become_command grid translation ${pairs[@]+"${pairs[@]}"} --methods "plain intra" --seeds 1 "$@"
+become_command grid translation "$@"

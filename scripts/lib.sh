@@ -10,14 +10,6 @@ usage() {
   awk 'NR == 1 { next } !/^#/ { exit } { sub(/^# ?/, ""); print }' "$0"
 }
 
-# wants_help ARGUMENTS...: with --help or -h among them, shows the help text and ends.
-wants_help() {
-  local word
-  for word; do
-    if [[ $word == --help || $word == -h ]]; then usage; exit; fi
-  done
-}
-
 say() {
   printf '%s: %s\n' "$program" "$*" >&2
 }

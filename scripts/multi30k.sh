@@ -5,12 +5,12 @@
 # Usage: scripts/multi30k.sh --out DIR [options] [flags of scripts/train.sh...]
 #
 #   --out DIR         data/, the runs as <pair>.<method>.seed<N>/, what they printed in logs/, and table.md
-#   --langs LIST      translated from English, as one word (default: de)
+#   --langs LIST      translated from English, as a quoted list (default: de)
 #   --reverse         into English instead
 #   --input PATH      the dataset's repository (github multi30k/dataset), a folder or its .tar.gz (default: fetched)
 #   --url URL         fetch the archive from here
-#   --methods LIST    of plain, rdrop (R-Drop), intra and late, as one word (default: plain rdrop intra late)
-#   --seeds LIST      random seeds, as one word (default: 1)
+#   --methods LIST    of plain, rdrop (R-Drop), intra and late, as a quoted list (default: plain rdrop intra late)
+#   --seeds LIST      random seeds, as a quoted list (default: 1)
 #   --average N       evaluate the mean of the last N checkpoints (default: 10)
 #   --gpus LIST       indices of GPUs, such as 0,1,2 (default: all; without a GPU the CPU)
 #   --gpus-per-run N  GPUs that work on one run together (default: 1); the batch stays the same
@@ -26,5 +26,4 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
-wants_help "$@"
 become_command grid multi30k --methods "plain rdrop intra late" --seeds 1 "$@"

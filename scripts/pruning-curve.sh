@@ -19,5 +19,4 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
-wants_help "$@"
-become_command pruning-curve --ratios "0 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9" "$@"
+become_command pruning-curve "$@"

@@ -20,5 +20,4 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
-wants_help "$@"
-become_command self-distill --method plain --weight 0.5 --temperature 1 "$@"
+become_command self-distill "$@"

@@ -7,7 +7,7 @@
 #   --method METHOD   plain, rdrop (R-Drop), intra or late
 #   --out DIR         the run, as of scripts/train.sh
 #   --size SIZE       base: transformer_wmt_en_de, 100,000 updates (default); big: transformer_vaswani_wmt_en_de_big
-#   --wmt-sets LIST   test sets by sacreBLEU's names, as one word (default: "wmt14/full wmt17")
+#   --wmt-sets LIST   test sets by sacreBLEU's names, as a quoted list (default: "wmt14/full wmt17")
 #   --average N       evaluate the mean of the last N checkpoints (default: 5)
 #   --python PATH     interpreter that has fairseq (default: as scripts/train.sh)
 #

@@ -14,9 +14,9 @@
 #                     encoder.json and vocab.bpe (roberta.base)
 #   --out DIR         data/, the runs as METHOD.seedN/, logs/ and table.md
 #   --source LANG     the language trained on (default: en)
-#   --langs LIST      languages tested, as one word (default: all whose test is there)
-#   --methods LIST    of plain, rdrop (R-Drop), intra and late, as one word (default: plain intra)
-#   --seeds LIST      random seeds, as one word (default: 1)
+#   --langs LIST      languages tested, as a quoted list (default: all whose test is there)
+#   --methods LIST    of plain, rdrop (R-Drop), intra and late, as a quoted list (default: plain intra)
+#   --seeds LIST      random seeds, as a quoted list (default: 1)
 #   --epochs N        of each training (default: 10 for ner, 3 for xnli, 15 for qa)
 #   --batch N         examples of an update, over all GPUs of a run (default: 32)
 #   --max-seq-length, --doc-stride, --max-query-length N
@@ -36,5 +36,4 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
-wants_help "$@"
-become_command grid transfer --source en --methods "plain intra" --seeds 1 --batch 32 "$@"
+become_command grid transfer "$@"

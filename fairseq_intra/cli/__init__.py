@@ -32,7 +32,9 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         from ..files import os_error_message
 
-        raise UsageError(os_error_message(error, getattr(args, "out", None))) from None
+        raise UsageError(
+            os_error_message(error, getattr(args, "out", None) or getattr(args, "output", None))
+        ) from None
 
 
 def _parser():

@@ -1,6 +1,7 @@
 """What the commands of `fairseq-intra` share: how they are declared, and how their flags are read."""
 
 import argparse
+import math
 from collections.abc import Callable
 
 from ..errors import UsageError
@@ -42,3 +43,9 @@ def need_counts(args: argparse.Namespace, *names: str) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
+
+
+def need_lenpen(lenpen: float) -> None:
+    """Raises UsageError on a length penalty that is not a number of at least 0."""
+    if not 0 <= lenpen < math.inf:
+        raise UsageError(f"--lenpen must be a number of at least 0, not '{lenpen:g}'")

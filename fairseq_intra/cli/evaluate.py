@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import UsageError
-from .command import add_command, need_counts
+from .command import add_command, need_counts, need_lenpen
 
 EXAMPLE = "fairseq-intra evaluate --checkpoint RUN/checkpoints/checkpoint_best.pt --data DATA --average 5"
 METRICS = ("bleu", "chrf", "ter")
@@ -35,7 +35,10 @@ def add_commands(commands):
         help="instead a test set of WMT by sacreBLEU's name, such as wmt14/full; downloaded to sacreBLEU's cache",
     )
     command.add_argument(
-        "--metrics", default="bleu chrf", metavar="LIST", help="of bleu chrf ter, as one word (default: %(default)s)"
+        "--metrics",
+        default="bleu chrf",
+        metavar="LIST",
+        help="of bleu chrf ter, as a quoted list (default: %(default)s)",
     )
     command.add_argument(
         "--average",
@@ -86,6 +89,9 @@ def _evaluate(args):
 
 
 def _request(args):
+    from ..runs.dataset import need_dataset
+    from ..runs.evaluate import Request
+
     paths = _checkpoints(args.checkpoint)
     metrics = tuple(args.metrics.split())
     if "bleu" not in metrics or not set(metrics) <= set(METRICS):
@@ -99,22 +105,18 @@ def _request(args):
     if args.tune_lenpen and args.engine != "fairseq":
         raise UsageError(f"--tune-lenpen works with --engine fairseq, not {args.engine}")
     args.lenpen = 1.0 if args.lenpen is None else args.lenpen
-    if not 0 <= args.lenpen < float("inf"):
-        raise UsageError(f"--lenpen must be a number of at least 0, not '{args.lenpen:g}'")
+    need_lenpen(args.lenpen)
     need_counts(args, "beam", "max_tokens", "average")
     if args.engine == "ctranslate2" and (args.passed or len(paths) > 1):
         what = f"{args.passed[0]} goes to fairseq-generate" if args.passed else "an ensemble is for fairseq"
         raise UsageError(f"--engine ctranslate2 translates without fairseq: {what}; leave it out")
-    if not (args.data / "manifest.json").is_file():
-        raise UsageError(f"--data {args.data} is not a prepared dataset: no manifest.json (see data-prep/)")
+    need_dataset(args.data)
     folder = paths[0].parent if args.output is None else args.output
     _need_writable(folder, args.output is not None)
     if args.average:
         paths = [_average(paths, args.average, folder)]
     split = args.wmt_set or args.split or "test"
     tuned = ".tuned" * args.tune_lenpen
-    from ..runs.evaluate import Request
-
     return Request(
         checkpoints=paths,
         data=args.data,

@@ -6,10 +6,10 @@ from pathlib import Path
 from ..console import say
 from ..errors import UsageError
 from ..methods import METHODS
-from ..run_fairseq import word_of
+from ..run_fairseq import fairseq_command, word_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .training import add_run_flags, check_run_flags, method_said, saved_in, shown, start, total_updates
+from .training import add_run_flags, as_shell_lines, check_run_flags, report_method, saved_in, total_updates
 
 TASK_OF_THE_METHOD = (
     "--task sentence_prediction_intra_distillation --criterion intra_distillation_sentence_prediction"
@@ -53,7 +53,7 @@ def add_commands(commands):
 def _finetune(args):
     from ..files import sha256, write_text
     from ..runs import arguments, workers
-    from ..runs.run import Run
+    from ..runs.run import RunFolder
 
     check_run_flags(args, METHODS, arguments.OWNED | arguments.OWNED_BY_FINETUNE)
     need_counts(args, "epochs", "batch")
@@ -63,16 +63,16 @@ def _finetune(args):
     gpus = workers.gpu_count()
     passed = arguments.flags_for(args.method, args.passed)
     words = [*_recipe(args, made), *arguments.device_flags(args.passed, gpus), *passed]
-    method = method_said(words, args.method)
+    method = report_method(words, args.method)
     command = [word_of(args.data), "--user-dir", str(PACKAGE), "--distributed-world-size", "1"]
     if args.checkpoint:
         # Unlike --restore-file, it leaves the choice to the run's own last checkpoint once there is one.
         command += ["--finetune-from-model", word_of(args.checkpoint)]
     command += [*words, *saved_in(args.out)]
     if args.dry_run:
-        print(shown(command))
+        print(as_shell_lines(command))
         return
-    run = Run(args.out)
+    run = RunFolder(args.out)
     begun_from = sha256(args.checkpoint) if args.checkpoint else "none"
     kept = [f"# data {sha256(args.data / 'manifest.json')}", f"# checkpoint {begun_from}", *words]
     with run.opened(kept):
@@ -82,7 +82,9 @@ def _finetune(args):
             say(f"{args.out} is finished")
             return
         say(f"fine-tuning {args.method} in {args.out}")
-        run.train(start(command), workers.training_environment(cpu=not gpus), total_updates(words))
+        run.train(
+            [*fairseq_command("train"), *command], workers.training_environment(cpu=not gpus), total_updates(words)
+        )
         best = run.finish("checkpoint_best.pt")
         # Of a large model a gigabyte and more, of use to a run that resumes alone.
         (run.checkpoints / "checkpoint_last.pt").unlink(missing_ok=True)

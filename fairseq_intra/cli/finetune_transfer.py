@@ -5,10 +5,10 @@ from pathlib import Path
 from ..console import say
 from ..errors import UsageError
 from ..methods import METHODS
-from ..run_fairseq import word_of
+from ..run_fairseq import fairseq_command, word_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .training import add_run_flags, check_run_flags, method_said, saved_in, shown, start, total_updates
+from .training import add_run_flags, as_shell_lines, check_run_flags, report_method, saved_in, total_updates
 
 
 def add_commands(commands):
@@ -37,7 +37,7 @@ def add_commands(commands):
 def _finetune_transfer(args):
     from ..files import sha256
     from ..runs import arguments, workers
-    from ..runs.run import Run
+    from ..runs.run import RunFolder
     from ..transfer.prepare import read_summary
     from ..transfer.training import RECIPES, recipe
 
@@ -54,7 +54,7 @@ def _finetune_transfer(args):
     summary = read_summary(args.data)
     words = recipe(summary, args.method, args.seed, args.epochs, args.batch)
     words += [*arguments.device_flags(args.passed, gpus), *passed]
-    method_said(words, args.method)
+    report_method(words, args.method)
     command = [word_of(args.data), "--user-dir", str(PACKAGE), *team.flags, "--finetune-from-model", word_of(model)]
     if team.count > 1:
         # torch's own waits for the gradient of the encoder's language model head, which no task here uses.
@@ -62,9 +62,9 @@ def _finetune_transfer(args):
     command += ["--batch-size", str(args.batch // team.count), "--required-batch-size-multiple", "1", *words]
     command += saved_in(args.out)
     if args.dry_run:
-        print(shown(command))
+        print(as_shell_lines(command))
         return
-    run = Run(args.out, team.rank)
+    run = RunFolder(args.out, team.rank)
     checksums = [f"# data {sha256(args.data / 'manifest.json')}", f"# checkpoint {sha256(model)}"]
     kept = [*checksums, f"# batch {args.batch}", *words]
     with run.opened(kept):
@@ -72,6 +72,8 @@ def _finetune_transfer(args):
             say(f"{args.out} is finished")
             return
         say(f"fine-tuning {args.method} in {args.out}")
-        run.train(start(command), workers.training_environment(cpu=not gpus), total_updates(words))
+        run.train(
+            [*fairseq_command("train"), *command], workers.training_environment(cpu=not gpus), total_updates(words)
+        )
         if not team.rank:
             say(f"finished: {run.finish(RECIPES[summary['kind']].tested)}")

@@ -33,118 +33,126 @@ For many machines, --list prints one command a run, which any queue takes, and -
 def add_commands(commands):
     """Adds them to the subparsers of `fairseq-intra`."""
     command = add_command(commands, "grid", None, "many trainings, plain and with intra-distillation, to a table")
-    kinds = command.add_subparsers(required=True, metavar="KIND")
+    grids = command.add_subparsers(required=True, metavar="KIND")
 
-    kind = _add_kind(
-        kinds,
+    command = _add_grid(
+        grids,
         "translation",
         _translation,
         "IWSLT'14, or other datasets NAME-en: every pair, method and seed",
         "fairseq-intra grid translation --data IWSLT --out RUNS --seeds '1 2 3'",
         "fairseq-intra train",
     )
-    kind.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of datasets NAME-en/")
-    kind.add_argument(
-        "--langs", type=_words, default=[], help="the NAMEs, as one word (default: IWSLT'14's 8, or all)"
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of datasets NAME-en/")
+    command.add_argument(
+        "--langs", type=_words, default=[], help="the NAMEs, as a quoted list (default: IWSLT'14's 8, or all)"
     )
-    kind.add_argument("--corpus", metavar="NAME", help="DIR holds datasets of another corpus, called so in the table")
-    kind.add_argument("--average", type=int, metavar="N", help="evaluate the mean of the last N checkpoints")
-    _add_seeds(kind, [1])
+    command.add_argument(
+        "--corpus", metavar="NAME", help="DIR holds datasets of another corpus, called so in the table"
+    )
+    command.add_argument("--average", type=int, metavar="N", help="evaluate the mean of the last N checkpoints")
+    _add_seeds(command, [1])
 
-    kind = _add_kind(
-        kinds,
+    command = _add_grid(
+        grids,
         "multi30k",
         _multi30k,
         "Multi30k, from its text: every language, method and seed, three test sets, beside published figures",
         "fairseq-intra grid multi30k --out RUNS --methods 'plain rdrop intra late' --seeds '1 2 3'",
         "fairseq-intra train (--preset multi30k)",
     )
-    kind.add_argument("--langs", type=_words, default=["de"], help="beside English, as one word (default: de)")
-    kind.add_argument("--reverse", action="store_true", help="to English")
-    kind.add_argument("--merges", type=int, metavar="N", help="of prepare multi30k (default: 10000)")
-    kind.add_argument("--input", type=Path, metavar="PATH", help="folder or archive, as prepare multi30k takes it")
-    kind.add_argument("--url", help="of the archive (default: GitHub)")
-    kind.add_argument(
+    command.add_argument(
+        "--langs", type=_words, default=["de"], help="beside English, as a quoted list (default: de)"
+    )
+    command.add_argument("--reverse", action="store_true", help="to English")
+    command.add_argument("--merges", type=int, metavar="N", help="of prepare multi30k (default: 10000)")
+    command.add_argument("--input", type=Path, metavar="PATH", help="folder or archive, as prepare multi30k takes it")
+    command.add_argument("--url", help="of the archive (default: GitHub)")
+    command.add_argument(
         "--average",
         type=int,
         default=10,
         metavar="N",
         help="evaluate the mean of the last N checkpoints (default: %(default)s)",
     )
-    kind.add_argument(
+    command.add_argument(
         "--dry-run", action="store_true", help="print all commands, that for the data too, and do nothing"
     )
-    _add_seeds(kind, [1])
+    _add_seeds(command, [1])
 
-    kind = _add_kind(
-        kinds,
+    command = _add_grid(
+        grids,
         "glue",
         _glue,
         "GLUE, or other tasks in its layout: every task, method and seed",
         "fairseq-intra grid glue --glue GLUE --checkpoint roberta.base/model.pt --out RUNS",
         "fairseq-intra finetune",
     )
-    kind.add_argument("--glue", type=Path, required=True, metavar="DIR", help="TASK/train.tsv and dev.tsv")
-    kind.add_argument(
+    command.add_argument("--glue", type=Path, required=True, metavar="DIR", help="TASK/train.tsv and dev.tsv")
+    command.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="the model to fine-tune (default: from scratch)"
     )
-    kind.add_argument(
+    command.add_argument(
         "--vocabulary", type=Path, metavar="DIR", help="dict.txt and subwords (default: the checkpoint's)"
     )
-    kind.add_argument("--tasks", type=_words, help="of GLUE, as one word (default: all 8), or of one's own")
-    _add_seeds(kind, [1, 2, 3])
+    command.add_argument("--tasks", type=_words, help="of GLUE, as a quoted list (default: all 8), or of one's own")
+    _add_seeds(command, [1, 2, 3])
 
-    kind = _add_kind(
-        kinds,
+    command = _add_grid(
+        grids,
         "transfer",
         _transfer,
         "zero-shot cross-lingual transfer: every method and seed, tested on all languages",
         "fairseq-intra grid transfer --task ner --input WIKIANN --pretrained xlmr.base --out RUNS",
         "fairseq-train",
     )
-    kind.add_argument("--task", choices=KINDS, required=True, help="named entities, XNLI or questions")
-    kind.add_argument("--input", type=Path, required=True, metavar="DIR", help="the text (see prepare-transfer)")
-    kind.add_argument("--pretrained", type=Path, required=True, metavar="DIR", help="model.pt, dict.txt and subwords")
-    kind.add_argument("--source", default="en", metavar="LANG", help="language trained on (default: %(default)s)")
-    kind.add_argument("--langs", type=_words, default=[], help="languages tested, as one word (default: all)")
-    kind.add_argument("--epochs", type=int, metavar="N", help="(default: 10 for ner, 3 for xnli, 15 for qa)")
-    kind.add_argument(
+    command.add_argument("--task", choices=KINDS, required=True, help="named entities, XNLI or questions")
+    command.add_argument("--input", type=Path, required=True, metavar="DIR", help="the text (see prepare-transfer)")
+    command.add_argument(
+        "--pretrained", type=Path, required=True, metavar="DIR", help="model.pt, dict.txt and subwords"
+    )
+    command.add_argument("--source", default="en", metavar="LANG", help="language trained on (default: %(default)s)")
+    command.add_argument("--langs", type=_words, default=[], help="languages tested, as a quoted list (default: all)")
+    command.add_argument("--epochs", type=int, metavar="N", help="(default: 10 for ner, 3 for xnli, 15 for qa)")
+    command.add_argument(
         "--batch", type=int, default=32, metavar="N", help="examples of an update (default: %(default)s)"
     )
     for flag in ("--max-seq-length", "--doc-stride", "--max-query-length"):
-        kind.add_argument(flag, type=int, metavar="N", help="of prepare-transfer --task qa")
-    _add_seeds(kind, [1])
+        command.add_argument(flag, type=int, metavar="N", help="of prepare-transfer --task qa")
+    _add_seeds(command, [1])
 
 
-def _add_kind(kinds, name, run, text, example, step):
-    kind = add_command(kinds, name, run, text)
-    kind.set_defaults(passes_on=True)
-    kind.epilog = MORE.format(step=step, example=example)
-    kind.add_argument("--out", type=Path, required=True, metavar="DIR", help="the runs, logs/ and table.md")
-    kind.add_argument(
+def _add_grid(grids, name, run, text, example, step):
+    command = add_command(grids, name, run, text)
+    command.set_defaults(passes_on=True)
+    command.epilog = MORE.format(step=step, example=example)
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="the runs, logs/ and table.md")
+    command.add_argument(
         "--methods",
         type=_methods,
         default=["plain", "intra"],
-        help=f"of {', '.join(METHODS)}, as one word (default: plain intra)",
+        help=f"of {', '.join(METHODS)}, as a quoted list (default: plain intra)",
     )
-    kind.add_argument(
+    command.add_argument(
         "--gpus", metavar="LIST", help="indices of GPUs, such as 0,1 (default: all; without one the CPU)"
     )
-    kind.add_argument(
+    command.add_argument(
         "--gpus-per-run", type=int, default=1, metavar="N", help="GPUs that work on one run (default: 1)"
     )
-    kind.add_argument(
+    command.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="runs at once on each, or on the CPU (default: 1)"
     )
-    what = kind.add_mutually_exclusive_group()
+    what = command.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="print one command a run, and train nothing")
     what.add_argument("--table", action="store_true", help="make the table of what is finished, and train nothing")
-    return kind
+    return command
 
 
-def _add_seeds(kind, default):
+def _add_seeds(command, default):
     shown = " ".join(map(str, default))
-    kind.add_argument("--seeds", type=_seeds, default=default, help=f"random seeds, as one word (default: {shown})")
+    command.add_argument(
+        "--seeds", type=_seeds, default=default, help=f"random seeds, as a quoted list (default: {shown})"
+    )
 
 
 def _words(text):
@@ -154,7 +162,7 @@ def _words(text):
 def _methods(text):
     words = _words(text)
     if not words or not set(words) <= set(METHODS):
-        raise argparse.ArgumentTypeError(f"must be of {' '.join(METHODS)}, as one word, not '{text}'")
+        raise argparse.ArgumentTypeError(f"must be of {' '.join(METHODS)}, as a quoted list, not '{text}'")
     return words
 
 
@@ -206,8 +214,9 @@ def _settings(args, names):
     return given | paths | {"flags": args.passed}
 
 
-def _work(args, make_kind):
-    from ..runs import campaign, grid
+def _work(args, make_grid):
+    from ..runs.grid import carry_out, list_commands, make_table, show_commands
+    from ..runs.scheduler import places
 
     need_counts(args, "jobs", "gpus_per_run", *(["average"] if "average" in args else []))
     for word in args.passed:
@@ -217,13 +226,13 @@ def _work(args, make_kind):
         raise UsageError(
             "grid starts the trainings itself: run it once, not under torchrun or as several tasks of srun"
         )
-    kind = make_kind()
+    grid = make_grid()
     if getattr(args, "dry_run", False):
-        campaign.show_commands(kind.preparations())
-        campaign.show_commands(kind.runs())
+        show_commands(grid.preparations())
+        show_commands(grid.runs())
     elif args.list:
-        campaign.list_commands(kind)
+        list_commands(grid)
     elif args.table:
-        campaign.make_table(kind)
+        make_table(grid)
     else:
-        campaign.carry_out(kind, grid.places(args.gpus, args.gpus_per_run, args.jobs))
+        carry_out(grid, places(args.gpus, args.gpus_per_run, args.jobs))

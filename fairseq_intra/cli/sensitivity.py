@@ -90,7 +90,10 @@ def add_commands(commands):
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset made by data-prep/")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="points and pruning-curve.*")
     command.add_argument(
-        "--ratios", type=_ratios, default=RATIOS.split(), help=f"shares to remove, as one word (default: '{RATIOS}')"
+        "--ratios",
+        type=_ratios,
+        default=RATIOS.split(),
+        help=f"shares to remove, as a quoted list (default: '{RATIOS}')",
     )
 
     command = add_command(

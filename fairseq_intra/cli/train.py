@@ -5,12 +5,12 @@ from pathlib import Path
 from ..console import say
 from ..errors import UsageError
 from ..methods import TITLES
-from ..run_fairseq import word_of
+from ..run_fairseq import fairseq_command, word_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .training import add_run_flags, check_run_flags, method_said, saved_in, shown, start, total_updates
+from .training import add_run_flags, as_shell_lines, check_run_flags, report_method, saved_in, total_updates
 
-METHODS = (*TITLES, "self-distillation")
+TRAIN_METHODS = (*TITLES, "self-distillation")
 #: fairseq's validation by BLEU on text with its subwords joined; checkpoint_best.pt is the best by it.
 VALID_BLEU = ["--eval-bleu", "--eval-bleu-args", '{"beam": 5}', "--eval-bleu-remove-bpe"]
 BEST_BY_BLEU = ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
@@ -43,7 +43,7 @@ def add_commands(commands):
         "fairseq-intra train --data DATA --method intra --out RUN --preset tiny --updates 300 --dropout 0.2",
     )
     command.epilog += "\n" + AFTER_THE_FLAGS
-    add_run_flags(command, "dataset made by data-prep/ (bin/, manifest.json)", METHODS)
+    add_run_flags(command, "dataset made by data-prep/ (bin/, manifest.json)", TRAIN_METHODS)
     command.add_argument(
         "--preset", choices=preset_names(), default="paper", help="setting, a file of config/ (default: %(default)s)"
     )
@@ -79,9 +79,9 @@ def _train(args):
     from ..runs import arguments, presets, workers
     from ..runs.arguments import flag_value
     from ..runs.lengths import check_lengths
-    from ..runs.run import Run
+    from ..runs.run import RunFolder
 
-    check_run_flags(args, METHODS, arguments.OWNED | arguments.OWNED_BY_TRAIN)
+    check_run_flags(args, TRAIN_METHODS, arguments.OWNED | arguments.OWNED_BY_TRAIN)
     need_counts(args, "updates", "batch_tokens", "max_tokens")
     preset = presets.read_preset(args.preset, args.method)
     gpus = workers.gpu_count()
@@ -90,17 +90,17 @@ def _train(args):
     team = workers.find_workers(gpus)
     max_tokens, update_freq = workers.plan_batch(batch, team.count, preset.max_tokens, args.max_tokens)
     check_lengths(args.data / "bin", max_tokens, words)
-    begun = _start_of(args, words)
+    begun = _continuation(args, words)
     if begun:
         words += begun.flags(words)
-    method_said(words, args.method)
+    report_method(words, args.method)
     command = [word_of(args.data / "bin"), *_languages(args.data), "--user-dir", str(PACKAGE)]
     command += ["--max-tokens", str(max_tokens)]
     command += ["--update-freq", str(update_freq), *team.flags, *words, *saved_in(args.out)]
     if args.dry_run:
-        print(shown(command))
+        print(as_shell_lines(command))
         return
-    run = Run(args.out, team.rank)
+    run = RunFolder(args.out, team.rank)
     kept = [f"# data {sha256(args.data / 'manifest.json')}", f"# batch {batch}", *words]
     if args.continue_from:
         kept.insert(0, f"# continued {sha256(args.continue_from)}")
@@ -119,37 +119,36 @@ def _train(args):
         total = total_updates(words)
         if not gpus and not team.rank:
             _say_how_long(args, command, total)
-        run.train(start(command), workers.training_environment(cpu=not gpus), total)
+        run.train([*fairseq_command("train"), *command], workers.training_environment(cpu=not gpus), total)
         if not team.rank:
             say(f"finished: {run.finish('checkpoint_best.pt', 'checkpoint_last.pt')}")
             remove(args.out / CONTINUED)
 
 
-def _start_of(args, words):
+def _continuation(args, words):
     """What --continue-from asks for."""
     if not args.continue_from:
         return None
     from ..runs.arguments import flag_value
-    from ..runs.continuation import start
+    from ..runs.continuation import read_continuation
 
     if args.dry_run:
         raise UsageError("--dry-run cannot show --continue-from: fairseq-train is given a copy of the checkpoint")
     for flag in ("--restore-file", "--finetune-from-model", "--continue-once"):
         if flag_value(args.passed, flag) is not None:
             raise UsageError(f"--continue-from and {flag} exclude each other")
-    return start(args.continue_from, words)
+    return read_continuation(args.continue_from, words)
 
 
 def _words(args, preset, gpus):
     """The flags of fairseq-train that make the run what it is, as arguments.txt keeps them."""
     from ..runs.arguments import device_flags, flag_values, flags_for
-    from ..runs.presets import METHODS as NAMES
-    from ..runs.presets import as_words
+    from ..runs.presets import TASK_AND_CRITERION, as_words
 
     flags = preset.flags | {"seed": str(args.seed)}
     if args.updates:
         flags["max-update"] = str(args.updates)
-    task, criterion = NAMES[args.method]
+    task, criterion = TASK_AND_CRITERION[args.method]
     words = [*as_words(flags), "--task", task, "--criterion", criterion]
     passed = flags_for(args.method, args.passed)
     if criterion == "intra_distillation":

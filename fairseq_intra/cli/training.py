@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..console import say
 from ..errors import UsageError
-from ..run_fairseq import command, word_of
+from ..run_fairseq import word_of
 
 
 def add_run_flags(parser, data, methods):
@@ -25,6 +25,7 @@ def check_run_flags(args, methods, owned):
         UsageError: on what is missing or wrong.
     """
     from ..runs import arguments
+    from ..runs.dataset import need_dataset
 
     arguments.check_passed(args.passed, list(args.parser._option_string_actions), owned)
     wanted = {"--data": args.data, "--method": args.method, "--out": args.out}
@@ -36,13 +37,12 @@ def check_run_flags(args, methods, owned):
     for flag in ("--data", "--out"):
         if "${" in str(wanted[flag]):
             raise UsageError(f"{flag} {wanted[flag]}: fairseq takes ${{ for a variable; give the folder another name")
-    if not (args.data / "manifest.json").is_file():
-        raise UsageError(f"--data {args.data} is not a prepared dataset: no manifest.json (see data-prep/)")
+    need_dataset(args.data)
     arguments.check_seed(args.seed)
-    _check_start(args)
+    _check_initial_checkpoint(args)
 
 
-def _check_start(args):
+def _check_initial_checkpoint(args):
     """fairseq trains from scratch where there is no file of this name."""
     from ..runs.arguments import flag_value
 
@@ -55,7 +55,7 @@ def _check_start(args):
             raise UsageError(f"{flag} {given}: no such file")
 
 
-def method_said(words: list[str], method: str) -> str:
+def report_method(words: list[str], method: str) -> str:
     """What tables call a training with these flags of fairseq-train; said where it is not the method asked for."""
     from ..runs.arguments import method_by_flags
 
@@ -78,12 +78,7 @@ def saved_in(out: Path) -> list[str]:
     return ["--save-dir", word_of(out / "checkpoints"), "--no-progress-bar", "--log-format", "simple"]
 
 
-def start(arguments: list[str]) -> list[str]:
-    """The words that start fairseq-train by this Python."""
-    return [*command("train"), *arguments]
-
-
-def shown(arguments: list[str]) -> str:
+def as_shell_lines(arguments: list[str]) -> str:
     """The command as it can be pasted into a shell, one flag a line."""
     lines = ["fairseq-train"]
     for word in arguments:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import UsageError
-from .command import add_command, need_counts
+from .command import add_command, need_counts, need_lenpen
 
 EXAMPLES = """fairseq-intra translate --checkpoint RUN/checkpoints/checkpoint_best.pt --data DATA <text.de >text.en
   fairseq-intra translate --model EXPORTED --input text.de --output text.en --threads 2"""
@@ -61,8 +61,7 @@ def add_commands(commands):
 
 def _translate(args):
     need_counts(args, "beam", "nbest", "batch_tokens", "threads")
-    if not 0 <= args.lenpen < float("inf"):
-        raise UsageError(f"--lenpen must be a number of at least 0, not '{args.lenpen:g}'")
+    need_lenpen(args.lenpen)
     if args.nbest > args.beam:
         raise UsageError(f"--nbest {args.nbest} is more than --beam {args.beam}")
     if (args.model is None) == (args.checkpoint is None):

@@ -19,7 +19,7 @@ from fairseq.tokenizer import tokenize_line
 from fairseq_cli.preprocess import cli_main
 
 from ..errors import UsageError
-from ..files import os_error_message
+from ..files import check_space_beside, os_error_message
 from ..processes import in_process, worker_pool
 
 
@@ -62,13 +62,10 @@ def _run(arguments, log):
 
 def _reason(log):
     """Why it failed, in one line; a log on a full disk may lack it."""
-    probe = log.with_name(f"{log.name}.space")
     try:
-        probe.write_bytes(bytes(1 << 16))
+        check_space_beside(log)
     except OSError as error:
         return os_error_message(error, log)
-    finally:
-        probe.unlink(missing_ok=True)
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line[:1].strip()]
     return f"fairseq-preprocess failed; the whole log is {log}" + (f", and it ends: {lines[-1]}" if lines else "")
 

@@ -8,18 +8,17 @@ from ..console import say
 from ..errors import UsageError
 from ..methods import method_of
 
-#: The flags of intra-distillation alone; the second have no value.
-OF_THE_METHOD = re.compile(
+#: Flags that only intra-distillation has; those of METHOD_SWITCHES take no value.
+METHOD_FLAGS = re.compile(
     r"--(num-iter|alpha|div|passes|id-loss|split-batch|adaptive-alpha|temperature-[pq]|max-updates-train|"
     r"plain-updates|plain-patience|distill-interval|encoder-once)"
 )
-SWITCHES_OF_THE_METHOD = ("--encoder-once",)
+METHOD_SWITCHES = ("--encoder-once",)
 #: Of these, the ones that would make R-Drop another method, and those of the late start.
 NOT_OF_RDROP = re.compile(
     r"--(num-iter|div|adaptive-alpha|temperature-[pq]|max-updates-train|plain-.*|distill-interval|encoder-once)"
 )
 OF_THE_LATE_START = re.compile(r"--plain-(updates|patience)")
-CONTINUES = re.compile("--continue-from")
 #: Flags that a run sets itself, and why.
 OWNED = {
     "--save-dir": "checkpoints go to OUT/checkpoints; see --out",
@@ -109,7 +108,7 @@ def without_method_flags(words: list[str]) -> list[str]:
     Raises:
         UsageError: if such a flag lacks its value.
     """
-    return without(words, OF_THE_METHOD, "as only intra-distillation has them")
+    return without(words, METHOD_FLAGS, "as only intra-distillation has them")
 
 
 def flags_in_grid(method: str, methods: list[str], words: list[str]) -> list[str]:
@@ -130,7 +129,7 @@ def without(words: list[str], flags: re.Pattern, why: str = "") -> list[str]:
         name, equals, _ = word.partition("=")
         if not flags.fullmatch(name):
             kept.append(word)
-        elif equals or name in SWITCHES_OF_THE_METHOD:
+        elif equals or name in METHOD_SWITCHES:
             dropped.append(word)
         elif not left or left[0].startswith("--"):
             raise UsageError(f"{word} needs a value")

@@ -10,10 +10,10 @@ from ..methods import METHODS, TITLES
 
 #: What every other method is compared with.
 PLAIN = "plain"
-Run = TypeVar("Run")
+Item = TypeVar("Item")
 
 
-class Comparison(Generic[Run]):
+class Comparison(Generic[Item]):
     """The runs of one row: for every seed one of each method.
 
     Args:
@@ -22,9 +22,9 @@ class Comparison(Generic[Run]):
 
     def __init__(self, name: str):
         self.name = name
-        self._runs: dict[tuple[str, int], tuple[Run, object]] = {}
+        self._runs: dict[tuple[str, int], tuple[Item, object]] = {}
 
-    def add(self, method: str, seed: int, run: Run, path: object) -> None:
+    def add(self, method: str, seed: int, run: Item, path: object) -> None:
         """Adds a run, which `path` names in error messages.
 
         Raises:
@@ -42,7 +42,7 @@ class Comparison(Generic[Run]):
         """The seeds in ascending order."""
         return sorted({seed for _, seed in self._runs})
 
-    def runs(self) -> list[tuple[Run, object]]:
+    def runs(self) -> list[tuple[Item, object]]:
         """Every run with its path."""
         return list(self._runs.values())
 
@@ -51,7 +51,7 @@ class Comparison(Generic[Run]):
         """Those that runs were added of."""
         return {method for method, _ in self._runs}
 
-    def by_seed(self, methods: list[str], seeds: list[int] | None = None) -> list[tuple[Run, ...]]:
+    def by_seed(self, methods: list[str], seeds: list[int] | None = None) -> list[tuple[Item, ...]]:
         """A run of each method, for every seed: of its own, or of those given.
 
         Raises:

@@ -27,7 +27,7 @@ DROPPED = ("best", "patience", "task_state")
 
 
 @dataclass
-class Start:
+class Continuation:
     """A checkpoint that a run starts from."""
 
     checkpoint: Path
@@ -64,7 +64,7 @@ class Start:
         checkpoints.save(state, path, self.keeps_optimizer)
 
 
-def start(checkpoint: Path, words: list[str]) -> Start:
+def read_continuation(checkpoint: Path, words: list[str]) -> Continuation:
     """Reads the checkpoint.
 
     Args:
@@ -77,7 +77,7 @@ def start(checkpoint: Path, words: list[str]) -> Start:
     state = checkpoints.load(checkpoint)
     history = state.get("optimizer_history") or [{}]
     same = history[-1].get("optimizer_name") == _optimizer_class(words)
-    found = Start(checkpoint, state, same and state.get("last_optimizer_state") is not None)
+    found = Continuation(checkpoint, state, same and state.get("last_optimizer_state") is not None)
     if not state.get("extra_state") or "criterion_name" not in history[-1]:
         raise UsageError(f"--continue-from {checkpoint} has no state of a training; give --finetune-from-model")
     asked = flag_value(words, "--max-update") or ""

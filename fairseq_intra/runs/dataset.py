@@ -57,15 +57,25 @@ class Dataset(NamedTuple):
         return [f"bin/dict.{side}.txt" for side in (self.source, self.target)]
 
 
+def need_dataset(folder: Path) -> Path:
+    """The manifest of the dataset that --data names.
+
+    Raises:
+        UsageError: if the folder has none.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise UsageError(f"--data {folder} is not a prepared dataset: no manifest.json (see data-prep/)")
+    return path
+
+
 def read_dataset(folder: Path) -> Dataset:
     """Reads the manifest.json of a dataset.
 
     Raises:
         UsageError: if there is none, or it is not one.
     """
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise UsageError(f"{folder} is not a prepared dataset: no manifest.json (see data-prep/)")
+    path = need_dataset(folder)
     manifest = read_json(path)
     expected: dict[str, Any] = {"source": FileName, "target": FileName, "settings": dict, "files": dict[str, File]}
     names = {} if not isinstance(manifest, dict) else manifest

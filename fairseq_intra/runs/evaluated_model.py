@@ -8,7 +8,7 @@ from .. import checkpoint as checkpoints
 from ..console import say
 from ..patches import dictionary_checksum
 from .dataset import Dataset
-from .evaluation import Training
+from .evaluation import TrainingRules
 
 
 def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict:
@@ -31,7 +31,7 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict
         "checkpoint": ":".join(path.name for path in paths),
         "kind": _kind(paths, states),
         "dictionary": _check_dictionaries(paths, dataset, states),
-        "training": _training(states[0]),
+        "training": _training_rules(states[0]),
     }
 
 
@@ -59,7 +59,7 @@ def _check_dictionaries(paths, dataset, states):
     return "checked" if all(known) else "unchecked"
 
 
-def _training(state) -> Training:
+def _training_rules(state) -> TrainingRules:
     cfg = state["cfg"]
     batches = cfg.optimization.update_freq[0] * cfg.distributed_training.distributed_world_size
     tokens, sentences = cfg.dataset.max_tokens, cfg.dataset.batch_size

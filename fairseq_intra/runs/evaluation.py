@@ -21,7 +21,7 @@ READABLE = (2, FORMAT)
 TOLERANCE = 0.005
 
 
-class Training(TypedDict):
+class TrainingRules(TypedDict):
     """How the evaluated model was trained: batch, and the rules by which it ended."""
 
     batch_tokens: int | None  #: of one update, over all GPUs and --update-freq
@@ -62,7 +62,7 @@ class Evaluation:
     engine: str | None = None  #: what decoded
     kind: str | None = None  #: of checkpoint: best, last, numbered, "average of N", "ensemble of N" or other
     dictionary: str | None = None  #: "checked" against the checkpoint's checksum, or "unchecked"
-    training: Training | None = None
+    training: TrainingRules | None = None
     at_length_limit: int | None = None  #: hypotheses that were ended by the limit of their length
     truncated: int | None = None  #: sources that were cut to the model's --max-source-positions
     tuning: Tuning | None = None  #: how the length penalty was chosen; None: it was given

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..errors import UsageError
 from ..files import read_lines
-from ..run_fairseq import command
+from ..run_fairseq import fairseq_command
 from .workers import CPU_ENVIRONMENT
 
 #: Settings that decide what is translated and scored: with another value the record would not be true.
@@ -111,7 +111,7 @@ def generate(arguments: list[str], output: Path, sentences: int, cpu: bool) -> N
         log.open("wb") as errors,
         tqdm(total=sentences, unit="sentence", disable=None) as bar,
     ):
-        with running([*command("generate"), *arguments], errors, environment(cpu)) as process:
+        with running([*fairseq_command("generate"), *arguments], errors, environment(cpu)) as process:
             for line in process.stdout:
                 out.write(line)
                 bar.update(line.startswith(b"S-"))
@@ -167,7 +167,7 @@ def read_hypotheses(generated: Path) -> tuple[list[str], list[int]]:
     return [hypothesis.text for hypothesis in best], [hypothesis.length - 1 for hypothesis in best]
 
 
-class Hypothesis(NamedTuple):
+class NbestEntry(NamedTuple):
     """One line of an n-best list."""
 
     text: str  #: detokenised
@@ -175,7 +175,7 @@ class Hypothesis(NamedTuple):
     length: int  #: in subwords, its end included
 
 
-def read_nbest(generated: Path) -> list[list[Hypothesis]]:
+def read_nbest(generated: Path) -> list[list[NbestEntry]]:
     """The n-best list of every sentence, best first, in the split's order.
 
     Subwords are counted by their probabilities (P lines): in the H lines they are joined already.
@@ -193,6 +193,6 @@ def read_nbest(generated: Path) -> list[list[Hypothesis]]:
     if sorted(texts) != list(range(len(texts))) or any(len(texts[n]) != len(lengths.get(n, [])) for n in texts):
         raise UsageError(f"{generated} lacks hypotheses: was the generation interrupted?")
     return [
-        [Hypothesis(text, score, length) for (text, score), length in zip(texts[n], lengths[n], strict=True)]
+        [NbestEntry(text, score, length) for (text, score), length in zip(texts[n], lengths[n], strict=True)]
         for n in range(len(texts))
     ]

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from ..errors import UsageError
 from .arguments import flags_in_grid
-from .grid import Run
-from .steps import Step, command
+from .scheduler import Run
+from .steps import Step, own_command
 
 TASKS = ("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE")
 
 
 @dataclass
 class GlueGrid:
-    """See `campaign.Kind`."""
+    """See `grid.Grid`."""
 
     glue: Path  #: folder of the tasks as GLUE has them
     checkpoint: Path | None  #: what is fine-tuned; None: nothing, from scratch
@@ -44,7 +44,7 @@ class GlueGrid:
         data = self.out / "data" / task
         given = ["--input", self.glue / task, "--vocabulary", self.vocabulary, "--out", data]
         # Always run: it checks that finished data were made from the same files.
-        return Run(f"data.{task}", data, [Step(command("prepare", "glue", *given))])
+        return Run(f"data.{task}", data, [Step(own_command("prepare", "glue", *given))])
 
     def runs(self) -> list[Run]:
         return [
@@ -58,7 +58,7 @@ class GlueGrid:
         start = ["--checkpoint", self.checkpoint] if self.checkpoint else []
         given = ["--data", self.out / "data" / task, *start, "--method", method, "--seed", seed, "--out", folder]
         best = folder / "checkpoints" / "checkpoint_best.pt"
-        steps = [Step(command("finetune", *given, *flags))]
+        steps = [Step(own_command("finetune", *given, *flags))]
         return Run(name, folder, steps, method, f"{task}, seed {seed}", best, (folder / "finished",))
 
     def table(self, runs: list[Run]) -> str:

@@ -1,149 +1,130 @@
-"""The scheduler of many trainings: runs spread over the GPUs of one machine, or over jobs on its CPU."""
+"""What `fairseq-intra grid` does with a grid of runs: does them all, lists their commands, or makes their table."""
 
 import os
+import re
+import shlex
 import subprocess
-import time
-from dataclasses import dataclass, field
+import sys
 from pathlib import Path
+from typing import Protocol
 
-from ..cores import core_count
+from ..console import say
 from ..errors import UsageError
-from ..files import is_locked
-from .children import Children
-from .progress import Progress
-from .steps import Step
-from .workers import gpu_count
+from ..files import locked, make_folder, write_text
+from ..processes import ending_on_signals
+from .arguments import without
+from .comparison import PLAIN
+from .same_arguments import keep_arguments
+from .scheduler import Run, run_all
 
-POLL = 0.1  # seconds
-
-
-@dataclass
-class Run:
-    """One training with its evaluation."""
-
-    name: str
-    folder: Path  #: whose lock tells that a process works on it, and whose train.log how far it is
-    steps: list[Step]
-    method: str = ""
-    group: str = ""  #: the runs of a group are compared: they are in the table together, or none of them is
-    checkpoint: Path | None = None  #: what the results are of
-    results: tuple[Path, ...] = ()  #: what the table reads
-    state: str = "waiting"  #: then active, and done or failed
-    process: subprocess.Popen | None = field(default=None, repr=False)
-    environment: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def evaluated(self) -> bool:
-        """Whether its results are there, and are those of the finished training."""
-        return bool(self.results) and all(path.exists() for path in (self.folder / "finished", *self.results))
+CONTINUES = re.compile("--continue-from")
 
 
-def places(gpus: str | None, per_run: int, jobs: int) -> list[dict[str, str]]:
-    """The places where one run works at a time, each as the environment variables that confine a run to it.
+class Grid(Protocol):
+    """Runs that belong together: of translation, GLUE or transfer."""
 
-    Args:
-        gpus: indices with commas between, such as "0,1"; None: all GPUs that torch sees.
-        per_run: GPUs that work on one run together.
-        jobs: runs at once on each group of GPUs, or on the CPU.
+    out: Path  #: the folder of everything
+    methods: list[str]
+
+    def arguments(self) -> list[str]:
+        """What must be the same when the grid is repeated in OUT, beside what every run checks by itself."""
+
+    def preparations(self) -> list[Run]:
+        """What is done before the first training, one after another."""
+
+    def runs(self) -> list[Run]:
+        """The trainings; called after the preparations."""
+
+    def table(self, runs: list[Run]) -> str:
+        """The table of these runs, of every group all or none, in Markdown."""
+
+
+def carry_out(grid: Grid, places: list[dict[str, str]]) -> None:
+    """Does all runs, and writes OUT/table.md.
 
     Raises:
-        UsageError: if there are no such GPUs, or they do not make groups.
+        UsageError: if a flag is wrong, another process works in OUT, or runs failed (it names them).
+        SystemExit: if a preparation or the check of the flags failed, which has said why, or on a signal.
     """
-    count = gpu_count()
-    indices = list(range(count)) if gpus is None else _indices(gpus, count)
-    if not indices:
-        if per_run > 1:
-            raise UsageError(f"--gpus-per-run {per_run}: torch sees no GPU here")
-        return [{"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, core_count() // jobs))}] * jobs
-    if len(indices) % per_run:
-        raise UsageError(
-            f"--gpus {','.join(map(str, indices))}: {len(indices)} do not make groups of --gpus-per-run {per_run}"
-        )
-    # Under CUDA_VISIBLE_DEVICES an index counts within it.
-    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    names = [visible[index] if index < len(visible) else str(index) for index in indices]
-    groups = [",".join(names[first : first + per_run]) for first in range(0, len(names), per_run)]
-    return [{"CUDA_VISIBLE_DEVICES": group} for _ in range(jobs) for group in groups]
+    logs = grid.out / "logs"
+    with ending_on_signals():
+        preparations = grid.preparations()
+        if not preparations:
+            _check_flags(grid.runs(), places[0])
+        make_folder("--out", logs)
+        with locked(grid.out):
+            _prepare(grid, preparations, logs)
+            runs = grid.runs()
+            if preparations:
+                _check_flags(runs, places[0])
+            run_all(runs, places, logs)
+            failed = [run.name for run in runs if run.state == "failed"]
+            try:
+                _write_table(grid, runs, [run for run in runs if run.state == "done"], "failed")
+            except UsageError as error:
+                if not failed:
+                    raise
+                print(error, file=sys.stderr)
+    if failed:
+        raise UsageError(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)} (see {logs})")
 
 
-def _indices(gpus, count):
-    if not all(index.isdecimal() and index.isascii() for index in gpus.split(",")):
-        raise UsageError(f"--gpus must be indices with commas between, such as 0,1, not '{gpus}'")
-    indices = [int(index) for index in gpus.split(",")]
-    for index in indices:
-        if index >= count:
-            raise UsageError(f"--gpus {gpus}: there is no GPU {index} here; torch sees {count}")
-        if indices.count(index) > 1:
-            raise UsageError(f"--gpus {gpus}: GPU {index} stands there twice; --jobs runs several on one")
-    return indices
+def list_commands(grid: Grid) -> None:
+    """Prints a line of shell for every run; what comes before the first of them is done now."""
+    with ending_on_signals():
+        preparations = grid.preparations()
+        if preparations:
+            make_folder("--out", grid.out / "logs")
+            with locked(grid.out):
+                _prepare(grid, preparations, grid.out / "logs")
+    show_commands(grid.runs())
 
 
-def work(runs: list[Run], at: list[dict[str, str]], logs: Path) -> None:
-    """Does all runs, one at each place at a time; returns when none is left. Their `state` tells how they ended.
-
-    A run that fails does not stop the others. A run whose folder another process has locked is waited for. What a
-    run prints is in LOGS/NAME.log. However this process ends, the runs end with it; repeated, they resume.
-    """
-    with Children() as children:
-        _Schedule(runs, at, logs, children).work()
+def show_commands(runs: list[Run]) -> None:
+    """Prints a line of shell for every run."""
+    for run in runs:
+        print(" && ".join(shlex.join(step.command) for step in run.steps))
 
 
-class _Schedule:
-    def __init__(self, runs, at, logs, children):
-        self.runs, self.logs, self.children = runs, logs, children
-        self.free, self.waiting, self.active = [*at], [*runs], []
-        self.waited_for = set()
-        self.progress = Progress(runs, len(at))
+def make_table(grid: Grid) -> None:
+    """Writes OUT/table.md of what is finished; nothing is trained or evaluated."""
+    runs = grid.runs()
+    _write_table(grid, runs, [run for run in runs if run.evaluated], "is not finished")
 
-    def work(self):
-        """Until no run is left."""
-        runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
-        self.progress.say(f"{runs}, {min(len(self.free), len(self.runs))} at a time")
-        try:
-            while self.waiting or self.active:
-                self._start()
-                self._reap()
-                self.progress.show(self.active)
-                time.sleep(POLL)
-        finally:
-            self.progress.end()
 
-    def _start(self):
-        for run in [*self.waiting] if self.free else []:
-            if is_locked(run.folder):
-                if run.name not in self.waited_for:
-                    self.progress.say(f"{run.name}: waiting for another process that works on it")
-                self.waited_for.add(run.name)
-            elif self.free:
-                self.waiting.remove(run)
-                run.environment = self.free.pop(0)
-                run.state = "active"
-                self.active.append(run)
-                (self.logs / f"{run.name}.log").write_bytes(b"")
-                self._next_step(run)
+def _prepare(grid, preparations, logs):
+    arguments = grid.arguments()
+    if arguments:
+        keep_arguments(grid.out, arguments)
+    if all(step.done for run in preparations for step in run.steps):
+        return
+    # One at a time: each uses all cores.
+    run_all(preparations, [{}], logs)
+    failed = [run.name for run in preparations if run.state == "failed"]
+    if failed:
+        raise UsageError(f"not prepared: {', '.join(failed)} (see {logs})")
 
-    def _next_step(self, run):
-        """Starts the first step that is not done; returns whether there was one."""
-        while run.steps and run.steps[0].done:
-            run.steps.pop(0)
-        if not run.steps:
-            return False
-        with open(self.logs / f"{run.name}.log", "ab") as log:
-            run.process = self.children.start(run.steps.pop(0).command, run.environment, log)
-        return True
 
-    def _reap(self):
-        for run in [*self.active]:
-            status = run.process.poll() if run.process else 0
-            # The first step has seen that the run is the one asked for; only then does its evaluation count.
-            if status is None or (status == 0 and self._next_step(run)):
-                continue
-            self.active.remove(run)
-            self.free.append(run.environment)
-            run.state = "failed" if status else "done"
-            if status:
-                self.progress.say(f"{run.name} failed: {self._last_line(run)}")
+def _check_flags(runs, environment):
+    """What is wrong with the flags of the trainings is said once, before any of them begins."""
+    for run in {run.method: run for run in runs}.values():
+        # A dry run has no command to show for a run that continues another one.
+        command = [*without(run.steps[0].command, CONTINUES), "--dry-run"]
+        if subprocess.run(command, stdout=subprocess.DEVNULL, env=os.environ | environment).returncode:
+            raise SystemExit(1)
 
-    def _last_line(self, run):
-        lines = (self.logs / f"{run.name}.log").read_text(encoding="utf-8", errors="replace").split("\n")
-        return next((line for line in reversed(lines) if line.strip()), f"exit status {run.process.poll()}")
+
+def _write_table(grid, runs, done, reason):
+    if len(set(grid.methods)) < 2 or PLAIN not in grid.methods:
+        say(f"no table: it needs {PLAIN} and another method")
+        return
+    left_out = list(dict.fromkeys(run.group for run in runs if run not in done))
+    chosen = [run for run in runs if run.group not in left_out]
+    if not chosen:
+        say(f"no table: nothing has runs of all methods ({'; '.join(left_out)}: a run {reason})")
+        return
+    text = (
+        grid.table(chosen) + "\n" + "".join(f"Left out, for a run of it {reason}: {group}.\n" for group in left_out)
+    )
+    write_text(grid.out / "table.md", text)
+    print(text, end="", flush=True)

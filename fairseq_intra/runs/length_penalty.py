@@ -8,7 +8,7 @@ every penalty: choosing from it is exact, up to the rounding of float32 between 
 
 from typing import TypedDict
 
-from .generation import Hypothesis
+from .generation import NbestEntry
 from .scoring import bleu_of, sentence_statistics
 
 DEFAULT = 1.0
@@ -24,7 +24,7 @@ class Tuning(TypedDict):
     chosen: float
 
 
-def best_of(nbest: list[list[Hypothesis]], lenpen: float, decoded_with: float = DEFAULT) -> list[str]:
+def best_of(nbest: list[list[NbestEntry]], lenpen: float, decoded_with: float = DEFAULT) -> list[str]:
     """The hypothesis of each sentence that is best by a length penalty.
 
     Args:
@@ -39,7 +39,7 @@ def best_of(nbest: list[list[Hypothesis]], lenpen: float, decoded_with: float = 
     return [max(hypotheses, key=score).text for hypotheses in nbest]
 
 
-def choose(nbest: list[list[Hypothesis]], reference: list[str], split: str, tokenize: str) -> Tuning:
+def choose(nbest: list[list[NbestEntry]], reference: list[str], split: str, tokenize: str) -> Tuning:
     """The length penalty of GRID with the highest BLEU; of equal ones that nearest to fairseq's default.
 
     Args:

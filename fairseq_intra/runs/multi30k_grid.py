@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ..files import read_json
 from .arguments import flags_in_grid
-from .grid import Run
-from .steps import Step, command
+from .scheduler import Run
+from .steps import Step, own_command
 
 PRESET = "multi30k"
 TESTS = ("test", "test1", "test2")
@@ -16,7 +16,7 @@ PENALTIES = {"": [], ".tuned": ["--tune-lenpen"]}
 
 @dataclass
 class Multi30kGrid:
-    """See `campaign.Kind`."""
+    """See `grid.Grid`."""
 
     out: Path
     input: Path | None  #: of `prepare multi30k`, as the next four
@@ -39,7 +39,7 @@ class Multi30kGrid:
         given += ["--url", self.url] if self.url else []
         given += ["--merges", self.merges] if self.merges else []
         # Always run: it checks that finished data were made from the same text.
-        return [Run("data", data, [Step(command("prepare", "multi30k", *given))])]
+        return [Run("data", data, [Step(own_command("prepare", "multi30k", *given))])]
 
     def runs(self) -> list[Run]:
         pairs = [f"{lang}-en" if self.reverse else f"en-{lang}" for lang in self.langs]
@@ -52,12 +52,12 @@ class Multi30kGrid:
         best = folder / "checkpoints" / "checkpoint_best.pt"
         preset = [] if any(word.partition("=")[0] == "--preset" for word in flags) else ["--preset", PRESET]
         training = ["--data", data, "--method", method, "--seed", seed, "--out", folder, *preset, *flags]
-        steps, results = [Step(command("train", *training))], []
+        steps, results = [Step(own_command("train", *training))], []
         for test in _tests_of(data):
             for end, penalty in PENALTIES.items():
                 made = results_of(best.parent, f"average{self.average}.{test}{end}")
                 given = ["--data", data, "--checkpoint", best, "--average", self.average, "--split", test, *penalty]
-                steps.append(Step(command("evaluate", *given), made))
+                steps.append(Step(own_command("evaluate", *given), made))
                 results += made
         return Run(name, folder, steps, method, f"{pair}, seed {seed}", best, tuple(results))
 

@@ -26,11 +26,15 @@ def multi30k_table(paths: list[Path]) -> str:
     """
     of_tokens = [path for path in paths if path.parent.name != DETOKENISED]
     entries = [
-        Entry(run, path, run.sentence_statistics(path)) for path in of_tokens for run in [Evaluation.read(path)]
+        Entry(evaluation, path, evaluation.sentence_statistics(path))
+        for path in of_tokens
+        for evaluation in [Evaluation.read(path)]
     ]
     groups: dict[tuple[str, bool], list[Entry]] = {}
     for entry in entries:
-        groups.setdefault((f"{entry.run.source}-{entry.run.target}", bool(entry.run.tuning)), []).append(entry)
+        groups.setdefault(
+            (f"{entry.evaluation.source}-{entry.evaluation.target}", bool(entry.evaluation.tuning)), []
+        ).append(entry)
     sets = ", ".join(f"{split} is {name}" for split, name in SETS.items())
     parts = ["# Multi30k"]
     parts += [_beside_published(pair, groups) for pair in dict.fromkeys(pair for pair, _ in groups)]
@@ -45,8 +49,8 @@ def _beside_published(pair, groups):
     rows = [[name, *_cells(scores)] for name, scores in PUBLISHED.items() if pair == "en-de"]
     for (of_pair, tuned), entries in groups.items():
         for method in [method for method in TITLES if of_pair == pair]:
-            ours = [entry.run for entry in entries if entry.run.method == method]
-            found = {split: [run.bleu["score"] for run in ours if run.split == split] for split in SETS}
+            ours = [entry.evaluation for entry in entries if entry.evaluation.method == method]
+            found = {split: [each.bleu["score"] for each in ours if each.split == split] for split in SETS}
             means = {split: statistics.mean(scores) for split, scores in found.items() if scores}
             if means:
                 rows.append([f"ours, {TITLES[method]}{', length penalty tuned' * tuned}", *_cells(means)])
@@ -62,15 +66,18 @@ def _together(pair, tuned, entries):
     """The differences from plain over all test sets of a pair, with the p-values of every seed."""
     sets: dict[str, Comparison[Entry]] = {}
     for entry in entries:
-        name = f"{pair} ({entry.run.split})"
-        sets.setdefault(entry.run.split, Comparison(name)).add(entry.run.method, entry.run.seed, entry, entry.path)
+        name = f"{pair} ({entry.evaluation.split})"
+        sets.setdefault(entry.evaluation.split, Comparison(name)).add(
+            entry.evaluation.method, entry.evaluation.seed, entry, entry.path
+        )
     methods = methods_of(sets.values())
     by_set = [comparison.by_seed(methods) for comparison in sets.values()]
     rows = []
     for number, method in enumerate(methods[1:], 1):
-        gains = [runs[number].run.bleu["score"] - runs[0].run.bleu["score"] for of_set in by_set for runs in of_set]
+        pairs = [(entries[0], entries[number]) for of_set in by_set for entries in of_set]
+        gains = [other.evaluation.bleu["score"] - plain.evaluation.bleu["score"] for plain, other in pairs]
         p_values = [
-            p_value(*(sum((runs[which].statistics for runs in of_seed), []) for which in (0, number)))
+            p_value(*(sum((entries[which].statistics for entries in of_seed), []) for which in (0, number)))
             for of_seed in zip(*by_set, strict=True)
         ]
         by_seed = ", ".join(f"{value:.3f}" for value in p_values)

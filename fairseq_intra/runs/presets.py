@@ -11,7 +11,7 @@ ALIAS = "intra_distillation"
 
 #: Task and criterion of each method. A preset has the values of "intra"; config/method/METHOD.yaml, and for one
 #: preset METHOD_PRESET.yaml, has those of another method in their place.
-METHODS = {
+TASK_AND_CRITERION = {
     "plain": ("translation", "label_smoothed_cross_entropy"),
     **dict.fromkeys(("rdrop", "intra", "late"), ("translation_intra_distillation", "intra_distillation")),
     "self-distillation": ("translation", "self_distillation"),
@@ -31,13 +31,13 @@ LAST = (
     "max-update validate-interval-updates save-interval-updates keep-interval-updates no-epoch-checkpoints "
     "keep-last-epochs log-interval"
 ).split()
-OF_THE_METHOD = "num-iter alpha adaptive-alpha temperature-p temperature-q div plain-patience".split()
+PRESET_METHOD_FLAGS = "num-iter alpha adaptive-alpha temperature-p temperature-q div plain-patience".split()
 #: What a run decides by itself: batch and workers, device, places, task and criterion.
 DECIDED = (
     "user-dir data source-lang target-lang log-format fp16 max-tokens update-freq max-updates-train task criterion"
 ).split()
 #: What `_name` of a section is called on the command line.
-NAMES = {"optimizer": "optimizer", "lr_scheduler": "lr-scheduler", "model": "arch"}
+FLAG_OF_SECTION = {"optimizer": "optimizer", "lr_scheduler": "lr-scheduler", "model": "arch"}
 
 
 class Preset(NamedTuple):
@@ -56,7 +56,7 @@ def preset_names() -> list[str]:
 
 
 def read_preset(name: str, method: str = "intra") -> Preset:
-    """The preset of a name that `preset_names` gives, with the flags of one of METHODS."""
+    """The preset of a name that `preset_names` gives, with the flags of one of TASK_AND_CRITERION."""
     stem = name.replace("-", "_")
     sections = _read(CONFIG / f"{stem}.yaml")
     for over in (CONFIG / "method" / f"{end}.yaml" for end in (method, f"{method}_{stem}")):
@@ -65,15 +65,15 @@ def read_preset(name: str, method: str = "intra") -> Preset:
     found = {}
     for section, content in sections.items():
         for key, value in content.items():
-            flag = NAMES.get(section, section) if key == "_name" else key.replace("_", "-")
+            flag = FLAG_OF_SECTION.get(section, section) if key == "_name" else key.replace("_", "-")
             found[flag] = value[0] if isinstance(value, list) else value
     max_tokens = int(found["max-tokens"])
-    middle = [flag for flag in found if flag not in {*FIRST, *LAST, *OF_THE_METHOD, *DECIDED}]
+    middle = [flag for flag in found if flag not in {*FIRST, *LAST, *PRESET_METHOD_FLAGS, *DECIDED}]
     if found.get("adaptive-alpha") == "0":
         found = {flag: value for flag, value in found.items() if not flag.startswith("temperature-")}
     return Preset(
         {flag: "" if found[flag] == "true" else found[flag] for flag in [*FIRST, *middle, *LAST] if flag in found},
-        {flag: found[flag] for flag in OF_THE_METHOD if flag in found},
+        {flag: found[flag] for flag in PRESET_METHOD_FLAGS if flag in found},
         max_tokens * int(found.get("update-freq", 1)),
         max_tokens,
         found["fp16"] == "true",

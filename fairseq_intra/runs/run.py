@@ -24,7 +24,7 @@ LAST = "checkpoint_last.pt"
 OF_TRANSFER = {"metric", "labels_sha256"}
 
 
-class Run:
+class RunFolder:
     """The folder that --out names.
 
     Args:

@@ -18,7 +18,7 @@ from .scoring import score_all, sentence_statistics, tokenizer_of
 DETOKENISED = "detokenised"
 
 
-class Scored(NamedTuple):
+class TextsToScore(NamedTuple):
     """What one record is of."""
 
     output: Path  #: OUTPUT.json, .hyp and .ref are written
@@ -29,7 +29,7 @@ class Scored(NamedTuple):
 
 def texts_to_score(
     dataset: Dataset, output: Path, hypotheses: list[str], reference: list[str], tokenize: str
-) -> Iterator[Scored]:
+) -> Iterator[TextsToScore]:
     """The text as it is; where the dataset is tokenised, then both sides as sacremoses detokenises them.
 
     Published scores of tokenised text count its tokens (sacreBLEU's tokenizer "none"), and depend on how it was
@@ -40,16 +40,16 @@ def texts_to_score(
     """
     if len(hypotheses) != len(reference):
         raise UsageError(f"decoding made {len(hypotheses)} hypotheses for {len(reference)} references")
-    yield Scored(output, hypotheses, reference, tokenize)
+    yield TextsToScore(output, hypotheses, reference, tokenize)
     if dataset.tokenized:
         folder = output.parent / DETOKENISED
         make_folder("--output", folder)
         moses = MosesDetokenizer(lang=dataset.target)
         sides = [[moses.detokenize(line.split()) for line in side] for side in (hypotheses, reference)]
-        yield Scored(folder / output.name, *sides, tokenizer_of(dataset.target))
+        yield TextsToScore(folder / output.name, *sides, tokenizer_of(dataset.target))
 
 
-def score_texts(scored: Scored, metrics: Sequence[str], confidence: bool, engine: str) -> dict:
+def score_texts(scored: TextsToScore, metrics: Sequence[str], confidence: bool, engine: str) -> dict:
     """The fields of a record about scores and texts."""
     _, hypotheses, reference, tokenize = scored
     rows = sentence_statistics(hypotheses, reference, tokenize)

@@ -9,7 +9,7 @@ from ..processes import ending_on_signals
 from .children import Children
 
 
-def command(name: str, *flags: object) -> list[str]:
+def own_command(name: str, *flags: object) -> list[str]:
     """The words that run a command of this package."""
     return [*start_of(name), *map(str, flags)]
 

@@ -23,7 +23,7 @@ TUNED = "length penalty tuned"
 class Entry(NamedTuple):
     """An evaluation, its file, and the statistics of its sentences."""
 
-    run: Evaluation
+    evaluation: Evaluation
     path: Path
     statistics: list[list[int]]
 
@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
     def scores(self) -> list[list[float]]:
         """BLEU of each method, by seed."""
-        return [[entry.run.bleu["score"] for entry in entries] for entries in self.methods()]
+        return [[entry.evaluation.bleu["score"] for entry in entries] for entries in self.methods()]
 
 
 def results_table(
@@ -64,22 +64,22 @@ def results_table(
             that has no counterpart, or two runs for one place.
     """
     files = [file for path in paths for file in _evaluation_files(path)]
-    runs = [(Evaluation.read(file), file) for file in files]
-    require_same(runs)
-    found = differences(runs, equal_time)
-    if found and not show_differences:
-        raise UsageError(found[0].message)
-    kinds = len({run.kind for run, _ in runs}) > 1
+    evaluations = [(Evaluation.read(file), file) for file in files]
+    require_same(evaluations)
+    differing = differences(evaluations, equal_time)
+    if differing and not show_differences:
+        raise UsageError(differing[0].message)
+    kinds = len({evaluation.kind for evaluation, _ in evaluations}) > 1
     groups: dict[str, Comparison[Entry]] = {}
-    for run, path in runs:
-        name = _row_name(run, kinds)
-        entry = Entry(run, path, run.sentence_statistics(path))
-        groups.setdefault(name, Comparison(name)).add(run.method, run.seed, entry, path)
+    for evaluation, path in evaluations:
+        name = _row_name(evaluation, kinds)
+        entry = Entry(evaluation, path, evaluation.sentence_statistics(path))
+        groups.setdefault(name, Comparison(name)).add(evaluation.method, evaluation.seed, entry, path)
     methods = methods_of(groups.values())
     rows = [Row(name, group.by_seed(methods)) for name, group in sorted(groups.items())]
     for row in rows:
         _require_same_text(row)
-    return _table(rows, methods, found, beside_paper, equal_time)
+    return _table(rows, methods, differing, beside_paper, equal_time)
 
 
 def _evaluation_files(path):
@@ -93,41 +93,54 @@ def _evaluation_files(path):
     return found
 
 
-def _row_name(run, kinds):
+def _row_name(evaluation, kinds):
     """A dataset called NAME.SRC-TGT gives its own name, so that two corpora have two rows."""
-    pair = f"{run.source}-{run.target}"
-    if run.dataset.endswith(f".{pair}"):
-        pair = run.dataset
-    details = [run.split] * (run.split != "test") + [run.kind or "unknown"] * kinds + [TUNED] * bool(run.tuning)
+    pair = f"{evaluation.source}-{evaluation.target}"
+    if evaluation.dataset.endswith(f".{pair}"):
+        pair = evaluation.dataset
+    details = (
+        [evaluation.split] * (evaluation.split != "test")
+        + [evaluation.kind or "unknown"] * kinds
+        + [TUNED] * bool(evaluation.tuning)
+    )
     return f"{pair} ({', '.join(details)})" if details else pair
 
 
 def _require_same_text(row):
     first, *others = row.entries()
     for entry in others:
-        if entry.run.reference_sha256 != first.run.reference_sha256:
+        if entry.evaluation.reference_sha256 != first.evaluation.reference_sha256:
             raise UsageError(f"{first.path} and {entry.path} were scored on different references")
-        if None not in (entry.run.corpus, first.run.corpus) and entry.run.corpus != first.run.corpus:
+        if (
+            None not in (entry.evaluation.corpus, first.evaluation.corpus)
+            and entry.evaluation.corpus != first.evaluation.corpus
+        ):
             raise UsageError(f"{first.path} and {entry.path} are of two corpora, both called {row.name}")
 
 
-def _table(rows, methods, found: list[Difference], beside_paper, equal_time):
-    more = ["seconds"] * equal_time + ["differs in"] * bool(found) + ["paper"] * beside_paper
+def _table(rows, methods, differing: list[Difference], beside_paper, equal_time):
+    more = ["seconds"] * equal_time + ["differs in"] * bool(differing) + ["paper"] * beside_paper
     columns = ["pair", *columns_of(methods, "p-value"), *more]
     lines = []
     for row in rows:
         plain, *others = _scores(row)
         cells = [row.name, *plain, *joined([[*cells, p] for cells, p in zip(others, _p_values(row), strict=True)])]
-        cells += [_seconds(row)] * equal_time + [_differences(row, found)] * bool(found)
+        cells += [_seconds(row)] * equal_time + [_differences(row, differing)] * bool(differing)
         lines.append(cells + [_reported(PAPER, row.name)] * beside_paper)
     if (
-        len({(entry.run.split, entry.run.kind, rule(entry.run.tuning)) for row in rows for entry in row.entries()})
+        len(
+            {
+                (entry.evaluation.split, entry.evaluation.kind, rule(entry.evaluation.tuning))
+                for row in rows
+                for entry in row.entries()
+            }
+        )
         == 1
     ):
         means = zip(*([statistics.mean(scores) for scores in row.scores()] for row in rows), strict=True)
         plain, *others = average_cells(list(means))
         last = ["average", *plain, *joined([[*cells, ""] for cells in others])]
-        last += [""] * (equal_time + bool(found))
+        last += [""] * (equal_time + bool(differing))
         lines.append(last + [f"{PAPER_AVERAGE_GAIN:+} ({PAPER_PAIRS} pairs)"] * beside_paper)
     return markdown(columns, lines, list(_notes(rows, beside_paper)))
 
@@ -137,7 +150,7 @@ def _scores(row):
     if len(row.seeds) > 1:
         return cells
     for of_method, entry in zip(cells, row.seeds[0], strict=True):
-        interval = entry.run.bleu.get("confidence")
+        interval = entry.evaluation.bleu.get("confidence")
         if interval:
             low, high = (interval["mean"] + sign * interval["half_width"] for sign in (-1, 1))
             of_method[0] += f" ({low:.2f} to {high:.2f})"
@@ -156,22 +169,22 @@ def _p_values(row):
 def _seconds(row):
     sides = []
     for entries in row.methods():
-        known = [(entry.run.training or {}).get("seconds") for entry in entries]
+        known = [(entry.evaluation.training or {}).get("seconds") for entry in entries]
         sides.append("?" if None in known else f"{statistics.mean(known):.0f}")
     return " / ".join(sides)
 
 
-def _differences(row, found):
+def _differences(row, differing):
     parts = []
-    for difference in found:
-        values = list(dict.fromkeys(difference.value(entry.run) for entry in row.entries()))
+    for difference in differing:
+        values = list(dict.fromkeys(difference.value(entry.evaluation) for entry in row.entries()))
         parts.append(f"{difference.name} {' / '.join(values)}")
     return "; ".join(parts)
 
 
 def _notes(rows, beside_paper):
     entries = [entry for row in rows for entry in row.entries()]
-    first = entries[0].run
+    first = entries[0].evaluation
     seeds = {len(row.seeds) for row in rows}
     test = f"p-value: {TEST}"
     if max(seeds) > 1:
@@ -181,14 +194,14 @@ def _notes(rows, beside_paper):
     yield f"BLEU, sacreBLEU signature `{first.bleu['signature']}`{casing_text(first)}; {test}."
     if len(rows[0].seeds[0]) > 2:
         yield "Differences and p-values are against plain."
-    if any("confidence" in entry.run.bleu for entry in entries) and min(seeds) == 1:
+    if any("confidence" in entry.evaluation.bleu for entry in entries) and min(seeds) == 1:
         yield "In brackets: 95 % confidence intervals, by bootstrap."
     yield f"Decoding: {decoding_text(first)}."
     yield from _tuning_notes(rows)
-    limited = sum(entry.run.at_length_limit or 0 for entry in entries)
+    limited = sum(entry.evaluation.at_length_limit or 0 for entry in entries)
     if limited:
         yield f"{limited} hypotheses of all runs are as long as their limit."
-    lacking = [unchecked(entry.run) for entry in entries]
+    lacking = [unchecked(entry.evaluation) for entry in entries]
     if any(lacking):
         what = ", ".join(dict.fromkeys(name for names in lacking for name in names))
         yield f"Unchecked, as {sum(map(bool, lacking))} of {len(lacking)} records do not hold it: {what}."
@@ -200,23 +213,30 @@ def _notes(rows, beside_paper):
 def _tuning_notes(rows):
     """The length penalties of the rows whose runs chose their own."""
     for row in rows:
-        chosen = [[entry.run.tuning["chosen"] for entry in entries if entry.run.tuning] for entries in row.methods()]
+        chosen = [
+            [entry.evaluation.tuning["chosen"] for entry in entries if entry.evaluation.tuning]
+            for entries in row.methods()
+        ]
         if any(chosen):
-            rules = {rule(entry.run.tuning) for entry in row.entries()}
+            rules = {rule(entry.evaluation.tuning) for entry in row.entries()}
             found = " / ".join(", ".join(f"{lenpen:g}" for lenpen in of_method) for of_method in chosen)
             yield f"{row.name}: {found}, each {' or '.join(sorted(rules))}."
 
 
-def casing_text(run: Evaluation) -> str:
+def casing_text(evaluation: Evaluation) -> str:
     """Whether the text was lowercased, where the record holds it."""
-    return "" if run.lowercase is None else f", {'lowercased text' if run.lowercase else 'text as it is written'}"
+    return (
+        ""
+        if evaluation.lowercase is None
+        else f", {'lowercased text' if evaluation.lowercase else 'text as it is written'}"
+    )
 
 
-def decoding_text(run: Evaluation) -> str:
+def decoding_text(evaluation: Evaluation) -> str:
     """The settings of the search in words, for the lines below a table or picture."""
-    flags = run.decoding.get("flags") or {}
-    named = {name: value for name, value in run.decoding.items() if name != "flags"}
-    if run.tuning:
+    flags = evaluation.decoding.get("flags") or {}
+    named = {name: value for name, value in evaluation.decoding.items() if name != "flags"}
+    if evaluation.tuning:
         named["lenpen"] = "tuned"
     # An earlier format has the flags as they were typed.
     typed, named = (flags, named) if isinstance(flags, str) else ("", named | flags)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from ..errors import UsageError
-from ..files import os_error_message
+from ..files import check_space_beside, os_error_message
 
 #: Of the log, what the terminal shows: measurements, and what is wrong.
 SHOWN = re.compile(rb"\| (?:train_inner|valid|train|WARNING|ERROR) \||[Ee]rror|intra-distillation begins after")
@@ -74,13 +74,8 @@ class TrainOutput:
         Raises:
             UsageError: if the disk is full, so that the log may lack it.
         """
-        probe = self.log.with_name(f"{self.log.name}.space")
-        try:
-            with _space_for(self.log):
-                probe.write_bytes(bytes(1 << 16))
-        finally:
-            with contextlib.suppress(OSError):
-                probe.unlink()
+        with _space_for(self.log):
+            check_space_beside(self.log)
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         lines = [line for line in reversed(lines) if line and line[0] != " "] or [""]
         if OF_A_WORKER in lines[0]:

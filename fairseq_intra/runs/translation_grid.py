@@ -6,13 +6,13 @@ from pathlib import Path
 from ..errors import UsageError
 from ..languages import IWSLT14
 from .arguments import flags_in_grid
-from .grid import Run
-from .steps import Step, command
+from .scheduler import Run
+from .steps import Step, own_command
 
 
 @dataclass
 class TranslationGrid:
-    """See `campaign.Kind`."""
+    """See `grid.Grid`."""
 
     data: Path  #: folder of datasets NAME-en
     out: Path
@@ -62,8 +62,8 @@ class TranslationGrid:
         results = (evaluated.with_suffix(".test.json"),)
         training = ["--data", data, "--method", method, "--seed", seed, "--out", folder, *flags]
         steps = [
-            Step(command("train", *training)),
-            Step(command("evaluate", "--data", data, "--checkpoint", best, *average), results),
+            Step(own_command("train", *training)),
+            Step(own_command("evaluate", "--data", data, "--checkpoint", best, *average), results),
         ]
         return Run(name, folder, steps, method, f"{dataset}, seed {seed}", best, results)
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import locked, make_folder, sha256
+from ..runs.dataset import need_dataset
 from ..runs.same_arguments import keep_arguments
-from ..runs.steps import Step, command, work_in_order
+from ..runs.steps import Step, own_command, work_in_order
 from .pruning_curve import WHOLE, pruning_curve
 
 ORDERS = ("ascending", "descending")
@@ -29,8 +30,7 @@ def evaluate_pruned(checkpoints: list[Path], data: Path, out: Path, ratios: list
             works in it.
         SystemExit: with the exit status of a step that failed, which has said why.
     """
-    if not (data / "manifest.json").is_file():
-        raise UsageError(f"--data {data} is not a prepared dataset: no manifest.json (see data-prep/)")
+    need_dataset(data)
     folders = {}
     for checkpoint in checkpoints:
         if not checkpoint.is_file():
@@ -60,7 +60,7 @@ def name_of(checkpoint: Path) -> str:
 
 def _steps(folder, checkpoint, data, ratios, flags):
     report = folder.with_name(f"{folder.name}.sensitivity.json")
-    yield Step(command("sensitivity", "--checkpoint", checkpoint, "--data", data, "--output", report), (report,))
+    yield Step(own_command("sensitivity", "--checkpoint", checkpoint, "--data", data, "--output", report), (report,))
     points = [(order, ratio, f"{order}-{ratio}") for ratio in ratios if float(ratio) for order in ORDERS]
     whole = [("ascending", ratio, WHOLE) for ratio in ratios if not float(ratio)][:1]
     for order, ratio, name in [*whole, *points]:
@@ -68,6 +68,6 @@ def _steps(folder, checkpoint, data, ratios, flags):
         if evaluation.exists():
             continue
         how = ["--checkpoint", checkpoint, "--scores", report, "--order", order, "--ratio", ratio]
-        yield Step(command("prune", *how, "--output", pruned))
-        yield Step(command("evaluate", "--checkpoint", pruned, "--data", data, *flags))
+        yield Step(own_command("prune", *how, "--output", pruned))
+        yield Step(own_command("evaluate", "--checkpoint", pruned, "--data", data, *flags))
         pruned.unlink(missing_ok=True)

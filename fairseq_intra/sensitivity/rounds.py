@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from ..console import say
-from ..errors import UsageError
 from ..files import locked, make_folder, remove, sha256, write_text
+from ..runs.dataset import need_dataset
 from ..runs.same_arguments import keep_arguments
-from ..runs.steps import Step, command, work_in_order
+from ..runs.steps import Step, own_command, work_in_order
 from .plot import read_reports, sensitivity_table
 
 
@@ -25,8 +25,7 @@ def self_distill(data: Path, out: Path, rounds: int, method: str, teacher_flags:
         UsageError: if there is no such dataset, another process works in OUT, or it was made with other arguments.
         SystemExit: with the exit status of a step that failed, which has said why.
     """
-    if not (data / "manifest.json").is_file():
-        raise UsageError(f"--data {data} is not a prepared dataset: no manifest.json (see data-prep/)")
+    need_dataset(data)
     out = out.absolute()  # a teacher's path is part of its student's arguments
     make_folder("--out", out)
     runs = [out / f"round{number}" for number in range(rounds + 1)]
@@ -43,9 +42,9 @@ def self_distill(data: Path, out: Path, rounds: int, method: str, teacher_flags:
             model = ["--checkpoint", best[number], "--data", data]
             # What is measured is not trained again because its checkpoint was removed.
             if best[number].exists() or not (evaluations[number].exists() and reports[number].exists()):
-                yield Step(command("train", "--data", data, "--out", run, *how, *flags))
-            yield Step(command("evaluate", *model), (evaluations[number],))
-            yield Step(command("sensitivity", *model, "--output", reports[number]), (reports[number],))
+                yield Step(own_command("train", "--data", data, "--out", run, *how, *flags))
+            yield Step(own_command("evaluate", *model), (evaluations[number],))
+            yield Step(own_command("sensitivity", *model, "--output", reports[number]), (reports[number],))
 
     # More updates of one round would be another teacher of the next.
     kept = [f"data {sha256(data / 'manifest.json')}", method, *map(str, teacher_flags), *flags]

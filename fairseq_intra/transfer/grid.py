@@ -6,8 +6,8 @@ from pathlib import Path
 from ..errors import UsageError
 from ..files import sha256
 from ..runs.arguments import flags_in_grid
-from ..runs.grid import Run
-from ..runs.steps import Step, command
+from ..runs.scheduler import Run
+from ..runs.steps import Step, own_command
 from .training import RECIPES
 
 LENGTHS = ("max-seq-length", "doc-stride", "max-query-length")
@@ -15,7 +15,7 @@ LENGTHS = ("max-seq-length", "doc-stride", "max-query-length")
 
 @dataclass
 class TransferGrid:
-    """See `campaign.Kind`."""
+    """See `runs.grid.Grid`."""
 
     task: str
     input: Path
@@ -64,7 +64,7 @@ class TransferGrid:
         given = ["--task", self.task, "--input", self.input, "--source", self.source]
         given += ["--encoder", self.pretrained, "--output", data]
         languages = ["--languages", *self.langs] if self.langs else []
-        step = Step(command("prepare-transfer", *given, *languages, *self._lengths()), (data / "manifest.json",))
+        step = Step(own_command("prepare-transfer", *given, *languages, *self._lengths()), (data / "manifest.json",))
         return [Run("data", data, [step])]
 
     def runs(self) -> list[Run]:
@@ -82,8 +82,8 @@ class TransferGrid:
         given = ["--data", data, "--pretrained", self.pretrained, "--method", method, "--seed", seed, "--out", folder]
         given += ["--batch", self.batch, *(["--epochs", self.epochs] if self.epochs else [])]
         steps = [
-            Step(command("finetune-transfer", *given, *flags)),
-            Step(command("evaluate-transfer", "--checkpoint", tested, "--data", data), results),
+            Step(own_command("finetune-transfer", *given, *flags)),
+            Step(own_command("evaluate-transfer", "--checkpoint", tested, "--data", data), results),
         ]
         return Run(name, folder, steps, method, f"seed {seed}", tested, results)
 

@@ -40,7 +40,7 @@ def data(tmp_path):
 @pytest.fixture
 def stub(tmp_path, monkeypatch):
     made = small_dataset.StubGenerate(tmp_path / "stub")
-    monkeypatch.setattr(generation, "command", lambda _name: made.command)
+    monkeypatch.setattr(generation, "fairseq_command", lambda _name: made.command)
     made.translates([TARGET[0], *("wrong " + line for line in TARGET[1:])])
     return made
 
@@ -386,7 +386,7 @@ def test_records_say_how_they_were_made_as_json(evaluate, tmp_path):
 def test_the_batch_of_an_update_is_that_of_all_workers_and_mini_batches():
     cfg = tiny.configuration("data", "--max-tokens=100", "--batch-size=5", "--update-freq=4")
     cfg.distributed_training.distributed_world_size = 2
-    found = evaluated_model._training({"cfg": cfg})
+    found = evaluated_model._training_rules({"cfg": cfg})
     assert (found["batch_tokens"], found["batch_sentences"]) == (800, 40)
 
 

@@ -18,7 +18,7 @@ import pytest
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
 from fairseq_intra.files import is_locked
-from fairseq_intra.runs import grid, progress, steps, tables, task_table
+from fairseq_intra.runs import progress, scheduler, steps, tables, task_table
 from fairseq_intra.transfer import table as transfer_table
 
 STUB = Path(__file__).parent.parent / "stub_step.py"
@@ -28,9 +28,9 @@ BOTH_SEEDS = [*NAMES, *(name.replace("seed1", "seed2") for name in NAMES)]
 DRIVER = f"""
 import sys
 from fairseq_intra import cli
-from fairseq_intra.runs import grid, steps
+from fairseq_intra.runs import scheduler, steps
 calls = sys.argv.pop(1)
-grid.gpu_count = lambda: 0
+scheduler.gpu_count = lambda: 0
 steps.start_of = lambda name: [sys.executable, "-IS", {str(STUB)!r}, calls, name]
 cli.main(sys.argv[1:])
 """
@@ -42,8 +42,8 @@ def calls(tmp_path, monkeypatch):
     path = tmp_path / "calls"
     path.touch()
     monkeypatch.setattr(steps, "start_of", lambda name: [sys.executable, "-IS", str(STUB), str(path), name])
-    monkeypatch.setattr(grid, "POLL", 0.01)
-    monkeypatch.setattr(grid, "gpu_count", lambda: 0)
+    monkeypatch.setattr(scheduler, "POLL", 0.01)
+    monkeypatch.setattr(scheduler, "gpu_count", lambda: 0)
     monkeypatch.setattr(tables, "results_table", lambda files, paper: "\n".join([f"paper {paper}", *map(str, files)]))
     monkeypatch.setattr(task_table, "task_table", lambda folders: " ".join(folder.name for folder in folders))
     monkeypatch.setattr(transfer_table, "transfer_table", lambda files: " ".join(file.name for file in files))
@@ -182,7 +182,7 @@ def test_a_list_has_one_command_a_run_which_does_it_and_nothing_else_is_made(dat
 
 
 def test_one_run_at_a_time_on_each_group_of_gpus(data, calls, monkeypatch):
-    monkeypatch.setattr(grid, "gpu_count", lambda: 4)
+    monkeypatch.setattr(scheduler, "gpu_count", lambda: 4)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     cli.main(translation(data, "--gpus", "1,3"))
     where = {Path(words[words.index("--out") + 1]).name: words[1] for words in called(calls) if words[0] == "train"}
@@ -190,24 +190,24 @@ def test_one_run_at_a_time_on_each_group_of_gpus(data, calls, monkeypatch):
 
 
 def test_places(monkeypatch):
-    monkeypatch.setattr(grid, "gpu_count", lambda: 4)
+    monkeypatch.setattr(scheduler, "gpu_count", lambda: 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
-    devices = [place["CUDA_VISIBLE_DEVICES"] for place in grid.places(None, 2, 2)]
+    devices = [place["CUDA_VISIBLE_DEVICES"] for place in scheduler.places(None, 2, 2)]
     assert devices == ["4,5", "6,7", "4,5", "6,7"]
-    assert grid.places("3,0", 1, 1) == [{"CUDA_VISIBLE_DEVICES": "7"}, {"CUDA_VISIBLE_DEVICES": "4"}]
+    assert scheduler.places("3,0", 1, 1) == [{"CUDA_VISIBLE_DEVICES": "7"}, {"CUDA_VISIBLE_DEVICES": "4"}]
     for gpus, per_run, wrong in (
         ("0,4", 1, "there is no GPU 4 here; torch sees 4"),
         ("0 1", 1, "must be indices with commas between, such as 0,1, not '0 1'"),
-        ("1,1", 1, "GPU 1 stands there twice"),
+        ("1,1", 1, "GPU 1 appears twice"),
         (None, 3, "--gpus 0,1,2,3: 4 do not make groups of --gpus-per-run 3"),
     ):
         with pytest.raises(UsageError, match=wrong):
-            grid.places(gpus, per_run, 1)
-    monkeypatch.setattr(grid, "gpu_count", lambda: 0)
+            scheduler.places(gpus, per_run, 1)
+    monkeypatch.setattr(scheduler, "gpu_count", lambda: 0)
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert grid.places(None, 1, 2) == [{"OMP_NUM_THREADS": "5"}] * 2
+    assert scheduler.places(None, 1, 2) == [{"OMP_NUM_THREADS": "5"}] * 2
     with pytest.raises(UsageError, match="--gpus-per-run 2: torch sees no GPU here"):
-        grid.places(None, 2, 1)
+        scheduler.places(None, 2, 1)
 
 
 @contextlib.contextmanager
@@ -291,7 +291,7 @@ def test_after_sigkill_what_it_started_ends_and_the_repeat_resumes(data, calls, 
 
 def test_the_status_line_tells_the_updates_and_the_time_left(tmp_path):
     """2 of 12 updates took a minute: a run takes 6 minutes, and 5 from its first line on."""
-    runs = [grid.Run(name, tmp_path / name, [], name.split(".")[1]) for name in BOTH_SEEDS]
+    runs = [scheduler.Run(name, tmp_path / name, [], name.split(".")[1]) for name in BOTH_SEEDS]
     assert progress.remaining_seconds(runs, 2) is None
     for run in runs[:3]:
         run.folder.mkdir()
@@ -314,7 +314,7 @@ def test_the_status_line_tells_the_updates_and_the_time_left(tmp_path):
     [
         (("--langs", "de fr"), "--langs must be of ar de es fa he it nl pl, not 'fr'"),
         (("--langs", "de nl"), r"has no dataset nl-en \(no nl-en/manifest.json\)"),
-        (("--methods", "plain both"), "must be of plain rdrop intra late, as one word, not 'plain both'"),
+        (("--methods", "plain both"), "must be of plain rdrop intra late, as a quoted list, not 'plain both'"),
         (("--seeds", "1,2"), "must be whole numbers, such as '1 2 3', not '1,2'"),
         (("--seed", "1"), "--seed: here it is --seeds, with one or more"),
         (("--dry-run",), "--dry-run: --list shows the commands"),
@@ -407,7 +407,7 @@ def test_transfer_is_prepared_fine_tuned_and_tested_on_every_language(tmp_path, 
 
 def test_a_step_and_a_run_are_done_when_all_of_their_results_are_there(tmp_path):
     results = tmp_path / "de.json", tmp_path / "en.json"
-    step, run = steps.Step([], results), grid.Run("plain.seed1", tmp_path, [], results=results)
+    step, run = steps.Step([], results), scheduler.Run("plain.seed1", tmp_path, [], results=results)
     for path, done in zip(results, (False, True), strict=True):
         path.touch()
         assert step.done == done and not run.evaluated

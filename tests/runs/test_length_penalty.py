@@ -7,7 +7,7 @@ import tiny
 import torch
 from fairseq.sequence_generator import SequenceGenerator
 
-from fairseq_intra.runs.generation import Hypothesis
+from fairseq_intra.runs.generation import NbestEntry
 from fairseq_intra.runs.length_penalty import GRID, best_of, choose
 
 REFERENCE = [target for _, target in corpus.sentences(6, 3)]
@@ -28,7 +28,7 @@ def test_the_best_of_a_list_is_what_fairseq_finds_with_that_penalty(spread):
         return generator.generate([model], sample)
 
     lists = [
-        [Hypothesis(str(one["tokens"].tolist()), float(one["score"]), len(one["tokens"])) for one in hypotheses]
+        [NbestEntry(str(one["tokens"].tolist()), float(one["score"]), len(one["tokens"])) for one in hypotheses]
         for hypotheses in generated(1.0)
     ]
     found = {}
@@ -43,7 +43,7 @@ def lists(best_at):
     short = [" ".join(line.split()[:-2]) for line in REFERENCE]
     # -1 / 5 ** lenpen and that of the longer one, both as sums, are equal at best_at.
     equal = (7 / 5) ** best_at
-    return [[Hypothesis(a, -1 / 5, 5), Hypothesis(b, -equal / 7, 7)] for a, b in zip(short, REFERENCE, strict=True)]
+    return [[NbestEntry(a, -1 / 5, 5), NbestEntry(b, -equal / 7, 7)] for a, b in zip(short, REFERENCE, strict=True)]
 
 
 @pytest.mark.parametrize(("best_at", "chosen"), [(1.25, 1.3), (0.65, 1.0), (9.0, 1.0)])

@@ -133,7 +133,7 @@ def test_tokenised_text_is_scored_by_its_tokens_and_detokenised(tmp_path, monkey
     manifest["settings"] = {"lowercase": True, "tokenized": True, "subwords": "subword-nmt"}
     (data / "manifest.json").write_text(json.dumps(manifest))
     stub = small_dataset.StubGenerate(tmp_path / "stub")
-    monkeypatch.setattr(generation, "command", lambda _name: stub.command)
+    monkeypatch.setattr(generation, "fairseq_command", lambda _name: stub.command)
     stub.translates(hypotheses)
     checkpoint = small_dataset.write_checkpoint(tmp_path / "checkpoint_best.pt")
     cli.main(["evaluate", "--checkpoint", str(checkpoint), "--data", str(data)])

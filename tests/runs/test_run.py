@@ -18,7 +18,7 @@ from training_stub import FakeTraining, follow, shown
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
 from fairseq_intra.runs import arguments, presets, process, workers
-from fairseq_intra.runs.run import Run
+from fairseq_intra.runs.run import RunFolder
 
 INTRA = {
     "paper": "--num-iter 3 --alpha 5 --adaptive-alpha 1 --temperature-p 5 --temperature-q 10 --div X",
@@ -156,7 +156,7 @@ def test_a_preset_is_what_fairseq_hydra_train_reads(preset):
     values = {
         key.replace("_", "-"): value for section in read.values() for key, value in section.items() if key != "_name"
     }
-    names = {flag: read[section]["_name"] for section, flag in presets.NAMES.items()}
+    names = {flag: read[section]["_name"] for section, flag in presets.FLAG_OF_SECTION.items()}
     for flag, text in (found.flags | found.method_flags).items():
         value = names.get(flag, values.get(flag))
         value = value[0] if flag == "lr" else value
@@ -441,7 +441,7 @@ class TestFolder:
 
     def test_a_worker_of_a_run_that_is_to_go_on_does_not_take_it_for_finished(self, train, tmp_path):
         train()
-        run, now = Run(tmp_path / "out", rank=1), kept(tmp_path)
+        run, now = RunFolder(tmp_path / "out", rank=1), kept(tmp_path)
         assert run.is_finished(now)
         assert not run.is_finished([word.replace("7", "9") if word == "7" else word for word in now])
 
@@ -667,9 +667,12 @@ def test_validation_by_bleu(train):
 
 
 def test_by_the_console_script_where_python_would_import_from_the_current_folder(monkeypatch):
-    from fairseq_intra.cli.training import start
+    from fairseq_intra.run_fairseq import fairseq_command
 
     monkeypatch.setattr(sys, "version_info", (3, 10, 13))
-    assert start(["a"]) == [sys.executable, os.path.join(os.path.dirname(sys.executable), "fairseq-train"), "a"]
+    assert fairseq_command("train") == [
+        sys.executable,
+        os.path.join(os.path.dirname(sys.executable), "fairseq-train"),
+    ]
     monkeypatch.setattr(sys, "version_info", (3, 11, 7))
-    assert start(["a"])[1:] == ["-P", "-m", "fairseq_intra.run_fairseq", "train", "a"]
+    assert fairseq_command("train")[1:] == ["-P", "-m", "fairseq_intra.run_fairseq", "train"]

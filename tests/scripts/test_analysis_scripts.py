@@ -189,17 +189,13 @@ def test_a_round_s_wrong_arguments_are_named(data, tmp_path, calls, arguments, n
 
 
 @pytest.mark.parametrize(
-    ("script", "words"),
-    [
-        ("pruning-curve", ["pruning-curve", "--ratios", "0 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9"]),
-        ("self-distillation", ["self-distill", "--method", "plain", "--weight", "0.5", "--temperature", "1"]),
-    ],
+    ("script", "command"), [("pruning-curve", "pruning-curve"), ("self-distillation", "self-distill")]
 )
-def test_the_script_is_the_command(tmp_path, script, words):
+def test_the_script_is_the_command(tmp_path, script, command):
     (tmp_path / "python").write_text('#!/usr/bin/env bash\n[[ $2 == *find_spec* ]] || printf "%s\\n" "${@:4}"\n')
     (tmp_path / "python").chmod(0o755)
     done = corpus.run(f"scripts/{script}.sh", "--data", "a b", "--python", tmp_path / "python")
-    assert done.stdout.split("\n")[:-1] == [*words, "--data", "a b"]
+    assert done.stdout.split("\n")[:-1] == [command, "--data", "a b"]
 
 
 def points(folder, name, **more):

@@ -167,7 +167,9 @@ def test_mistakes_end_in_a_one_line_error_message(tmp_path):
     assert "holds no model.pt" in corpus.fail(*command)
     (archive / "model.pt").touch()
     (archive / "dict.txt").touch()
-    assert "must be of plain rdrop intra late, as one word, not 'r3f'" in corpus.fail(*command, "--methods", "r3f")
+    assert "must be of plain rdrop intra late, as a quoted list, not 'r3f'" in corpus.fail(
+        *command, "--methods", "r3f"
+    )
     done = corpus.run(*command)
     assert done.returncode == 1 and "data failed: fairseq_intra: error: " in done.stderr
     assert "holds no LANG/test" in done.stderr and "error: not prepared: data" in done.stderr.split("\n")[-2]
