@@ -55,17 +55,21 @@ run_checkout='import sys; sys.path[0] = sys.argv.pop(1); from fairseq_intra.cli 
 
 # become_command COMMAND ARGUMENTS...: the script becomes that command; --python PATH among the arguments is the
 # interpreter (default: $FAIRSEQ_INTRA_PYTHON, else .venv of the checkout, else python3), --help shows the script's help
-# text before the command's.
+# text, and where fairseq is installed the command's below it.
 become_command() {
-  local python_flag='' given=()
+  local python_flag='' help='' given=()
   while (($#)); do
     case $1 in
       --python) need_value "$@"; python_flag=$2; shift 2 ;;
       --python=*) python_flag=${1#*=}; shift ;;
-      --help | -h) usage; echo; given+=(--help); shift ;;
+      --help | -h) usage; help=yes given+=(--help); shift ;;
       *) given+=("$1"); shift ;;
     esac
   done
+  if [[ -n $help ]]; then
+    (find_python "$python_flag") 2>/dev/null || exit 0
+    echo
+  fi
   find_python "$python_flag"
   exec "$python" -c "$run_checkout" "$checkout" "${given[@]}"
 }

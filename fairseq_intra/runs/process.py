@@ -13,8 +13,8 @@ from ..processes import signals_raise
 
 KILL_TIMEOUT = 5  # seconds from SIGTERM to SIGKILL
 AGAIN = 1  # seconds from one SIGUSR1 to the next
-#: Where its input ends without a word, this process was killed. Unlike watchdog.py it kills without waiting: nobody is
-#: left to read what the command still prints.
+#: Where its input ends without a word, this process was killed. Unlike watchdog.py it kills without waiting: nobody
+#: is left to read what the command still prints.
 WATCHDOG = "import os, sys; pid = int(sys.stdin.readline()); sys.stdin.read() or os.killpg(pid, 9)"
 
 
