@@ -10,9 +10,9 @@ need_dataset() {
   [[ -f $2/manifest.json ]] || die "$1 $2 is not a prepared dataset: no manifest.json (see data-prep/)"
 }
 
-# tune_cpu: what makes torch fast on a CPU. glibc gives large blocks back to the system at once and gets them back as
+# tune_cpu: what makes torch fast on a CPU. glibc gives large blocks back to the system immediately and gets them back as
 # pages to be zeroed, a fifth of a training step's time. Threads that spin long while they wait cost most of the
-# speed where another program wants the same cores; threads that sleep at once cost a quarter where none does.
+# speed where another program wants the same cores; threads that sleep immediately cost a quarter where none does.
 tune_cpu() {
   export MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=4000000000 GOMP_SPINCOUNT=10000
 }

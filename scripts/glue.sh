@@ -13,7 +13,7 @@
 #   --methods LIST    of plain, rdrop (R-Drop), intra and late, as a quoted list (default: plain intra)
 #   --seeds LIST      random seeds, as a quoted list (default: "1 2 3")
 #   --gpus LIST       indices of GPUs, such as 0,1,2 (default: all; without a GPU the CPU); each run has one
-#   --jobs N          runs at once on each GPU, or on the CPU (default: 1)
+#   --jobs N          runs in parallel on each GPU, or on the CPU (default: 1)
 #   --list, --table   for other schedulers: print one command a run; make the table of what is finished
 #   --python PATH     interpreter that has fairseq (default: as scripts/train.sh)
 #

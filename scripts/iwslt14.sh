@@ -12,7 +12,7 @@
 #                     <name> what --langs takes (default: all of them); no figures of the paper stand beside
 #   --gpus LIST       indices of GPUs, such as 0,1,2 (default: all; without a GPU the CPU)
 #   --gpus-per-run N  GPUs that work on one run together (default: 1); the batch stays the same
-#   --jobs N          runs at once on each GPU, or on the CPU (default: 1)
+#   --jobs N          runs in parallel on each GPU, or on the CPU (default: 1)
 #   --average N       evaluate the mean of the last N checkpoints, not the best one
 #   --list, --table   for other schedulers: print one command a run; make the table of what is finished
 #   --python PATH     interpreter that has fairseq (default: as scripts/train.sh)

@@ -14,7 +14,7 @@
 #   --average N       evaluate the mean of the last N checkpoints (default: 10)
 #   --gpus LIST       indices of GPUs, such as 0,1,2 (default: all; without a GPU the CPU)
 #   --gpus-per-run N  GPUs that work on one run together (default: 1); the batch stays the same
-#   --jobs N          runs at once on each GPU, or on the CPU (default: 1)
+#   --jobs N          runs in parallel on each GPU, or on the CPU (default: 1)
 #   --dry-run         print all commands, and do nothing
 #   --list, --table   for other schedulers: make the data and print one command a run; make the table of what is finished
 #   --python PATH     interpreter that has fairseq (default: as scripts/train.sh)

@@ -6,7 +6,7 @@
 #   --files "NAME..."  modules to break, of loss/definitions, loss/closed_form, loss/chunked,
 #                      loss/functional, loss/distillation and adaptive_alpha
 #                      (default: all of them)
-#   --jobs N           how many to try at once (default: the number of cores)
+#   --jobs N           how many to try in parallel (default: the number of cores)
 #   --venv DIR         the environment; mutmut is installed into it (default: .venv in the checkout)
 #
 # A quarter of an hour and more on two cores, on a copy of the checkout. Each survivor is printed as a difference: it

@@ -15,7 +15,7 @@
 # It is `fairseq-intra self-distill`. All other flags go to scripts/train.sh in every round: --preset, --updates, --seed, --dropout 0.2. The rounds after
 # round 0 differ from plain training by their teacher alone, whatever --method made that one: with
 # intra-distillation, whose passes teach each other, in every round, one could not tell which of the two did it.
-# Translated is the test split, by each round's best checkpoint; sensitivity is that on the validation split.
+# The test split is translated by each round's best checkpoint; sensitivity is that on the validation split.
 # Repeated, finished rounds are skipped and an interrupted one resumes.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh

@@ -23,15 +23,15 @@
 #                     of qa's windows, in subwords (default: 384, 128 and 64)
 #   --gpus LIST       indices of GPUs, such as 0,1,2 (default: all; without a GPU the CPU)
 #   --gpus-per-run N  GPUs that work on one run together (default: 1)
-#   --jobs N          runs at once on each GPU, or on the CPU (default: 1)
+#   --jobs N          runs in parallel on each GPU, or on the CPU (default: 1)
 #   --list, --table   for other schedulers: print one command a run; make the table of what is finished
 #   --python PATH     interpreter that has fairseq (default: as scripts/train.sh)
 #
 # It is `fairseq-intra grid transfer`, whose --help says the rest. All other flags go to fairseq-train: --arch
 # roberta_large, --lr 1e-5, --dropout 0.2; those of the method (--num-iter, --alpha, --div, --passes) to the runs
 # of intra-distillation alone, which have K = 3 and alpha = 1. The encoder is roberta_base with dropout 0.1, and learns
-# with Adam at 2e-5, which rises for 6 % of all updates and then falls to 0. Tested is the checkpoint that is best on
-# the dev set of the language trained on. qa has the authors' settings: 3e-5, 500 updates of warm-up, weight decay 1e-4,
+# with Adam at 2e-5, which rises for 6 % of all updates and then falls to 0; the checkpoint that is best on the dev set
+# of the language trained on is tested. qa has the authors' settings: 3e-5, 500 updates of warm-up, weight decay 1e-4,
 # the last checkpoint; their alpha of 1 weighs the divergence as --alpha 8 does here.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh

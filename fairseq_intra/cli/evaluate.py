@@ -54,7 +54,9 @@ def add_commands(commands):
         help="the length penalty of 0.6, 0.7, ... 1.6 that has the highest BLEU on valid; the results are called "
         "NAME.SPLIT.tuned, and a table keeps them apart",
     )
-    command.add_argument("--max-tokens", type=int, default=8000, help="source tokens a batch (default: %(default)s)")
+    command.add_argument(
+        "--max-tokens", type=int, default=8000, help="source tokens per batch (default: %(default)s)"
+    )
     command.add_argument("--output", type=Path, metavar="DIR", help="folder of the results (default: that of FILE)")
     command.add_argument(
         "--tokenize",

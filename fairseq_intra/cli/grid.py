@@ -140,7 +140,7 @@ def _add_grid(grids, name, run, text, example, step):
         "--gpus-per-run", type=int, default=1, metavar="N", help="GPUs that work on one run (default: 1)"
     )
     command.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="runs at once on each, or on the CPU (default: 1)"
+        "--jobs", type=int, default=1, metavar="N", help="runs in parallel on each, or on the CPU (default: 1)"
     )
     what = command.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="print one command a run, and train nothing")

@@ -228,7 +228,7 @@ def _iwslt14(args):
     source = Source(args.archive, args.url, args.cache, args.out)
     languages = args.langs if isinstance(args.langs, list) else args.langs.split()
 
-    # Lowercased the text is already; the setting has the manifest say so.
+    # The text is already lowercased; the setting makes the manifest say so.
     def settings(language):
         return _settings(args, language, "en", lowercase=True, clean=False)
 

@@ -55,7 +55,7 @@ def add_commands(commands):
         "--max-tokens",
         type=int,
         metavar="N",
-        help="tokens that a worker takes at once (default: its share, at most what the preset says)",
+        help="tokens of a worker's forward pass (default: its share, at most what the preset says)",
     )
     command.add_argument(
         "--valid-bleu", action="store_true", help="validate by BLEU, too; checkpoint_best.pt is the best by BLEU"

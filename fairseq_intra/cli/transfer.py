@@ -51,7 +51,7 @@ def _prepare_transfer(args):
     need_counts(args, "max_seq_length", "doc_stride", "max_query_length")
     need_folder_of(args.output)
     if args.output.exists():
-        raise UsageError(f"--output {args.output} is there already")
+        raise UsageError(f"--output {args.output} already exists")
     given = {name: value for name in Lengths._fields if (value := getattr(args, name)) is not None}
     if given and args.task != "qa":
         raise UsageError(f"--{next(iter(given)).replace('_', '-')} is for --task qa")

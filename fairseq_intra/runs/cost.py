@@ -17,7 +17,7 @@ FLOPS = 2 * 3
 def cpu_seconds(arguments: list[str], data: Path, updates: int | None) -> float | None:
     """At least how many seconds the updates of a Transformer take here; None where that is not known.
 
-    Counted are the products of matrices, at the speed that torch has in such products.
+    Only products of matrices are counted, at the speed that torch has in them.
 
     Args:
         arguments: of fairseq-train.

@@ -78,7 +78,7 @@ class Evaluation:
         return read_record(cls, path, READABLE, "an evaluation that scripts/evaluate.sh wrote")
 
     def write(self, path: Path, hypotheses: list[str], reference: list[str]) -> None:
-        """Writes the JSON file, and before it the two texts. Of two commands at once, one writes all of its files."""
+        """Writes the JSON file, and before it the two texts. Of two commands that run in parallel, one writes all files."""
         with _folder_to_itself(path.parent):
             write_text(path.with_name(self.hypotheses), join(hypotheses))
             write_text(path.with_name(self.reference), join(reference))

@@ -15,7 +15,7 @@ def check_lengths(data: Path, max_tokens: int, words: list[str]) -> None:
 
     Args:
         data: folder of fairseq-preprocess.
-        max_tokens: tokens that a worker takes at once.
+        max_tokens: tokens of a worker's forward pass.
         words: flags of fairseq-train.
 
     Raises:
@@ -27,7 +27,7 @@ def check_lengths(data: Path, max_tokens: int, words: list[str]) -> None:
         number, length = _longest(data, split, limits)
         if length > most:
             raise UsageError(
-                f"{data}, {split}: line {number} has {length} tokens, and a worker takes {most} at once; raise "
+                f"{data}, {split}: line {number} has {length} tokens, and a worker's forward pass takes {most}; raise "
                 f"--batch-tokens or {flag}, or leave the pair out"
             )
 

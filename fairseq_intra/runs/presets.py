@@ -46,7 +46,7 @@ class Preset(NamedTuple):
     flags: dict[str, str]  #: "" where the flag has no value
     method_flags: dict[str, str]  #: those of intra-distillation
     batch_tokens: int  #: of an update
-    max_tokens: int  #: what a worker takes at once, at most
+    max_tokens: int  #: of a worker's forward pass, at most
     fp16: bool  #: on a GPU
 
 

@@ -97,7 +97,7 @@ class RunFolder:
         if output.came_to_its_end or self.rank:
             return
         if output.preempted:
-            say(f"stopped by SIGUSR1 behind a checkpoint; the same command resumes {self.folder}")
+            say(f"stopped by SIGUSR1 after writing a checkpoint; the same command resumes {self.folder}")
         elif output.time_is_up:
             say(f"stopped by {TIME_LIMIT}; the same command with a larger one resumes {self.folder}")
         else:
@@ -190,7 +190,7 @@ class RunFolder:
             )
         if not self._can_be_resumed():
             raise UsageError(
-                f"{self.folder} was begun for {old} updates, and {LAST}, from which it would go on to {new}, is "
+                f"{self.folder} was begun for {old} updates, and {LAST}, from which it would resume to {new}, is "
                 "gone; give another --out"
             )
         say(f"{self.folder} continues to {new} updates in place of {old}")

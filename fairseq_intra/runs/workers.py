@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 
-#: What makes torch fast on a CPU. glibc gives large blocks back to the system at once and gets them back as pages to
+#: What makes torch fast on a CPU. glibc gives large blocks back to the system immediately and gets them back as pages to
 #: be zeroed, a fifth of a training step's time. Threads that spin long while they wait cost most of the speed where
-#: another program wants the same cores; threads that sleep at once cost a quarter where none does.
+#: another program wants the same cores; threads that sleep immediately cost a quarter where none does.
 CPU_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
@@ -72,8 +72,8 @@ def plan_batch(tokens: int, workers: int, most: int, given: int | None = None) -
     Args:
         tokens: of an update.
         workers: their number.
-        most: what a worker takes at once, at most.
-        given: what it takes at once by the user's choice, in place of its share.
+        most: tokens of a worker's forward pass, at most.
+        given: those by the user's choice, in place of its share.
 
     Raises:
         UsageError: if the batch does not divide; it names the nearest that does.

@@ -429,7 +429,7 @@ class TestFolder:
             path.unlink()
         assert not train() and (checkpoints / "checkpoint_best.test.json").exists()
         rejected(lambda: train("--dropout", "0.2"), "--dropout is 0.3 in the run and 0.2 here")
-        rejected(lambda: train("--updates", "9"), "checkpoint_last.pt, from which it would go on to 9, is gone")
+        rejected(lambda: train("--updates", "9"), "checkpoint_last.pt, from which it would resume to 9, is gone")
         assert len(training.calls) == 1 and (tmp_path / "out" / "finished").exists()
 
     def test_an_unfinished_run_does_not_begin_anew_without_its_last_checkpoint(self, train, training, tmp_path):
@@ -585,7 +585,9 @@ def test_a_pair_that_no_worker_can_take_is_named(train, training, data, tmp_path
         for language, found in zip(("pt-BR", "en"), sizes, strict=True):
             write_index(data / "bin" / f"{split}.pt-BR-en.{language}.idx", found)
     # Of train fairseq leaves out pairs of more than 1,024 tokens by itself.
-    rejected(lambda: train("--batch-tokens", "8"), r"bin, train: line 2 has 9 tokens, and a worker takes 8 at once")
+    rejected(
+        lambda: train("--batch-tokens", "8"), r"bin, train: line 2 has 9 tokens, and a worker's forward pass takes 8"
+    )
     rejected(lambda: train("--batch-tokens", "50"), r"bin, valid: line 1 has 60 tokens.*--max-tokens-valid")
     assert not training.calls
     assert train("--batch-tokens", "50", "--max-tokens-valid", "60")

@@ -151,7 +151,7 @@ def test_preempted_by_sigusr1_it_resumes_bit_for_bit(dataset, tmp_path, uninterr
     process = start(out, tiny(data, out), stdout=subprocess.DEVNULL)
     process.send_signal(signal.SIGUSR1)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 75 and "stopped by SIGUSR1 behind a checkpoint" in said, said
+    assert process.returncode == 75 and "stopped by SIGUSR1 after writing a checkpoint" in said, said
     assert not (out / "finished").exists()
     corpus.succeed(SCRIPT, *tiny(data, out), OMP_NUM_THREADS="1")
     logs = [(folder / "train.log").read_text() for folder in (uninterrupted, out)]
