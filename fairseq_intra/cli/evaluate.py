@@ -138,6 +138,9 @@ def _checkpoints(value):
 
     paths = [Path(path) for path in join_existing(value.split(":"))]
     for path in paths:
+        if path.is_dir():
+            inside = "checkpoints/checkpoint_best.pt" if (path / "checkpoints").is_dir() else "checkpoint_best.pt"
+            raise UsageError(f"--checkpoint {path} is a folder; give a checkpoint in it, such as {path / inside}")
         if not path.is_file():
             raise UsageError(f"--checkpoint {path}: no such file")
     return paths

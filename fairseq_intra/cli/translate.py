@@ -66,6 +66,8 @@ def _translate(args):
         raise UsageError(f"--nbest {args.nbest} is more than --beam {args.beam}")
     if (args.model is None) == (args.checkpoint is None):
         raise UsageError("give the model either by --checkpoint FILE --data DIR or by --model DIR")
+    if args.model and args.data:
+        raise UsageError("--model needs no --data: the exported folder has its SentencePiece model")
     if (args.data is None) != (args.checkpoint is None):
         raise UsageError("--checkpoint and --data belong together: the dataset has the model's SentencePiece model")
     from ..translation import translate as run

@@ -63,6 +63,7 @@ def evaluate(request: Request) -> list[Evaluation]:
     source, reference = _texts(request, dataset)
     if request.lenpen is None:
         dataset.check_split("valid")
+    _check_nothing_is_lost(request.output, dataset)
     evaluated = _identities(request.checkpoints)
     states = [checkpoints.load(path) for path in request.checkpoints]
     about = about_model(request.checkpoints, dataset, states) | {"split": request.split, "engine": request.engine}
@@ -83,6 +84,19 @@ def evaluate(request: Request) -> list[Evaluation]:
         more = {"decoding": decoding, "tuning": tuning, "truncated": decoded.truncated, "at_length_limit": limit}
         texts = texts_to_score(dataset, request.output, decoded.hypotheses, read_lines(reference), tokenize)
         return [_write_record(about | more, request, scored) for scored in texts]
+
+
+def _check_nothing_is_lost(output, dataset):
+    """Raises UsageError where an evaluation on another dataset would be replaced."""
+    path = output.with_name(f"{output.name}.json")
+    if not path.exists():
+        return
+    earlier = Evaluation.read(path)
+    if earlier.corpus not in (None, dataset.corpus):
+        raise UsageError(
+            f"{path} is an evaluation on another dataset ({earlier.dataset}, {earlier.source}-{earlier.target}), and "
+            "would be replaced; give --output DIR, or remove it"
+        )
 
 
 def _identities(paths):

@@ -32,6 +32,7 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict
         "kind": _kind(paths, states),
         "dictionary": _check_dictionaries(paths, dataset, states),
         "training": _training_rules(states[0]),
+        "before_switch": any(map(_is_before_switch, states)) if "late" in methods else None,
     }
 
 
@@ -57,6 +58,15 @@ def _check_dictionaries(paths, dataset, states):
         if not found:
             say(f"{path} {dictionary_checksum.UNKNOWN}")
     return "checked" if all(known) else "unchecked"
+
+
+def _is_before_switch(state):
+    training, task = checkpoints.training(state), state["cfg"].task
+    if training.method != "late":
+        return False
+    kept = ((state.get("extra_state") or {}).get("task_state") or {}).get("late_start", {})
+    switch = kept.get("switch_update") if task.plain_patience else task.plain_updates
+    return switch is None or training.num_updates <= switch
 
 
 def _training_rules(state) -> TrainingRules:

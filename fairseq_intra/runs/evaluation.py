@@ -63,6 +63,7 @@ class Evaluation:
     kind: str | None = None  #: of checkpoint: best, last, numbered, "average of N", "ensemble of N" or other
     dictionary: str | None = None  #: "checked" against the checkpoint's checksum, or "unchecked"
     training: TrainingRules | None = None
+    before_switch: bool | None = None  #: of a late start: whether all updates of the checkpoint were plain
     at_length_limit: int | None = None  #: hypotheses that were ended by the limit of their length
     truncated: int | None = None  #: sources that were cut to the model's --max-source-positions
     tuning: Tuning | None = None  #: how the length penalty was chosen; None: it was given
@@ -78,7 +79,7 @@ class Evaluation:
         return read_record(cls, path, READABLE, "an evaluation that scripts/evaluate.sh wrote")
 
     def write(self, path: Path, hypotheses: list[str], reference: list[str]) -> None:
-        """Writes the JSON file, and before it the two texts. Of two commands that run in parallel, one writes all files."""
+        """Writes the JSON file, and before it the two texts. Of two commands in parallel, one writes all files."""
         with _folder_to_itself(path.parent):
             write_text(path.with_name(self.hypotheses), join(hypotheses))
             write_text(path.with_name(self.reference), join(reference))

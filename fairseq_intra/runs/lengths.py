@@ -27,7 +27,7 @@ def check_lengths(data: Path, max_tokens: int, words: list[str]) -> None:
         number, length = _longest(data, split, limits)
         if length > most:
             raise UsageError(
-                f"{data}, {split}: line {number} has {length} tokens, and a worker's forward pass takes {most}; raise "
+                f"{data}, {split}: line {number} has {length} tokens, and a forward pass takes {most}; raise "
                 f"--batch-tokens or {flag}, or leave the pair out"
             )
 

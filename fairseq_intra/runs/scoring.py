@@ -116,8 +116,11 @@ def p_value(plain: list[list[int]], other: list[list[int]]) -> float:
     """sacreBLEU's paired bootstrap test on the `sentence_statistics` of two systems.
 
     It is that of Moses: whether the resampled differences exceed their mean by the real one. That counts one side of
-    them, so that a two-sided test would have twice the value, and equal systems never have more than about 0.5.
+    them, so that a two-sided test would have twice the value, and equal systems never have more than about 0.5. The
+    same translations have 1: sacreBLEU's would be the smallest possible, as no resample of theirs differs.
     """
+    if plain == other:
+        return 1.0
     systems = [("plain", plain), ("other", other)]
     _, scores = PairedTest(systems, {"BLEU": _FromStatistics()}, None, "bs", RESAMPLES)()
     return scores["BLEU"][1].p_value

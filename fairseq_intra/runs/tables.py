@@ -198,6 +198,9 @@ def _notes(rows, beside_paper):
         yield "In brackets: 95 % confidence intervals, by bootstrap."
     yield f"Decoding: {decoding_text(first)}."
     yield from _tuning_notes(rows)
+    plain = sum(bool(entry.evaluation.before_switch) for entry in entries)
+    if plain:
+        yield f"{plain} of the late checkpoints {'is' if plain == 1 else 'are'} of before the switch: plain training."
     limited = sum(entry.evaluation.at_length_limit or 0 for entry in entries)
     if limited:
         yield f"{limited} hypotheses of all runs are as long as their limit."

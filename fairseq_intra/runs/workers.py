@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 
-#: What makes torch fast on a CPU. glibc gives large blocks back to the system immediately and gets them back as pages to
-#: be zeroed, a fifth of a training step's time. Threads that spin long while they wait cost most of the speed where
-#: another program wants the same cores; threads that sleep immediately cost a quarter where none does.
+#: What makes torch fast on a CPU. glibc gives large blocks back to the system immediately and gets them back as pages
+#: to be zeroed, a fifth of a training step's time. Threads that spin long while they wait cost most of the speed
+#: where another program wants the same cores; threads that sleep immediately cost a quarter where none does.
 CPU_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
     "MALLOC_MMAP_THRESHOLD_": "4000000000",

@@ -421,3 +421,44 @@ def test_the_penalty_that_was_chosen_is_the_one_that_translates(evaluate, stub, 
     record = evaluate("--tune-lenpen", split="test.tuned")
     assert [call[call.index("--lenpen") + 1] for call in stub.calls] == ["1.0", "1.3"]
     assert record.decoding["lenpen"] == 1.3 and record.tuning == found
+
+
+def test_an_evaluation_on_another_dataset_is_not_replaced(evaluate, data, tmp_path, stub):
+    first = evaluate()
+    other = small_dataset.write_dataset(tmp_path / "other", SOURCE, [f"{line}." for line in TARGET])
+    with pytest.raises(
+        UsageError, match=r"test.json is an evaluation on another dataset \(data, de-en\).*--output DIR"
+    ):
+        evaluate(dataset=other)
+    assert len(stub.calls) == 1
+    assert evaluate("--beam", 2).corpus == first.corpus
+    (tmp_path / "out/checkpoint_best.test.json").unlink()
+    assert evaluate(dataset=other).corpus != first.corpus
+
+
+def test_a_folder_in_place_of_a_checkpoint_is_told_which_file_to_give(evaluate, tmp_path):
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    for folder, file in (("run", "run/checkpoints/checkpoint_best.pt"), ("run/checkpoints", "checkpoint_best.pt")):
+        with pytest.raises(UsageError, match=f"{folder} is a folder; give a checkpoint in it, such as .*{file}"):
+            evaluate(model=tmp_path / folder)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], None),
+        (["--plain-updates", "1"], True),
+        (["--plain-patience", "2"], True),
+    ],
+)
+def test_a_late_start_that_has_not_switched_is_recorded(evaluate, tmp_path, flags, expected):
+    path = small_dataset.write_checkpoint(tmp_path / "model" / "checkpoint_best.pt", *flags)
+    assert evaluate(model=path).before_switch is expected
+
+
+def test_a_late_start_counts_as_plain_up_to_its_switch():
+    flags = "--plain-patience 2"
+    state = {"cfg": tiny.configuration("data", *flags.split()), "optimizer_history": [{"num_updates": 7}]}
+    for switch, expected in ((None, True), (7, True), (6, False)):
+        state["extra_state"] = {"task_state": {"late_start": {"switch_update": switch}}}
+        assert evaluated_model._is_before_switch(state) == expected

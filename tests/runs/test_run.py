@@ -585,9 +585,7 @@ def test_a_pair_that_no_worker_can_take_is_named(train, training, data, tmp_path
         for language, found in zip(("pt-BR", "en"), sizes, strict=True):
             write_index(data / "bin" / f"{split}.pt-BR-en.{language}.idx", found)
     # Of train fairseq leaves out pairs of more than 1,024 tokens by itself.
-    rejected(
-        lambda: train("--batch-tokens", "8"), r"bin, train: line 2 has 9 tokens, and a worker's forward pass takes 8"
-    )
+    rejected(lambda: train("--batch-tokens", "8"), r"bin, train: line 2 has 9 tokens, and a forward pass takes 8")
     rejected(lambda: train("--batch-tokens", "50"), r"bin, valid: line 1 has 60 tokens.*--max-tokens-valid")
     assert not training.calls
     assert train("--batch-tokens", "50", "--max-tokens-valid", "60")

@@ -61,6 +61,18 @@ def test_the_p_value_is_sacrebleu_s(pair):
     assert line.endswith(f"| {float(expected):.3f} |")
 
 
+def test_the_same_translations_have_p_value_1(tmp_path):
+    same = [evaluated(tmp_path / method, method) for method in ("plain", "late")]
+    assert table.results_table(same).split("\n")[2].endswith("| +0.00 | 1.000 |")
+
+
+def test_a_late_run_that_is_still_plain_is_named(tmp_path):
+    runs = [evaluated(tmp_path / "plain"), evaluated(tmp_path / "late", "late", share=3, before_switch=True)]
+    assert "1 of the late checkpoints is of before the switch: plain training." in table.results_table(runs)
+    runs[1] = evaluated(tmp_path / "late", "late", share=3, before_switch=False)
+    assert "before the switch" not in table.results_table(runs)
+
+
 def test_the_signature_stands_below(pair):
     assert f"BLEU, sacreBLEU signature `{SIGNATURE}`, text as it is written;" in table.results_table(pair)
 

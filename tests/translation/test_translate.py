@@ -185,6 +185,7 @@ def test_a_batch_has_at_most_so_many_subwords_with_padding():
     [
         ([], "give the model either by --checkpoint FILE --data DIR or by --model DIR"),
         (["--checkpoint", "a.pt"], "--checkpoint and --data belong together"),
+        (["--model", "m", "--data", "d"], "--model needs no --data"),
         (["--model", "FOLDER", "--nbest", 6], "--nbest 6 is more than --beam 5"),
         (["--model", "FOLDER", "--beam", 0], "--beam must be at least 1, not 0"),
         (["--model", "FOLDER"], "is not an exported model: no settings.json"),
