@@ -63,6 +63,7 @@ def evaluated(folder, method="plain", source="de", share=2, name="checkpoint_bes
         "kind": "best",
         "dictionary": "checked",
         "training": TRAINING,
+        "before_switch": None,
         "at_length_limit": 0,
         "truncated": 0,
         "tuning": None,
