@@ -91,15 +91,11 @@ def prepare(languages: list[str], source: Source, settings, out: Path, workers: 
 
 
 def _begin(folder, language, sha256):
-    """Compares the text that a folder may hold with the archive, if one was named; whether text is to be made."""
+    """Whether text is to be made; compares what a folder may hold with the archive, if one was named."""
     text = folder / "text"
-    if not text.exists():
-        return True
-    record = manifest.read_record(text / "SOURCES.json")
-    now = _asked(language, sha256 or record["inputs"].get("archive"))
-    if difference := manifest.first_difference(record, now):
-        raise UsageError(f"{text} was made with {difference}; give another --out")
-    return False
+    if not sha256 and text.exists():
+        sha256 = manifest.read_sources(text / "SOURCES.json")["inputs"].get("archive")
+    return not manifest.is_made(text, _asked(language, sha256))
 
 
 def _asked(language, sha256):

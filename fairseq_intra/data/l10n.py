@@ -61,7 +61,7 @@ def prepare(
     """
     need_package("polib", "l10n")
     wheels = pinned(pins, choice.language)
-    if _is_there(out / "text", _asked(choice, wheels)):
+    if manifest.is_made(out / "text", _asked(choice, wheels)):
         say("text: done before")
     else:
         _fetch_missing(wheels, cache)
@@ -72,14 +72,6 @@ def prepare(
             extract(choice, wheels, cache, partial)
     if set(steps) & set(dataset.STEPS):
         dataset.prepare(out / "text", settings, out, workers, steps)
-
-
-def _is_there(text, asked):
-    if not text.exists():
-        return False
-    if difference := manifest.first_difference(manifest.read_record(text / "SOURCES.json"), asked):
-        raise UsageError(f"{text} was made with {difference}; give another --out")
-    return True
 
 
 def _asked(choice, wheels):

@@ -43,7 +43,7 @@ def prepare(
         UsageError: naming what is wrong with an archive, a test set or a folder.
     """
     archives = wmt17_text.listed(archive_list)
-    if _is_there(out / "text", archives):
+    if manifest.is_made(out / "text", _asked(archives)):
         say("text: done before")
     else:
         with folders.made_unlocked(out):
@@ -58,15 +58,6 @@ def prepare(
                 extract(archives, archive_dir, partial)
     if set(steps) & set(dataset.STEPS):
         dataset.prepare(out / "text", settings, out, workers, steps)
-
-
-def _is_there(text, archives):
-    """Whether the text was made before; compares it with the list of archives."""
-    if not text.exists():
-        return False
-    if difference := manifest.first_difference(manifest.read_record(text / "SOURCES.json"), _asked(archives)):
-        raise UsageError(f"{text} was made with {difference}; give another --out")
-    return True
 
 
 def _asked(archives):
