@@ -15,7 +15,7 @@ from .. import files
 from ..console import say
 from ..errors import UsageError
 from . import archives, cleaning, dataset, download, folders, iwslt14_text, manifest
-from .parallel_text import SPLITS, write_splits
+from .parallel_text import SPLITS, Pair, write_splits
 
 STEPS = ("archive", "text", *dataset.STEPS)
 # fairseq's copy of the German pair, and WIT3's file on Google Drive as the authors' script has it.
@@ -187,7 +187,7 @@ def extract(archive: Path, sha256: str, language: str, to: Path, workers: int) -
 
 def _split(pairs):
     """Every 23rd pair is for validation, the others for training."""
-    splits: dict[str, list[tuple[str, str]]] = {"train": [], "valid": []}
+    splits: dict[str, list[Pair]] = {"train": [], "valid": []}
     for number, pair in enumerate(pairs, 1):
         splits["valid" if number % EVERY_NTH_TO_VALID == 0 else "train"].append(pair)
     return splits

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from ..errors import UsageError
 from ..languages import IWSLT14
 from .archives import members, naming
-from .parallel_text import LINE_BREAKS, decoded
+from .parallel_text import LINE_BREAKS, Pair, decoded
 
 #: The test split, set by set; not every pair has talks of TEDX.
 SETS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
@@ -25,7 +25,6 @@ SEGMENT = re.compile(
 OPENING = re.compile(r"<seg\b")
 ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);")
 
-Pair = tuple[str, str]
 Key = tuple[str, str]
 
 

@@ -14,7 +14,7 @@ from ..console import say
 from ..errors import UsageError, need_package
 from . import dataset, folders, l10n_split, manifest
 from .l10n_wheels import Wheel, licence, pinned
-from .parallel_text import write_splits
+from .parallel_text import Pair, write_splits
 
 STEPS = ("wheels", "text", *dataset.STEPS)
 WHEELS = Path(__file__).with_name("l10n-wheels.txt")
@@ -135,7 +135,7 @@ def extract(choice: Choice, wheels: list[Wheel], cache: Path, to: Path) -> None:
     """Reads the wheels and writes the split text, with SOURCES.json to tell where it is from."""
     from . import l10n_messages
 
-    pairs: dict[l10n_messages.Pair, None] = {}
+    pairs: dict[Pair, None] = {}
     sources = []
     for wheel in wheels:
         path, is_whole = wheel.in_cache(cache)

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 import polib
 
 from ..errors import UsageError
+from .parallel_text import Pair
 
 # The languages that IWSLT'14 pairs with English, each with the folder names that catalogues use for it.
 LOCALES = {
@@ -36,8 +37,6 @@ MARKUP = re.compile(r"<[^<>]*>|&#?\w+;")
 PLACEHOLDER = re.compile(r"\[%.*?%\]|\$?\{+[^{}]*\}+|%\(\w+\)[-+ #0-9.]*[a-z]|%(?:\d+\$)?[a-z]")
 # Plone names many messages by an identifier and keeps their English in a comment.
 PLONE_DEFAULT = re.compile(r'^Default: "(.*)"$', re.DOTALL)
-
-Pair = tuple[str, str]
 
 
 def read_wheel(path: str, language: str) -> tuple[list[Pair], Counter]:

@@ -9,8 +9,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from ..errors import UsageError
-
-Pair = tuple[str, str]
+from .parallel_text import Pair
 
 # A larger group grew by chance meetings and is much alike inside: it stays in train.
 LARGEST_HELD_OUT = 4

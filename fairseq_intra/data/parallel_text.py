@@ -12,6 +12,8 @@ from pathlib import Path
 from ..errors import UsageError
 
 SPLITS = ("train", "valid", "test")
+#: A line in two languages, the source first.
+Pair = tuple[str, str]
 
 # Every character that some reader takes for the end of a line: within a line they become spaces.
 LINE_BREAKS = str.maketrans(dict.fromkeys("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", " "))
@@ -129,13 +131,13 @@ def inspect_splits(folder: Path, splits: Iterable[str], languages: tuple[str, st
     }
 
 
-def read_pairs(folder: Path, split: str, languages: tuple[str, str]) -> Iterator[tuple[str, str]]:
+def read_pairs(folder: Path, split: str, languages: tuple[str, str]) -> Iterator[Pair]:
     """Yields the pairs of a split that passed `inspect_split`, blank ones included."""
     source, target = (read(find(folder, f"{split}.{language}")) for language in languages)
     return zip(source, target, strict=True)
 
 
-def write_splits(folder: Path, splits: dict[str, list[tuple[str, str]]], languages: tuple[str, str]) -> None:
+def write_splits(folder: Path, splits: dict[str, list[Pair]], languages: tuple[str, str]) -> None:
     """Writes SPLIT.LANGUAGE for both sides of every split."""
     for name, pairs in splits.items():
         for side, language in enumerate(languages):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ..errors import UsageError
 from .archives import members, naming
+from .parallel_text import Pair
 
 LANGUAGES = ("en", "de")
 LONGEST_WORD = 100
@@ -24,8 +25,6 @@ LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1}}}")
 INVISIBLE = dict.fromkeys(code for code in range(0x10000) if unicodedata.category(chr(code)) in ("Cc", "Cf"))
 INVISIBLE |= dict.fromkeys((code for code in INVISIBLE if chr(code).isspace()), " ")
 del INVISIBLE[0x200C], INVISIBLE[0x200D]
-
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
