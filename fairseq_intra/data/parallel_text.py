@@ -1,4 +1,4 @@
-"""Reads sentence-aligned text, plain or gzipped; errors name file and line."""
+"""Reads sentence-aligned text, plain or gzipped, and writes it; errors name file and line."""
 
 import gzip
 import hashlib
@@ -9,6 +9,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from ..console import say
 from ..errors import UsageError
 
 SPLITS = ("train", "valid", "test")
@@ -135,6 +136,32 @@ def read_pairs(folder: Path, split: str, languages: tuple[str, str]) -> Iterator
     """Yields the pairs of a split that passed `inspect_split`, blank ones included."""
     source, target = (read(find(folder, f"{split}.{language}")) for language in languages)
     return zip(source, target, strict=True)
+
+
+def write_pairs(
+    pairs: Iterable[Pair], folder: Path, split: str, languages: tuple[str, str], report_every: int = 100_000
+) -> int:
+    """Writes SPLIT.LANGUAGE for both sides of a split, pair by pair, and returns how many pairs there were.
+
+    Args:
+        pairs: read only once, and never all in memory.
+        folder: where the files are written.
+        split: first part of their names.
+        languages: of source and target.
+        report_every: after so many pairs, a line of progress is printed.
+    """
+    count = 0
+    source, target = (folder / f"{split}.{language}" for language in languages)
+    with (
+        source.open("w", encoding="utf-8", newline="\n") as left,
+        target.open("w", encoding="utf-8", newline="\n") as right,
+    ):
+        for count, pair in enumerate(pairs, 1):
+            for stream, text in zip((left, right), pair, strict=True):
+                stream.write(text + "\n")
+            if count % report_every == 0:
+                say(f"{split}: {count} pairs so far")
+    return count
 
 
 def write_splits(folder: Path, splits: dict[str, list[Pair]], languages: tuple[str, str]) -> None:

@@ -3,14 +3,13 @@
 import os
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import ExitStack
 from pathlib import Path
 
 from .. import files
 from ..console import say
 from ..errors import UsageError
 from . import dataset, download, folders, manifest, wmt17_text
-from .parallel_text import read, write_splits
+from .parallel_text import read, write_pairs, write_splits
 
 STEPS = ("archives", "text", *dataset.STEPS)
 ARCHIVES = Path(__file__).with_name("wmt17-archives.txt")
@@ -19,6 +18,8 @@ PAIR = "-".join(wmt17_text.LANGUAGES)
 SETS = {"wmt13": "valid", "wmt14/full": "test", "wmt17": "newstest2017"}
 #: Bytes that OUT takes for each byte of the archives, which hold other languages too.
 ROOM = 4
+#: Pairs of train, from one line of progress to the next.
+REPORT_EVERY = 500_000
 
 
 def prepare(
@@ -93,17 +94,8 @@ def extract(archives: list[wmt17_text.Archive], archive_dir: Path, to: Path) -> 
         write_splits(to, {split: pairs}, wmt17_text.LANGUAGES)
     corpora = [(archive_dir / archive.name, archive.corpus) for archive in archives]
     dropped: Counter = Counter()
-    kept = 0
-    with ExitStack() as stack:
-        sides = [
-            stack.enter_context((to / f"train.{language}").open("w", encoding="utf-8", newline="\n"))
-            for language in wmt17_text.LANGUAGES
-        ]
-        for kept, pair in enumerate(wmt17_text.distinct_pairs(corpora, dropped), 1):
-            for stream, text in zip(sides, pair, strict=True):
-                stream.write(text + "\n")
-            if kept % 500_000 == 0:
-                say(f"train: {kept} pairs so far")
+    pairs = wmt17_text.distinct_pairs(corpora, dropped)
+    kept = write_pairs(pairs, to, "train", wmt17_text.LANGUAGES, REPORT_EVERY)
     if not kept:
         raise UsageError("the archives have no usable pair")
     left_out = dict(sorted(dropped.items()))
