@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from fairseq.data import Dictionary
 
+from ..data.encoder_subwords import segmenter_of
 from ..errors import UsageError
 from ..files import replacing, sha256, write_json
 from . import question_text, squad, tagged_text, xnli
-from . import subwords as subword_units
 from .windows import Lengths
 
 
@@ -41,16 +41,16 @@ def prepare(
         raise UsageError(f"{source} is not a folder")
     lengths.check()
     languages = languages or _languages(kind, source, language)
-    units = subword_units.of_encoder(encoder)
+    segmenter = segmenter_of(encoder)
     dictionary = tagged_text.load_dictionary(encoder / "dict.txt")
     with replacing(out) as partial:
         partial.mkdir(parents=True)
         if kind == "qa":
             splits = _read_questions(source, language, languages)
-            counts, labels = question_text.binarise(splits, units, dictionary, lengths, partial), []
+            counts, labels = question_text.binarise(splits, segmenter, dictionary, lengths, partial), []
         else:
             write = _write_tagged if kind == "ner" else _write_pairs
-            counts, labels = write(source, language, languages, units, dictionary, partial)
+            counts, labels = write(source, language, languages, segmenter, dictionary, partial)
         summary = {"kind": kind, "source": language, "languages": languages, "labels": labels, "splits": counts}
         files = sorted(path for path in partial.rglob("*") if path.is_file())
         checksums = {path.relative_to(partial).as_posix(): sha256(path) for path in files}
@@ -98,14 +98,14 @@ def _read_questions(source, language, languages):
     }
 
 
-def _write_tagged(source, language, languages, units, dictionary, out):
+def _write_tagged(source, language, languages, segmenter, dictionary, out):
     files = {"train": source / language / "train", "valid": source / language / "dev"}
     files |= {f"test.{tested}": source / tested / "test" for tested in languages}
     splits, labels = tagged_text.read_splits(files)
-    return tagged_text.binarise(splits, labels, units, dictionary, out), labels.symbols[labels.nspecial :]
+    return tagged_text.binarise(splits, labels, segmenter, dictionary, out), labels.symbols[labels.nspecial :]
 
 
-def _write_pairs(source, language, languages, units, dictionary, out):
+def _write_pairs(source, language, languages, segmenter, dictionary, out):
     columns = ("sentence1", "sentence2", "gold_label")
     splits = {
         "train": xnli.read_pairs(source / xnli.TRAIN.format(language), ("premise", "hypo", "label"), leave_out=True),
@@ -123,11 +123,11 @@ def _write_pairs(source, language, languages, units, dictionary, out):
         (out / kind).mkdir()
         made.save(str(out / kind / "dict.txt"))
         for split, pairs in splits.items():
-            rows = (_row(pair, kind, units, made) for pair in pairs)
+            rows = (_row(pair, kind, segmenter, made) for pair in pairs)
             tagged_text.write_dataset(out / kind / split, rows, len(made))
     return {split: {"pairs": len(pairs)} for split, pairs in splits.items()}, labels.symbols[labels.nspecial :]
 
 
-def _row(pair, kind, units, dictionary):
-    symbols = [pair.label] if kind == "label" else units.cut_text(pair.first if kind == "input0" else pair.second)
+def _row(pair, kind, segmenter, dictionary):
+    symbols = [pair.label] if kind == "label" else segmenter.encode(pair.first if kind == "input0" else pair.second)
     return torch.IntTensor([*map(dictionary.index, symbols), dictionary.eos()])

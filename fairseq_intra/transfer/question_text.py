@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from fairseq.data import Dictionary
 
+from ..data.encoder_subwords import Segmenter
 from ..errors import UsageError
 from ..files import read_json, write_json
 from ..fine_tuning.positionwise import INPUT
@@ -34,7 +35,7 @@ class Window(NamedTuple):
 
 
 def binarise(
-    splits: dict[str, list[Question]], units, dictionary: Dictionary, lengths: Lengths, out: Path
+    splits: dict[str, list[Question]], segmenter: Segmenter, dictionary: Dictionary, lengths: Lengths, out: Path
 ) -> dict[str, dict]:
     """Writes the folder. Returns by split the numbers of examples (windows), questions, and questions left out.
 
@@ -42,7 +43,7 @@ def binarise(
 
     Args:
         splits: questions by the name of their split.
-        units: what cuts text (`subwords`).
+        segmenter: of the encoder.
         dictionary: of the encoder.
         lengths: of the windows.
         out: an empty folder.
@@ -63,7 +64,9 @@ def binarise(
         kept = [question for question in questions if mismatch(question) is None]
         if not kept:
             raise UsageError(f"{split}: no answer is where it is said to be; {mismatch(questions[0])}")
-        windows_of = (cut(question, number, units, dictionary, lengths) for number, question in enumerate(kept))
+        windows_of = (
+            encode_question(question, number, segmenter, dictionary, lengths) for number, question in enumerate(kept)
+        )
         rows = list(itertools.chain.from_iterable(windows_of))
         write_dataset(out / INPUT / split, (row.tokens for row in rows), len(dictionary))
         write_dataset(out / SPAN / split, (row.span for row in rows), None)
@@ -73,10 +76,12 @@ def binarise(
     return counts
 
 
-def cut(question: Question, number: int, units, dictionary: Dictionary, lengths: Lengths) -> Iterator[Window]:
+def encode_question(
+    question: Question, number: int, segmenter: Segmenter, dictionary: Dictionary, lengths: Lengths
+) -> Iterator[Window]:
     """The windows of a question, which is the one with this number in its split."""
-    asked = units.cut_text(question.text)[: lengths.max_query_length]
-    subwords, offsets = units.cut_with_offsets(question.context)
+    asked = segmenter.encode(question.text)[: lengths.max_query_length]
+    subwords, offsets = segmenter.encode_with_offsets(question.context)
     if not subwords:
         raise UsageError(f"the context of question {question.id} has nothing that the encoder's subwords know")
     start, text = question.answers[0]

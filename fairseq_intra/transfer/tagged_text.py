@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from fairseq.data import Dictionary, indexed_dataset
 
+from ..data.encoder_subwords import Segmenter
 from ..errors import UsageError
 from ..fine_tuning.positionwise import INPUT
 from ..fine_tuning.token_classification import LABEL
@@ -51,13 +52,15 @@ def load_dictionary(path: Path) -> Dictionary:
         raise UsageError(f"cannot read the dictionary {path}: {reason}") from None
 
 
-def binarise(splits: dict[str, list[Sentence]], labels: Dictionary, units, dictionary: Dictionary, out: Path) -> dict:
+def binarise(
+    splits: dict[str, list[Sentence]], labels: Dictionary, segmenter: Segmenter, dictionary: Dictionary, out: Path
+) -> dict:
     """Writes the folder. Returns by split the numbers of sentences, words, subwords, and of unknown subwords.
 
     Args:
         splits: sentences by the name of their split.
         labels: dictionary of their tags.
-        units: what cuts words (`subwords`).
+        segmenter: of the encoder.
         dictionary: of the encoder.
         out: an empty folder.
     """
@@ -66,7 +69,7 @@ def binarise(splits: dict[str, list[Sentence]], labels: Dictionary, units, dicti
         (out / kind).mkdir()
         made.save(str(out / kind / "dict.txt"))
     for split, sentences in splits.items():
-        rows = [encode(sentence, labels, units, dictionary) for sentence in sentences]
+        rows = [encode(sentence, labels, segmenter, dictionary) for sentence in sentences]
         write_dataset(out / INPUT / split, (tokens for tokens, _ in rows), len(dictionary))
         write_dataset(out / LABEL / split, (tags for _, tags in rows), len(labels))
         counts[split] = {
@@ -79,11 +82,11 @@ def binarise(splits: dict[str, list[Sentence]], labels: Dictionary, units, dicti
 
 
 def encode(
-    sentence: Sentence, labels: Dictionary, units, dictionary: Dictionary
+    sentence: Sentence, labels: Dictionary, segmenter: Segmenter, dictionary: Dictionary
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The subwords of a sentence with its end, and their labels: [T] each, int32, indices of the dictionaries."""
     tokens, tags = [], []
-    for subwords, tag in zip(units.cut(sentence.words), sentence.tags, strict=True):
+    for subwords, tag in zip(segmenter.encode_words(sentence.words), sentence.tags, strict=True):
         tokens += map(dictionary.index, subwords)
         tags += [labels.index(tag)] + [labels.pad()] * (len(subwords) - 1)
     return torch.IntTensor([*tokens, dictionary.eos()]), torch.IntTensor([*tags, labels.pad()])

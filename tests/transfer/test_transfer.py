@@ -37,8 +37,8 @@ def pretrained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretrained")
     encoder = folder / "encoder"
     tagged.write_encoder(encoder)
-    units = tagged.sentencepiece.SentencePieceProcessor(model_file=str(encoder / "sentencepiece.bpe.model"))
-    subwords = [" ".join(units.encode(text, out_type=str)) for text, _ in corpus.sentences(20, 0)]
+    processor = tagged.sentencepiece.SentencePieceProcessor(model_file=str(encoder / "sentencepiece.bpe.model"))
+    subwords = [" ".join(processor.encode(text, out_type=str)) for text, _ in corpus.sentences(20, 0)]
     (folder / "text").write_text("\n".join(subwords) + "\n", encoding="utf-8")
     text = ["--trainpref", folder / "text", "--validpref", folder / "text", "--srcdict", encoder / "dict.txt"]
     commands.fairseq("preprocess", "--only-source", *text, "--destdir", folder / "bin", "--workers", 1)
