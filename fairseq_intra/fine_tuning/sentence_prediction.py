@@ -16,6 +16,7 @@ from ..loss import intra_distillation_loss
 from ..loss.definitions import regression_loss
 from ..passes import joined_passes
 from .head import FineTuningFlags, FineTuningMethod, FineTuningTask, FineTuningTaskFlags
+from .positionwise import head_input
 
 #: Regularisers that fairseq's models may bring, by the names of their flags: --mha-reg-scale-factor and so on.
 REGULARISERS = {"mha": "_get_adaptive_head_loss", "ffn": "_get_adaptive_ffn_loss"}
@@ -57,8 +58,7 @@ class IntraDistillationSentencePredictionCriterion(SentencePredictionCriterion):
         head = self.classification_head_name
         if head not in getattr(model, "classification_heads", ()):
             raise UsageError(f"the model has no head '{head}' (--classification-head-name) to classify with")
-        net_input = sample["net_input"] | {"features_only": True, "classification_head_name": head}
-        outputs = joined_passes(self.method.run_passes(model, net_input))
+        outputs = joined_passes(self.method.run_passes(model, head_input(sample, head)))
         target = model.get_targets(sample, None).view(-1)
         sample_size = target.numel()
         logging_output = {"ntokens": sample["ntokens"], "nsentences": sample_size, "sample_size": sample_size}
