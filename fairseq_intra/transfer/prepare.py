@@ -7,6 +7,7 @@ import torch
 from fairseq.data import Dictionary
 
 from ..data.encoder_subwords import segmenter_of
+from ..data.indexed import write_rows
 from ..errors import UsageError
 from ..files import replacing, sha256, write_json
 from . import question_text, squad, tagged_text, xnli
@@ -42,7 +43,7 @@ def prepare(
     lengths.check()
     languages = languages or _languages(kind, source, language)
     segmenter = segmenter_of(encoder)
-    dictionary = tagged_text.load_dictionary(encoder / "dict.txt")
+    dictionary = tagged_text.load_encoder_dictionary(encoder / "dict.txt")
     with replacing(out) as partial:
         partial.mkdir(parents=True)
         if kind == "qa":
@@ -124,7 +125,7 @@ def _write_pairs(source, language, languages, segmenter, dictionary, out):
         made.save(str(out / kind / "dict.txt"))
         for split, pairs in splits.items():
             rows = (_row(pair, kind, segmenter, made) for pair in pairs)
-            tagged_text.write_dataset(out / kind / split, rows, len(made))
+            write_rows(out / kind / split, rows, len(made))
     return {split: {"pairs": len(pairs)} for split, pairs in splits.items()}, labels.symbols[labels.nspecial :]
 
 

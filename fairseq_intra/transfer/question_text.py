@@ -15,12 +15,12 @@ import torch
 from fairseq.data import Dictionary
 
 from ..data.encoder_subwords import Segmenter
+from ..data.indexed import write_rows
 from ..errors import UsageError
 from ..files import read_json, write_json
 from ..fine_tuning.positionwise import INPUT
 from ..fine_tuning.question_answering import SPAN
 from .squad import Answer, Question, mismatch
-from .tagged_text import write_dataset
 from .windows import Lengths, align, windows
 
 OFFSETS, TEXT = "offsets", "text"
@@ -68,10 +68,10 @@ def binarise(
             encode_question(question, number, segmenter, dictionary, lengths) for number, question in enumerate(kept)
         )
         rows = list(itertools.chain.from_iterable(windows_of))
-        write_dataset(out / INPUT / split, (row.tokens for row in rows), len(dictionary))
-        write_dataset(out / SPAN / split, (row.span for row in rows), None)
+        write_rows(out / INPUT / split, (row.tokens for row in rows), len(dictionary))
+        write_rows(out / SPAN / split, (row.span for row in rows), None)
         if is_test:
-            write_dataset(out / OFFSETS / split, (row.offsets for row in rows), None)
+            write_rows(out / OFFSETS / split, (row.offsets for row in rows), None)
         counts[split] = {"examples": len(rows), "questions": len(kept), "left_out": len(questions) - len(kept)}
     return counts
 

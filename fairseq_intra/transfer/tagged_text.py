@@ -8,9 +8,11 @@ of its word, and the end of the sentence, have the label dictionary's padding.
 from pathlib import Path
 
 import torch
-from fairseq.data import Dictionary, indexed_dataset
+from fairseq.data import Dictionary
 
+from ..console import say
 from ..data.encoder_subwords import Segmenter
+from ..data.indexed import write_rows
 from ..errors import UsageError
 from ..fine_tuning.positionwise import INPUT
 from ..fine_tuning.token_classification import LABEL
@@ -28,7 +30,7 @@ def read_splits(files: dict[str, Path]) -> tuple[dict[str, list[Sentence]], Dict
         splits[split], converted[path] = read_tagged(path)
     for path, count in converted.items():
         if count:
-            print(f"{path}: {count} entities begin with I-, read as B-")
+            say(f"{path}: {count} entities begin with I-, read as B-")
     labels = Dictionary()
     for tag in sorted({tag for sentence in splits["train"] for tag in sentence.tags}):
         labels.add_symbol(tag)
@@ -39,7 +41,7 @@ def read_splits(files: dict[str, Path]) -> tuple[dict[str, list[Sentence]], Dict
     return splits, labels
 
 
-def load_dictionary(path: Path) -> Dictionary:
+def load_encoder_dictionary(path: Path) -> Dictionary:
     """The dictionary of a pre-trained encoder, without its mask.
 
     Raises:
@@ -70,8 +72,8 @@ def binarise(
         made.save(str(out / kind / "dict.txt"))
     for split, sentences in splits.items():
         rows = [encode(sentence, labels, segmenter, dictionary) for sentence in sentences]
-        write_dataset(out / INPUT / split, (tokens for tokens, _ in rows), len(dictionary))
-        write_dataset(out / LABEL / split, (tags for _, tags in rows), len(labels))
+        write_rows(out / INPUT / split, (tokens for tokens, _ in rows), len(dictionary))
+        write_rows(out / LABEL / split, (tags for _, tags in rows), len(labels))
         counts[split] = {
             "sentences": len(sentences),
             "words": sum(len(sentence.words) for sentence in sentences),
@@ -90,11 +92,3 @@ def encode(
         tokens += map(dictionary.index, subwords)
         tags += [labels.index(tag)] + [labels.pad()] * (len(subwords) - 1)
     return torch.IntTensor([*tokens, dictionary.eos()]), torch.IntTensor([*tags, labels.pad()])
-
-
-def write_dataset(prefix: Path, rows, vocab_size: int) -> None:
-    """Writes rows of numbers as PREFIX.bin and PREFIX.idx."""
-    builder = indexed_dataset.make_builder(f"{prefix}.bin", "mmap", vocab_size)
-    for row in rows:
-        builder.add_item(row)
-    builder.finalize(f"{prefix}.idx")
