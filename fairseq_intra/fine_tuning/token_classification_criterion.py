@@ -6,8 +6,8 @@ from fairseq.logging import metrics
 
 from ..model_outputs import select_positions
 from .entities import EntityCounts, count_entities
-from .head import FineTuningFlags
 from .positionwise_criterion import PositionwiseCriterion, PositionwiseIntraDistillation
+from .shared import FineTuningFlags
 
 
 @register_criterion("token_classification", dataclass=FairseqDataclass)
