@@ -11,8 +11,8 @@ from .. import checkpoint
 from ..errors import UsageError
 from ..files import write_json, write_record
 from .prepare import read_summary
+from .recipes import RECIPES
 from .scores import SCORES, Reader
-from .training import RECIPES
 
 FORMAT = 1
 

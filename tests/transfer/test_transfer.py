@@ -17,8 +17,8 @@ from fairseq_intra.errors import UsageError
 from fairseq_intra.files import write_record
 from fairseq_intra.runs import workers
 from fairseq_intra.transfer.evaluate import TransferEvaluation
+from fairseq_intra.transfer.recipes import recipe
 from fairseq_intra.transfer.table import transfer_table
-from fairseq_intra.transfer.training import recipe
 from fairseq_intra.transfer.xnli import read_pairs
 
 #: What writes each task's text, and fairseq's name of the task.
