@@ -15,7 +15,7 @@ from .windows import Lengths
 
 
 def prepare(
-    kind: str,
+    task: str,
     source: Path,
     language: str,
     languages: list[str],
@@ -26,7 +26,7 @@ def prepare(
     """Makes a folder of binarised data, which appears under its name once it is whole; returns its summary.
 
     Args:
-        kind: "ner", words with tags in SOURCE/LANG/{train,dev,test}; "xnli", pairs of sentences in XNLI's two
+        task: "ner", words with tags in SOURCE/LANG/{train,dev,test}; "xnli", pairs of sentences in XNLI's two
             archives, unpacked in SOURCE; or "qa", questions in one of `squad.LAYOUTS`.
         source: the text.
         language: whose train and dev are taken.
@@ -41,18 +41,18 @@ def prepare(
     if not source.is_dir():
         raise UsageError(f"{source} is not a folder")
     lengths.check()
-    languages = languages or _languages(kind, source, language)
+    languages = languages or _languages(task, source, language)
     segmenter = segmenter_of(encoder)
     dictionary = tagged_text.load_encoder_dictionary(encoder / "dict.txt")
     with replacing(out) as partial:
         partial.mkdir(parents=True)
-        if kind == "qa":
+        if task == "qa":
             splits = _read_questions(source, language, languages)
             counts, labels = question_text.binarise(splits, segmenter, dictionary, lengths, partial), []
         else:
-            write = _write_tagged if kind == "ner" else _write_pairs
+            write = _write_tagged if task == "ner" else _write_pairs
             counts, labels = write(source, language, languages, segmenter, dictionary, partial)
-        summary = {"kind": kind, "source": language, "languages": languages, "labels": labels, "splits": counts}
+        summary = {"kind": task, "source": language, "languages": languages, "labels": labels, "splits": counts}
         files = sorted(path for path in partial.rglob("*") if path.is_file())
         checksums = {path.relative_to(partial).as_posix(): sha256(path) for path in files}
         write_json(partial / "manifest.json", summary | {"files": checksums})
@@ -75,11 +75,11 @@ def read_summary(data: Path) -> dict:
         ) from None
 
 
-def _languages(kind, source, language):
-    if kind == "xnli":
+def _languages(task, source, language):
+    if task == "xnli":
         pattern, found = xnli.TEST, xnli.languages(source / xnli.TEST)
     else:
-        pattern = squad.layout(source, language).test if kind == "qa" else "{code}/test"
+        pattern = squad.layout(source, language).test if task == "qa" else "{code}/test"
         found = squad.languages(source, pattern)
     if not found:
         raise UsageError(f"{source} holds no {squad.place(pattern, 'LANG')} in any language")
