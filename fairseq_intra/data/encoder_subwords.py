@@ -11,7 +11,11 @@ UNKNOWN = "<unk>"
 
 
 class SentencePiece:
-    """The subwords of a SentencePiece model, as XLM-R has them."""
+    """The subwords of a SentencePiece model, as XLM-R has them.
+
+    Raises:
+        UsageError: if the file is not a SentencePiece model.
+    """
 
     def __init__(self, model: Path):
         try:
@@ -43,7 +47,11 @@ class SentencePiece:
 
 
 class Gpt2:
-    """The byte pairs of GPT-2, as RoBERTa has them: numbers as strings."""
+    """The byte pairs of GPT-2, as RoBERTa has them: numbers as strings.
+
+    Raises:
+        UsageError: if the files are not GPT-2's.
+    """
 
     def __init__(self, encoder: Path, merges: Path):
         try:

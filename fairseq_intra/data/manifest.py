@@ -29,6 +29,10 @@ def begin(out: Path, asked: dict, steps: tuple[str, ...] = STEPS) -> str:
 
     Returns:
         "finished", "new", or a line that says what becomes of an unfinished run.
+
+    Raises:
+        UsageError: if `out` is finished but made from something else or changed since, or holds what another command
+            made, or its records are damaged.
     """
     record = out / "settings.json"
     finished = (out / "manifest.json").exists()

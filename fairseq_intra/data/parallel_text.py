@@ -31,7 +31,11 @@ class TextFile:
 
 
 def find(folder: Path, name: str) -> Path:
-    """Returns the folder's NAME or NAME.gz, whichever is there."""
+    """Returns the folder's NAME or NAME.gz, whichever is there.
+
+    Raises:
+        UsageError: if neither is there, or both are.
+    """
     found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
     if not found:
         raise UsageError(f"{folder} has no {name} and no {name}.gz")
@@ -41,7 +45,11 @@ def find(folder: Path, name: str) -> Path:
 
 
 def raw_lines(path: Path) -> Iterator[bytes]:
-    """Yields the lines of a plain or gzipped file as bytes, with their line ends."""
+    """Yields the lines of a plain or gzipped file as bytes, with their line ends.
+
+    Raises:
+        UsageError: if the file cannot be read, or is not a whole gzip file.
+    """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             yield from stream
@@ -52,12 +60,20 @@ def raw_lines(path: Path) -> Iterator[bytes]:
 
 
 def read(path: Path) -> Iterator[str]:
-    """Yields the lines of a file as text, each stripped and without a line break of any kind inside."""
+    """Yields the lines of a file as text, each stripped and without a line break of any kind inside.
+
+    Raises:
+        UsageError: as `raw_lines` and `decoded`.
+    """
     return decoded(raw_lines(path), path)
 
 
 def decoded(lines: Iterable[bytes], name: object) -> Iterator[str]:
-    """Does for lines from anywhere what `read` does for a file's; `name` is what errors call their origin."""
+    """Does for lines from anywhere what `read` does for a file's; `name` is what errors call their origin.
+
+    Raises:
+        UsageError: naming the first line that is not UTF-8 or has a NUL byte.
+    """
     for number, line in enumerate(lines, 1):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -89,7 +105,11 @@ def _normaliser():
 
 
 def inspect(path: Path) -> TextFile:
-    """Reads a whole file: its checksum (of the uncompressed text), its length and its blank lines."""
+    """Reads a whole file: its checksum (of the uncompressed text), its length and its blank lines.
+
+    Raises:
+        UsageError: if the file is empty, or as `read`.
+    """
     checksum = hashlib.sha256()
     found = TextFile(path)
     for line in raw_lines(path):
@@ -104,7 +124,12 @@ def inspect(path: Path) -> TextFile:
 
 
 def inspect_split(folder: Path, split: str, languages: tuple[str, str]) -> tuple[TextFile, TextFile]:
-    """Inspects both sides of a split and makes sure that they can be paired line by line."""
+    """Inspects both sides of a split and makes sure that they can be paired line by line.
+
+    Raises:
+        UsageError: if a file is missing or invalid, the two have different numbers of lines, or a line is blank that
+            may not be.
+    """
     source, target = (inspect(find(folder, f"{split}.{language}")) for language in languages)
     if source.lines != target.lines:
         raise UsageError(
@@ -124,7 +149,11 @@ def inspect_split(folder: Path, split: str, languages: tuple[str, str]) -> tuple
 
 
 def inspect_splits(folder: Path, splits: Iterable[str], languages: tuple[str, str]) -> dict[str, TextFile]:
-    """Inspects several splits; what was found is by SPLIT.LANGUAGE."""
+    """Inspects several splits; what was found is by SPLIT.LANGUAGE.
+
+    Raises:
+        UsageError: as `inspect_split`.
+    """
     return {
         f"{split}.{language}": side
         for split in splits
@@ -133,7 +162,11 @@ def inspect_splits(folder: Path, splits: Iterable[str], languages: tuple[str, st
 
 
 def read_pairs(folder: Path, split: str, languages: tuple[str, str]) -> Iterator[Pair]:
-    """Yields the pairs of a split that passed `inspect_split`, blank ones included."""
+    """Yields the pairs of a split that passed `inspect_split`, blank ones included.
+
+    Raises:
+        UsageError: as `find` and `read`.
+    """
     source, target = (read(find(folder, f"{split}.{language}")) for language in languages)
     return zip(source, target, strict=True)
 

@@ -67,7 +67,11 @@ def _asked(archives):
 
 
 def fetch(archives: list[wmt17_text.Archive], archive_dir: Path, out: Path) -> None:
-    """Fetches what is not there of the archives, and makes sure that each is the one that is listed."""
+    """Fetches what is not there of the archives, and makes sure that each is the one that is listed.
+
+    Raises:
+        UsageError: if the disk is too full, or an archive cannot be fetched or has another checksum.
+    """
     missing = [archive for archive in archives if not (archive_dir / archive.name).exists()]
     to_fetch, room = (sum(archive.bytes for archive in some) for some in (missing, archives))
     one_disk = archive_dir.stat().st_dev == out.stat().st_dev
@@ -87,7 +91,11 @@ def fetch(archives: list[wmt17_text.Archive], archive_dir: Path, out: Path) -> N
 
 
 def extract(archives: list[wmt17_text.Archive], archive_dir: Path, to: Path) -> None:
-    """Writes the text of all splits, with SOURCES.json to tell where it is from and what was left out."""
+    """Writes the text of all splits, with SOURCES.json to tell where it is from and what was left out.
+
+    Raises:
+        UsageError: if an archive or a test set cannot be read, or no pair is usable.
+    """
     for name, split in SETS.items():
         pairs = _official_set(name)
         say(f"{split}: {len(pairs)} pairs of {name}")

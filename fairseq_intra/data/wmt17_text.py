@@ -42,7 +42,11 @@ class Archive:
 
 
 def listed(path: Path) -> list[Archive]:
-    """Reads a list of archives."""
+    """Reads a list of archives.
+
+    Raises:
+        UsageError: if a line is invalid, or no archive is listed.
+    """
     archives = []
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip() or line.startswith("#"):
@@ -61,6 +65,9 @@ def distinct_pairs(archives: list[tuple[Path, str]], dropped: Counter) -> Iterat
 
     Of what was seen it keeps eight bytes a pair: at 4.5 million, two different pairs have the same with a
     probability of 1 in 2 million.
+
+    Raises:
+        UsageError: as `raw_pairs`.
     """
     seen: set[int] = set()
     for path, corpus in archives:
@@ -79,7 +86,11 @@ def distinct_pairs(archives: list[tuple[Path, str]], dropped: Counter) -> Iterat
 
 
 def raw_pairs(path: Path, corpus: str) -> Iterator[tuple[bytes, bytes]]:
-    """Yields the lines of a corpus as they came, side by side; the archive is read twice at once, never unpacked."""
+    """Yields the lines of a corpus as they came, side by side; the archive is read twice at once, never unpacked.
+
+    Raises:
+        UsageError: if a side is missing, the two have different numbers of lines, or the archive is damaged.
+    """
     sides = [lines_of(path, f"{corpus}.{language}") for language in LANGUAGES]
     for number, pair in enumerate(zip_longest(*sides), 1):
         if None in pair:
@@ -89,7 +100,11 @@ def raw_pairs(path: Path, corpus: str) -> Iterator[tuple[bytes, bytes]]:
 
 
 def lines_of(path: Path, name: str) -> Iterator[bytes]:
-    """Yields the lines of one file of an archive."""
+    """Yields the lines of one file of an archive.
+
+    Raises:
+        UsageError: if the archive is damaged, or has no such file.
+    """
     with naming(path), path.open("rb") as stream:
         for member, content in members(stream, path):
             if PurePosixPath(member) == PurePosixPath(name):

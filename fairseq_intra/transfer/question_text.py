@@ -79,7 +79,11 @@ def binarise(
 def encode_question(
     question: Question, number: int, segmenter: Segmenter, dictionary: Dictionary, lengths: Lengths
 ) -> Iterator[Window]:
-    """The windows of a question, which is the one with this number in its split."""
+    """The windows of a question, which is the one with this number in its split.
+
+    Raises:
+        UsageError: if its context has no subword.
+    """
     asked = segmenter.encode(question.text)[: lengths.max_query_length]
     subwords, offsets = segmenter.encode_with_offsets(question.context)
     if not subwords:
