@@ -113,7 +113,7 @@ def _make(name, task, tables, symbols, to, workers):
 def _check(labels, tables):
     classes = set(labels["train"])
     if strange := sorted(set(labels["valid"]) - classes):
-        raise UsageError(f"{tables['valid']} has the label '{strange[0]}', which train has not")
+        raise UsageError(f"{tables['valid']} has the label '{strange[0]}', which is not in train")
     if odd := [label for label in classes if len(label.split()) != 1]:
         raise UsageError(f"{tables['train']} has the label '{odd[0]}'; a label is one word")
 

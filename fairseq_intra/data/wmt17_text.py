@@ -95,7 +95,7 @@ def raw_pairs(path: Path, corpus: str) -> Iterator[tuple[bytes, bytes]]:
     for number, pair in enumerate(zip_longest(*sides), 1):
         if None in pair:
             short = LANGUAGES[pair.index(None)]
-            raise UsageError(f"{corpus}.{short} in {path} ends after {number - 1} lines, the other side goes on")
+            raise UsageError(f"{corpus}.{short} in {path} ends after {number - 1} lines, the other side has more")
         yield pair
 
 

@@ -17,8 +17,8 @@ class PositionwiseCriterion(FairseqCriterion):
     """Sum over examples of the cross-entropy, in nats; the gradient is that of the mean per example.
 
     An example has one softmax or several, `PER_EXAMPLE`: their cross-entropies are averaged, their divergences added.
-    A subclass says which distributions these are. Logged are the loss in bits per example, and the accuracy: the
-    share of examples whose softmaxes are all right.
+    A subclass says which distributions these are. The criterion logs the loss in bits per example, and the accuracy:
+    the share of examples whose softmaxes are all right.
     """
 
     PER_EXAMPLE = 1

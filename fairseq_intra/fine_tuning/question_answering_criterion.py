@@ -27,7 +27,7 @@ LEFT_OUT = -1e30
 class QuestionAnsweringCriterion(PositionwiseCriterion):
     """Sum over windows of the mean cross-entropy of start and end, in nats.
 
-    Logged are the loss in bits per window, and the accuracy: the share of windows of which both are right.
+    It logs the loss in bits per window, and the accuracy: the share of windows of which both are right.
     """
 
     PER_EXAMPLE = 2

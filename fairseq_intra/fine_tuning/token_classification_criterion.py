@@ -14,7 +14,7 @@ from .shared import FineTuningFlags
 class TokenClassificationCriterion(PositionwiseCriterion):
     """Sum over labelled words of the cross-entropy, in nats; the gradient is that of the mean per word.
 
-    Logged are the loss in bits per word, the accuracy, and in validation the entity-level F1 (`f1`, in percent).
+    It logs the loss in bits per word, the accuracy, and in validation the entity-level F1 (`f1`, in percent).
     """
 
     def logits(self, sample, outputs):

@@ -119,7 +119,7 @@ def _write_pairs(source, language, languages, segmenter, dictionary, out):
     for split, pairs in splits.items():
         for label in {pair.label for pair in pairs}:
             if label not in labels:
-                raise UsageError(f"{split} has the label {label}, which train has not")
+                raise UsageError(f"{split} has the label {label}, which is not in train")
     for kind, made in (("input0", dictionary), ("input1", dictionary), ("label", labels)):
         (out / kind).mkdir()
         made.save(str(out / kind / "dict.txt"))

@@ -122,7 +122,7 @@ def _check_test(split, questions):
     seen = set()
     for question in questions:
         if question.id in seen:
-            raise UsageError(f"{split}: the id {question.id} is there twice")
+            raise UsageError(f"{split}: the id {question.id} appears twice")
         seen.add(question.id)
         if problem := mismatch(question):
             raise UsageError(f"{split}: {problem}")

@@ -23,7 +23,7 @@ def read_splits(files: dict[str, Path]) -> tuple[dict[str, list[Sentence]], Dict
     """The sentences of every split, and the dictionary of the tags of "train".
 
     Raises:
-        UsageError: if a file cannot be read, or has a tag that train has not.
+        UsageError: if a file cannot be read, or has a tag that is not in train.
     """
     splits, converted = {}, {}
     for split, path in files.items():
@@ -37,7 +37,7 @@ def read_splits(files: dict[str, Path]) -> tuple[dict[str, list[Sentence]], Dict
     for split, sentences in splits.items():
         for tag in {tag for sentence in sentences for tag in sentence.tags}:
             if tag not in labels:
-                raise UsageError(f"{files[split]} has the tag {tag}, which {files['train']} has not")
+                raise UsageError(f"{files[split]} has the tag {tag}, which is not in {files['train']}")
     return splits, labels
 
 

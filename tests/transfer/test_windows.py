@@ -195,7 +195,7 @@ def test_what_is_written_and_what_is_left_out(encoder, tmp_path):
 @pytest.mark.parametrize(
     "split, questions, message",
     [
-        ("test.de", [QUESTION, WRONG], "test.de: the id q is there twice"),
+        ("test.de", [QUESTION, WRONG], "test.de: the id q appears twice"),
         ("test.de", [WRONG], "test.de: question q: the answer 'la' is not at answer_start 8, where 'il' is"),
         ("train", [WRONG], "train: no answer is where it is said to be; question q: the answer 'la'"),
         ("train", [Question("q", "Mo?", "\u200b", [Answer(0, "\u200b")])], "the context of question q has nothing"),
