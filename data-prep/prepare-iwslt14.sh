@@ -4,7 +4,7 @@
 #   data-prep/prepare-iwslt14.sh --langs "de nl" [--archive 2014-01.tgz] --out IWSLT
 #
 # The text is made as the method's authors made theirs (fe1ixxu/Intra-Distillation, preprocess_iwslt14.sh), with
-# sacremoses in place of Moses' Perl scripts. Repeated, it resumes behind the last step that was finished, and in the
+# sacremoses in place of Moses' Perl scripts. Repeated, it resumes after the last finished step, and in the
 # middle of a download. The talks are licensed CC BY-NC-ND 3.0 by TED.
 # --python PATH is the interpreter that has fairseq (default: $FAIRSEQ_INTRA_PYTHON, else .venv of the checkout, else
 # python3); the other flags are those of the command below.

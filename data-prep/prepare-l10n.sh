@@ -6,7 +6,7 @@
 # Home Assistant, Django, django-oscar, Plone, Wagtail and django CMS (for Arabic also pretix and Weblate, for Persian
 # also Weblate), in pinned versions: fairseq_intra/data/l10n-wheels.txt. English is the target. OUT/text/SOURCES.json
 # has each wheel's licence and counts. pip reads its own environment variables (PIP_INDEX_URL, PIP_NO_INDEX ...).
-# Repeated, it resumes behind the last step that was finished.
+# Repeated, it resumes after the last finished step.
 # --python PATH is the interpreter that has fairseq (default: $FAIRSEQ_INTRA_PYTHON, else .venv of the checkout, else
 # python3); the other flags are those of the command below.
 

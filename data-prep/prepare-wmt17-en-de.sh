@@ -10,7 +10,7 @@
 #   data.statmt.org/wmt17/translation-task/training-parallel-nc-v12.tgz     169 MB   News Commentary v12
 #
 # Disk: 1.8 GB for the archives and 7 GB for --out, an estimate, which must be free before anything is fetched.
-# Repeated, it resumes behind the last step that was finished, and in the middle of a download.
+# Repeated, it resumes after the last finished step, and in the middle of a download.
 # --python PATH is the interpreter that has fairseq (default: $FAIRSEQ_INTRA_PYTHON, else .venv of the checkout, else
 # python3); the other flags are those of the command below.
 

@@ -107,7 +107,7 @@ def write_record(path: Path, record: Any) -> None:
     write_json(path, dataclasses.asdict(record))
 
 
-def read_record(cls, path: Path, form: int | tuple[int, ...], what: str):
+def read_record(cls, path: Path, formats: int | tuple[int, ...], what: str):
     """An instance of a dataclass that `write_record` wrote; its field `format` tells versions of the file apart.
 
     Fields with a default may be missing, as in files of an earlier format.
@@ -115,19 +115,19 @@ def read_record(cls, path: Path, form: int | tuple[int, ...], what: str):
     Args:
         cls: the dataclass; every field must have the type of its annotation.
         path: the JSON file.
-        form: the format, or those that can be read.
+        formats: the format, or those that can be read.
         what: the kind of file, for the error message.
 
     Raises:
         UsageError: if there is no such file, or it is not `what`.
     """
     content = read_json(path)
-    forms = form if isinstance(form, tuple) else (form,)
+    readable = formats if isinstance(formats, tuple) else (formats,)
     types_of = typing.get_type_hints(cls)
     needed = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
     names = set(content) if isinstance(content, dict) else set()
-    if not names or content.get("format") not in forms or not needed <= names <= set(types_of):
-        raise UsageError(f"{path} is not {what} (format {' or '.join(map(str, forms))})")
+    if not names or content.get("format") not in readable or not needed <= names <= set(types_of):
+        raise UsageError(f"{path} is not {what} (format {' or '.join(map(str, readable))})")
     for name, value in content.items():
         if not has_type(value, types_of[name]):
             raise UsageError(f"{path} is not {what}: its '{name}' is {json.dumps(value)[:60]}")

@@ -102,7 +102,7 @@ def _read_task(data):
 
 def _recipe(args, made):
     """RoBERTa's flags of fairseq-train, as arguments.txt keeps them."""
-    from ..runs.presets import FINE_TUNING, WARM_UP
+    from ..fine_tuning.recipe import METHOD_FLAGS, WARM_UP
 
     batch = args.batch or made["batch_size"]
     updates = args.epochs * -(-made["splits"]["train"]["examples"] // batch)
@@ -116,7 +116,7 @@ def _recipe(args, made):
     if args.method == "plain":
         words += ["--task", "sentence_prediction", "--criterion", "sentence_prediction"]
     else:
-        words += [*TASK_OF_THE_METHOD, *FINE_TUNING[args.method]]
+        words += [*TASK_OF_THE_METHOD, *METHOD_FLAGS[args.method]]
     if made["metric"] in REPORTS:
         words.append(REPORTS[made["metric"]])
     if made["regression"]:

@@ -39,7 +39,7 @@ def _finetune_transfer(args):
     from ..runs import arguments, workers
     from ..runs.run import RunFolder
     from ..transfer.prepare import read_summary
-    from ..transfer.training import RECIPES, recipe
+    from ..transfer.recipes import RECIPES, recipe
 
     check_run_flags(args, METHODS, arguments.OWNED | arguments.OWNED_BY_FINETUNE)
     need_counts(args, "epochs", "batch")

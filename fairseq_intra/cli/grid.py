@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..methods import METHODS
-from ..transfer import KINDS
+from ..transfer import TASKS as TRANSFER_TASKS
 from .command import add_command, need_counts
 
 #: Flags of one run that the grid sets.
@@ -106,7 +106,7 @@ def add_commands(commands):
         "fairseq-intra grid transfer --task ner --input WIKIANN --pretrained xlmr.base --out RUNS",
         "fairseq-train",
     )
-    command.add_argument("--task", choices=KINDS, required=True, help="named entities, XNLI or questions")
+    command.add_argument("--task", choices=TRANSFER_TASKS, required=True, help="named entities, XNLI or questions")
     command.add_argument("--input", type=Path, required=True, metavar="DIR", help="the text (see prepare-transfer)")
     command.add_argument(
         "--pretrained", type=Path, required=True, metavar="DIR", help="model.pt, dict.txt and subwords"

@@ -255,9 +255,4 @@ def _l10n(args):
 def _glue(args):
     from ..data.glue import prepare
 
-    def subwords_of(folder):
-        from ..transfer.subwords import of_encoder  # imports fairseq, which takes seconds
-
-        return of_encoder(folder)
-
-    prepare(args.task or args.input.resolve().name, args.input, args.vocabulary, subwords_of, args.out, args.workers)
+    prepare(args.task or args.input.resolve().name, args.input, args.vocabulary, args.out, args.workers)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import need_folder_of
-from ..transfer import KINDS
+from ..transfer import TASKS
 from .command import add_command, need_counts
 
 
@@ -13,7 +13,7 @@ def add_commands(commands):
     command = add_command(commands, "prepare-transfer", _prepare_transfer, "binarise text for cross-lingual transfer")
     command.add_argument(
         "--task",
-        choices=KINDS,
+        choices=TASKS,
         required=True,
         help="ner: LANG/{train,dev,test}; xnli: XNLI's two archives; qa: LANG/{train,dev,test}.json, TyDiQA-GoldP, "
         "or XQuAD beside SQuAD v1.1",

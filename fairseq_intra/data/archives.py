@@ -12,7 +12,11 @@ from ..errors import UsageError
 
 
 def inspect(path: Path) -> list[str]:
-    """Reads an archive to its end and returns the names of its files."""
+    """Reads an archive to its end and returns the names of its files.
+
+    Raises:
+        UsageError: if it is truncated, damaged or no .tgz archive, or has an unsafe member.
+    """
     with naming(path), path.open("rb") as stream:
         return [name for name, _ in members(stream, path)]
 
@@ -21,6 +25,9 @@ def members(archive: BinaryIO, path: object) -> Iterator[tuple[str, BinaryIO]]:
     """Yields name and content of the archive's files in their order; a content is to be read before the next.
 
     gzip's own checksum at the end is read as well. `path` is for messages.
+
+    Raises:
+        UsageError: if a member is unsafe.
     """
     with gzip.GzipFile(fileobj=archive) as unzipped:
         # As a stream, tarfile reads forward only; through gzip, which, unlike tarfile's own reader, checks the sum.
@@ -34,7 +41,11 @@ def members(archive: BinaryIO, path: object) -> Iterator[tuple[str, BinaryIO]]:
 
 
 def reject_unsafe(member: tarfile.TarInfo, path: object) -> None:
-    """Stops at a member that no archive of text has."""
+    """Stops at a member that no archive of text has.
+
+    Raises:
+        UsageError: if it lies outside the archive's own folder, or is no file and no folder.
+    """
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts:
         raise UsageError(f"{path} has a member outside its own folder, {member.name}; nothing is read from it")
@@ -45,7 +56,11 @@ def reject_unsafe(member: tarfile.TarInfo, path: object) -> None:
 
 @contextmanager
 def naming(path: object) -> Iterator[None]:
-    """Turns what truncated and foreign files raise into a one-line error message that names the archive."""
+    """Turns what truncated and foreign files raise into a one-line error message that names the archive.
+
+    Raises:
+        UsageError: if the block reads a truncated, damaged or foreign file.
+    """
     try:
         yield
     except (EOFError, zlib.error):

@@ -1,7 +1,7 @@
 """fairseq-preprocess, with the same flags and the same result, in less time.
 
 fairseq asks a text file for its position after every line, counts words one by one, puts numbers into a line's tensor
-one by one, and lets one process read a share of the lines alone when the others are done with theirs.
+one by one, and one process reads its lines only after all others have finished.
 """
 
 import os

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from sacremoses import MosesDetokenizer, MosesTokenizer
 
 from ..processes import worker_pool
-from .parallel_text import batches, is_blank
+from .parallel_text import Pair, batches, is_blank
 
-Pair = tuple[str, str]
 BATCH = 50_000
 #: Languages written without spaces between words, by the codes in use.
 UNSPACED = (
@@ -74,7 +73,12 @@ def without_blanks(pairs: Iterable[Pair], dropped: Counter) -> Iterator[Pair]:
 
 
 def clean(
-    pairs: Iterable[Pair], languages: Pair, limits: Limits, workers: int, dropped: Counter, respell: bool = False
+    pairs: Iterable[Pair],
+    languages: tuple[str, str],
+    limits: Limits,
+    workers: int,
+    dropped: Counter,
+    respell: bool = False,
 ) -> Iterator[Pair]:
     """Yields the pairs within the limits, in their order, and counts the others by the limit they break.
 
@@ -92,7 +96,7 @@ def clean(
 class Tools:
     """What a worker process keeps from one pair to the next."""
 
-    def __init__(self, languages: Pair, limits: Limits, respell: bool):
+    def __init__(self, languages: tuple[str, str], limits: Limits, respell: bool):
         self.tokenizers = [MosesTokenizer(lang=language) for language in languages]
         self.detokenizers = [MosesDetokenizer(lang=language) for language in languages] if respell else []
         self.limits = limits

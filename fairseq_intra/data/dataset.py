@@ -83,7 +83,7 @@ def _raw(text, settings, _out, to, workers):
             pairs = _lowercased(pairs)
         if settings.drop_overlap and split == "train":
             pairs = overlap.without(pairs, _held_out(text, settings), dropped)
-        kept = _write_pairs(pairs, to, split, settings.languages)
+        kept = parallel_text.write_pairs(pairs, to, split, settings.languages)
         reasons = "".join(f", {number} dropped ({why})" for why, number in sorted(dropped.items()))
         say(f"{split}: {kept} pairs{reasons}")
         why = settings.clean and cleaning.unspaced(settings.languages)
@@ -103,22 +103,6 @@ def _lowercased(pairs):
 def _held_out(text, settings):
     pairs = [pair for split in SPLITS[1:] for pair in parallel_text.read_pairs(text, split, settings.languages)]
     return list(_lowercased(pairs)) if settings.lowercase else pairs
-
-
-def _write_pairs(pairs, folder, split, languages):
-    """Writes both sides of a split and returns how many pairs there were."""
-    kept = 0
-    source, target = (folder / f"{split}.{language}" for language in languages)
-    with (
-        source.open("w", encoding="utf-8", newline="\n") as left,
-        target.open("w", encoding="utf-8", newline="\n") as right,
-    ):
-        for kept, pair in enumerate(pairs, 1):
-            for stream, text in zip((left, right), pair, strict=True):
-                stream.write(text + "\n")
-            if kept % 100_000 == 0:
-                say(f"{split}: {kept} pairs so far")
-    return kept
 
 
 def _spm(_text, settings, out, to, _workers):

@@ -55,7 +55,11 @@ def fetch(url: str, path: Path, stall: float = STALL, attempts: int = ATTEMPTS) 
 
 
 def receive(url: str, path: Path, stall: float) -> None:
-    """One connection: appends to the partial file, or writes it anew, until all of the file is there."""
+    """One connection: appends to the partial file, or writes it anew, until all of the file is there.
+
+    Raises:
+        UsageError: if the URL is not valid, or the disk too full.
+    """
     part, known = partial(path), validator(path)
     have = size(part) if known.exists() else 0
     headers = {"User-Agent": "fairseq_intra"}
@@ -132,7 +136,11 @@ def _next_block(response):
 
 
 def need_space(folder: Path, needed: int) -> None:
-    """Rejects what the disk cannot hold before it begins."""
+    """Rejects what the disk cannot hold before it begins.
+
+    Raises:
+        UsageError: if less is free.
+    """
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UsageError(
@@ -141,7 +149,11 @@ def need_space(folder: Path, needed: int) -> None:
 
 
 def place(cache: Path, url: str) -> Path:
-    """Where a URL's file lies in a cache: under its host and path, and what tells one query from another."""
+    """Where a URL's file lies in a cache: under its host and path, and what tells one query from another.
+
+    Raises:
+        UsageError: if the URL names no host or no file.
+    """
     parts = urlsplit(url)
     names = [name for name in unquote(parts.path).split("/") if name not in ("", ".", "..")]
     if not parts.hostname or not names:

@@ -10,14 +10,22 @@ from ..console import say
 
 @contextlib.contextmanager
 def made(out: Path) -> Iterator[None]:
-    """Makes the folder that --out names and holds its lock."""
+    """Makes the folder that --out names and holds its lock.
+
+    Raises:
+        UsageError: if it cannot be made or written to, or another process works in it.
+    """
     with made_unlocked(out), files.locked(out):
         yield
 
 
 @contextlib.contextmanager
 def made_unlocked(out: Path) -> Iterator[None]:
-    """Makes the folder that --out names; its parts have locks of their own."""
+    """Makes the folder that --out names; its parts have locks of their own.
+
+    Raises:
+        UsageError: if it cannot be made or written to.
+    """
     new = not out.is_dir()
     files.make_folder("--out", out)
     try:

@@ -13,14 +13,13 @@ GPT2 = ("encoder.json", "vocab.bpe")
 SENTENCEPIECE = "sentencepiece.bpe.model"
 
 
-def prepare(name: str, folder: Path, vocabulary: Path, subwords_of, out: Path, workers: int) -> None:
+def prepare(name: str, folder: Path, vocabulary: Path, out: Path, workers: int) -> None:
     """Makes OUT: input0/, with pairs of texts input1/, label/ and manifest.json.
 
     Args:
         name: of one of GLUE's tasks; any other is a task of classes.
         folder: train.tsv and dev.tsv as GLUE has them.
-        vocabulary: the encoder's dict.txt and what cuts its subwords.
-        subwords_of: called with `vocabulary`, returns what cuts a text into subwords (`cut_text`).
+        vocabulary: folder of the encoder's dict.txt and subwords.
         out: the folder to make; it appears once it is whole.
         workers: processes of fairseq-preprocess.
 
@@ -55,7 +54,7 @@ def prepare(name: str, folder: Path, vocabulary: Path, subwords_of, out: Path, w
             raise UsageError(f"--out {out} is a folder with other files; give another one")
         with files.replacing(out) as partial:
             partial.mkdir()
-            made = {"task": name, **_make(name, task, tables, symbols, subwords_of, partial, workers)}
+            made = {"task": name, **_make(name, task, tables, symbols, partial, workers)}
             files.write_json(partial / "manifest.json", made | {"inputs": inputs, "versions": manifest.versions()})
 
 
@@ -83,7 +82,7 @@ def _vocabulary(folder):
     return [*model, folder / "dict.txt"]
 
 
-def _make(name, task, tables, symbols, subwords_of, to, workers):
+def _make(name, task, tables, symbols, to, workers):
     """Fills the folder; returns what the manifest says of it."""
     counts, labels, examples, texts = {}, {}, {}, len(task.texts)
     for split, path in tables.items():
@@ -92,10 +91,13 @@ def _make(name, task, tables, symbols, subwords_of, to, workers):
         say(f"{name} {split}: {len(examples[split])} examples, {dropped} lines of another form left out")
     if task.metric != "pearson":
         _check(labels, tables)
-    units = subwords_of(symbols[-1].parent)
+    from .encoder_subwords import segmenter_of  # imports fairseq, which takes seconds
+
+    segmenter = segmenter_of(symbols[-1].parent)
     for split, of_split in examples.items():
         for place in range(texts):
-            _write(to / f"{split}.input{place}", (" ".join(units.cut_text(example[place])) for example in of_split))
+            lines = (" ".join(segmenter.encode(example[place])) for example in of_split)
+            _write(to / f"{split}.input{place}", lines)
     if task.metric == "pearson":
         labels = {split: glue_tasks.shares(tables[split], values) for split, values in labels.items()}
     kind = _labels(to, labels, task)
@@ -111,7 +113,7 @@ def _make(name, task, tables, symbols, subwords_of, to, workers):
 def _check(labels, tables):
     classes = set(labels["train"])
     if strange := sorted(set(labels["valid"]) - classes):
-        raise UsageError(f"{tables['valid']} has the label '{strange[0]}', which train has not")
+        raise UsageError(f"{tables['valid']} has the label '{strange[0]}', which is not in train")
     if odd := [label for label in classes if len(label.split()) != 1]:
         raise UsageError(f"{tables['train']} has the label '{odd[0]}'; a label is one word")
 

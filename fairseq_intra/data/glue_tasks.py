@@ -34,7 +34,11 @@ STS_B_HIGHEST = 5
 
 
 def task_named(name: str, folder: Path) -> Task:
-    """GLUE's task of this name, or one of the user's own in SST-2's layout, or in RTE's with two texts."""
+    """GLUE's task of this name, or one of the user's own in SST-2's layout, or in RTE's with two texts.
+
+    Raises:
+        UsageError: if a task of one's own has no train.tsv, or that is not UTF-8.
+    """
     if name in TASKS:
         return TASKS[name]
     path = folder / "train.tsv"
@@ -54,7 +58,11 @@ def _lines(path):
 
 
 def read(path: Path, task: Task) -> tuple[list[tuple[str, ...]], list[str], int]:
-    """The examples' texts, their labels, and how many lines were left out because they have another form."""
+    """The examples' texts, their labels, and how many lines were left out because they have another form.
+
+    Raises:
+        UsageError: if the file is missing, is not UTF-8, lacks a column, or has no example.
+    """
     if not path.is_file():
         raise UsageError(f"{path} is missing")
     # Quotation marks mean nothing in these tables.
@@ -74,7 +82,11 @@ def read(path: Path, task: Task) -> tuple[list[tuple[str, ...]], list[str], int]
 
 
 def shares(path: Path, labels: list[str]) -> list[str]:
-    """STS-B's scores as shares of the highest."""
+    """STS-B's scores as shares of the highest.
+
+    Raises:
+        UsageError: if a score is no number.
+    """
     try:
         values = [float(label) / STS_B_HIGHEST for label in labels]
     except ValueError as error:

@@ -15,7 +15,7 @@ from .. import files
 from ..console import say
 from ..errors import UsageError
 from . import archives, cleaning, dataset, download, folders, iwslt14_text, manifest
-from .parallel_text import SPLITS, write_splits
+from .parallel_text import SPLITS, Pair, write_splits
 
 STEPS = ("archive", "text", *dataset.STEPS)
 # fairseq's copy of the German pair, and WIT3's file on Google Drive as the authors' script has it.
@@ -41,7 +41,11 @@ class Source:
         return (self.out if self.given else self.path.parent) / f"{self.path.name}.sha256"
 
     def take(self, languages: list[str]) -> None:
-        """Sets `path` and `sha256` to an archive that is whole, unaltered and has the languages."""
+        """Sets `path` and `sha256` to an archive that is whole, unaltered and has the languages.
+
+        Raises:
+            UsageError: if it cannot be fetched, is damaged or altered, or lacks a language.
+        """
         if not self.given:
             files.make_folder("--cache", self.cache)
             with files.locked(self.cache, wait_for="downloads into"):
@@ -91,15 +95,11 @@ def prepare(languages: list[str], source: Source, settings, out: Path, workers: 
 
 
 def _begin(folder, language, sha256):
-    """Compares the text that a folder may hold with the archive, if one was named; whether text is to be made."""
+    """Whether text is to be made; compares what a folder may hold with the archive, if one was named."""
     text = folder / "text"
-    if not text.exists():
-        return True
-    record = manifest.read_record(text / "SOURCES.json")
-    now = _asked(language, sha256 or record["inputs"].get("archive"))
-    if difference := manifest.first_difference(record, now):
-        raise UsageError(f"{text} was made with {difference}; give another --out")
-    return False
+    if not sha256 and text.exists():
+        sha256 = manifest.read_sources(text / "SOURCES.json")["inputs"].get("archive")
+    return not manifest.is_made(text, _asked(language, sha256))
 
 
 def _asked(language, sha256):
@@ -191,7 +191,7 @@ def extract(archive: Path, sha256: str, language: str, to: Path, workers: int) -
 
 def _split(pairs):
     """Every 23rd pair is for validation, the others for training."""
-    splits: dict[str, list[tuple[str, str]]] = {"train": [], "valid": []}
+    splits: dict[str, list[Pair]] = {"train": [], "valid": []}
     for number, pair in enumerate(pairs, 1):
         splits["valid" if number % EVERY_NTH_TO_VALID == 0 else "train"].append(pair)
     return splits

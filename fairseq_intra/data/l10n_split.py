@@ -9,8 +9,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from ..errors import UsageError
-
-Pair = tuple[str, str]
+from .parallel_text import Pair
 
 # A larger group grew by chance meetings and is much alike inside: it stays in train.
 LARGEST_HELD_OUT = 4
@@ -46,6 +45,9 @@ def split(pairs: Iterable[Pair], valid: int | None, test: int | None, seed: int)
 
     Valid and test hold one pair for each English message. The order within each split is random and, as it
     comes from hashes of the messages, depends on nothing but their text and the seed.
+
+    Raises:
+        UsageError: if there are too few messages for these sizes.
     """
     waiting = sorted(groups(pairs), key=lambda group: rank(seed, *group[0]))
     sizes = {"test": test or default_size(len(waiting)), "valid": valid or default_size(len(waiting))}
@@ -65,7 +67,11 @@ def split(pairs: Iterable[Pair], valid: int | None, test: int | None, seed: int)
 
 
 def shorten(train: list[Pair], pairs: int | None, max_words: int | None) -> list[Pair]:
-    """The first `pairs` of train among those of at most `max_words` words a side; None is no limit."""
+    """The first `pairs` of train among those of at most `max_words` words a side; None is no limit.
+
+    Raises:
+        UsageError: if no pair is so short.
+    """
     if max_words is not None:
         train = [pair for pair in train if all(len(text.split()) <= max_words for text in pair)]
     if not train:

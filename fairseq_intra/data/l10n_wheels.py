@@ -41,7 +41,11 @@ def canonical(name: str) -> str:
 
 
 def pinned(pin_list: Path, language: str) -> list[Wheel]:
-    """Reads the wheels that the pin list has for a language."""
+    """Reads the wheels that the pin list has for a language.
+
+    Raises:
+        UsageError: if a line of the list is invalid, or no wheel is for the language.
+    """
     wheels = []
     for number, line in enumerate(pin_list.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip() or line.startswith("#"):

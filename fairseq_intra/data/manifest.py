@@ -29,6 +29,10 @@ def begin(out: Path, asked: dict, steps: tuple[str, ...] = STEPS) -> str:
 
     Returns:
         "finished", "new", or a line that says what becomes of an unfinished run.
+
+    Raises:
+        UsageError: if `out` is finished but made from something else or changed since, or holds what another command
+            made, or its records are damaged.
     """
     record = out / "settings.json"
     finished = (out / "manifest.json").exists()
@@ -36,7 +40,7 @@ def begin(out: Path, asked: dict, steps: tuple[str, ...] = STEPS) -> str:
         if present := [name for name in (*steps, "manifest.json") if (out / name).exists()]:
             raise UsageError(f"{out} has a {present[0]} that was not made by this command; give another --out")
     else:
-        difference = first_difference(read_record(record), asked)
+        difference = first_difference(read_sources(record), asked)
         if finished and difference:
             raise UsageError(f"{out} is finished, made with {difference}; give another --out")
         if finished:
@@ -62,7 +66,24 @@ def asked_of(settings: dict, inputs: dict[str, TextFile], splits: Sequence[str] 
     }
 
 
-def read_record(path: Path) -> dict:
+def is_made(text: Path, asked: dict) -> bool:
+    """Whether a folder of text was made before, from what is asked now.
+
+    Args:
+        text: the folder; its SOURCES.json says what it was made from.
+        asked: "settings" and "inputs", as SOURCES.json has them.
+
+    Raises:
+        UsageError: if it was made from something else, or its record is damaged.
+    """
+    if not text.exists():
+        return False
+    if difference := first_difference(read_sources(text / "SOURCES.json"), asked):
+        raise UsageError(f"{text} was made with {difference}; give another --out")
+    return True
+
+
+def read_sources(path: Path) -> dict:
     """A settings.json or SOURCES.json: what decided the files beside it.
 
     Raises:

@@ -88,10 +88,7 @@ def _prepare(pair, source, folder, workers, steps, merges):
         if source:
             found = multi30k_source.read(source, pair)
             asked = {"settings": {"layout": found.layout}, "inputs": found.sha256}
-            if text.exists():
-                if difference := manifest.first_difference(manifest.read_record(text / "SOURCES.json"), asked):
-                    raise UsageError(f"{text} was made with {difference}; give another --out")
-            elif "text" in steps:
+            if not manifest.is_made(text, asked) and "text" in steps:
                 with files.replacing(text) as partial:
                     partial.mkdir()
                     _write_text(found, pair, partial)
@@ -181,7 +178,7 @@ _TAKE = {"raw": _raw, "bpe": _bpe, "encoded": _encoded, "bin": _bin}
 def _check_types(dataset):
     """The published text gives a dictionary of known size, or something here differs from what was published."""
     foreign = next(language for language in dataset.pair if language != ENGLISH)
-    sources = manifest.read_record(dataset.text / "SOURCES.json")
+    sources = manifest.read_sources(dataset.text / "SOURCES.json")
     train = tuple(sources["inputs"].get(f"train.{language}") for language in (ENGLISH, foreign))
     types = len(files.read_lines(dataset.out / "bin" / f"dict.{foreign}.txt"))
     if dataset.merges == MERGES and types != TYPES.get(train, types):

@@ -35,7 +35,11 @@ class Text(NamedTuple):
 
 
 def fetch(url: str, cache: Path) -> Path:
-    """Where the archive of a URL lies in the cache, fetched if it does not."""
+    """Where the archive of a URL lies in the cache, fetched if it does not.
+
+    Raises:
+        UsageError: if it cannot be fetched, or the cache cannot be written to.
+    """
     files.make_folder("--cache", cache)
     with files.locked(cache, wait_for="downloads into"):
         path = download.place(cache, url)

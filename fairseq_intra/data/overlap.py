@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-Pair = tuple[str, str]
+from .parallel_text import Pair
 
 
 def count(train: Iterable[Pair], held_out: list[Pair]) -> dict[str, int]:

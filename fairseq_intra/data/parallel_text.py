@@ -1,4 +1,4 @@
-"""Reads sentence-aligned text, plain or gzipped; errors name file and line."""
+"""Reads sentence-aligned text, plain or gzipped, and writes it; errors name file and line."""
 
 import gzip
 import hashlib
@@ -9,9 +9,12 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from ..console import say
 from ..errors import UsageError
 
 SPLITS = ("train", "valid", "test")
+#: A line in two languages, the source first.
+Pair = tuple[str, str]
 
 # Every character that some reader takes for the end of a line: within a line they become spaces.
 LINE_BREAKS = str.maketrans(dict.fromkeys("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", " "))
@@ -28,7 +31,11 @@ class TextFile:
 
 
 def find(folder: Path, name: str) -> Path:
-    """Returns the folder's NAME or NAME.gz, whichever is there."""
+    """Returns the folder's NAME or NAME.gz, whichever is there.
+
+    Raises:
+        UsageError: if neither is there, or both are.
+    """
     found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
     if not found:
         raise UsageError(f"{folder} has no {name} and no {name}.gz")
@@ -38,7 +45,11 @@ def find(folder: Path, name: str) -> Path:
 
 
 def raw_lines(path: Path) -> Iterator[bytes]:
-    """Yields the lines of a plain or gzipped file as bytes, with their line ends."""
+    """Yields the lines of a plain or gzipped file as bytes, with their line ends.
+
+    Raises:
+        UsageError: if the file cannot be read, or is not a whole gzip file.
+    """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             yield from stream
@@ -49,12 +60,20 @@ def raw_lines(path: Path) -> Iterator[bytes]:
 
 
 def read(path: Path) -> Iterator[str]:
-    """Yields the lines of a file as text, each stripped and without a line break of any kind inside."""
+    """Yields the lines of a file as text, each stripped and without a line break of any kind inside.
+
+    Raises:
+        UsageError: as `raw_lines` and `decoded`.
+    """
     return decoded(raw_lines(path), path)
 
 
 def decoded(lines: Iterable[bytes], name: object) -> Iterator[str]:
-    """Does for lines from anywhere what `read` does for a file's; `name` is what errors call their origin."""
+    """Does for lines from anywhere what `read` does for a file's; `name` is what errors call their origin.
+
+    Raises:
+        UsageError: naming the first line that is not UTF-8 or has a NUL byte.
+    """
     for number, line in enumerate(lines, 1):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -86,7 +105,11 @@ def _normaliser():
 
 
 def inspect(path: Path) -> TextFile:
-    """Reads a whole file: its checksum (of the uncompressed text), its length and its blank lines."""
+    """Reads a whole file: its checksum (of the uncompressed text), its length and its blank lines.
+
+    Raises:
+        UsageError: if the file is empty, or as `read`.
+    """
     checksum = hashlib.sha256()
     found = TextFile(path)
     for line in raw_lines(path):
@@ -101,7 +124,12 @@ def inspect(path: Path) -> TextFile:
 
 
 def inspect_split(folder: Path, split: str, languages: tuple[str, str]) -> tuple[TextFile, TextFile]:
-    """Inspects both sides of a split and makes sure that they can be paired line by line."""
+    """Inspects both sides of a split and makes sure that they can be paired line by line.
+
+    Raises:
+        UsageError: if a file is missing or invalid, the two have different numbers of lines, or a line is blank that
+            may not be.
+    """
     source, target = (inspect(find(folder, f"{split}.{language}")) for language in languages)
     if source.lines != target.lines:
         raise UsageError(
@@ -121,7 +149,11 @@ def inspect_split(folder: Path, split: str, languages: tuple[str, str]) -> tuple
 
 
 def inspect_splits(folder: Path, splits: Iterable[str], languages: tuple[str, str]) -> dict[str, TextFile]:
-    """Inspects several splits; what was found is by SPLIT.LANGUAGE."""
+    """Inspects several splits; what was found is by SPLIT.LANGUAGE.
+
+    Raises:
+        UsageError: as `inspect_split`.
+    """
     return {
         f"{split}.{language}": side
         for split in splits
@@ -129,13 +161,43 @@ def inspect_splits(folder: Path, splits: Iterable[str], languages: tuple[str, st
     }
 
 
-def read_pairs(folder: Path, split: str, languages: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    """Yields the pairs of a split that passed `inspect_split`, blank ones included."""
+def read_pairs(folder: Path, split: str, languages: tuple[str, str]) -> Iterator[Pair]:
+    """Yields the pairs of a split that passed `inspect_split`, blank ones included.
+
+    Raises:
+        UsageError: as `find` and `read`.
+    """
     source, target = (read(find(folder, f"{split}.{language}")) for language in languages)
     return zip(source, target, strict=True)
 
 
-def write_splits(folder: Path, splits: dict[str, list[tuple[str, str]]], languages: tuple[str, str]) -> None:
+def write_pairs(
+    pairs: Iterable[Pair], folder: Path, split: str, languages: tuple[str, str], report_every: int = 100_000
+) -> int:
+    """Writes SPLIT.LANGUAGE for both sides of a split, pair by pair, and returns how many pairs there were.
+
+    Args:
+        pairs: read only once, and never all in memory.
+        folder: where the files are written.
+        split: first part of their names.
+        languages: of source and target.
+        report_every: after so many pairs, a line of progress is printed.
+    """
+    count = 0
+    source, target = (folder / f"{split}.{language}" for language in languages)
+    with (
+        source.open("w", encoding="utf-8", newline="\n") as left,
+        target.open("w", encoding="utf-8", newline="\n") as right,
+    ):
+        for count, pair in enumerate(pairs, 1):
+            for stream, text in zip((left, right), pair, strict=True):
+                stream.write(text + "\n")
+            if count % report_every == 0:
+                say(f"{split}: {count} pairs so far")
+    return count
+
+
+def write_splits(folder: Path, splits: dict[str, list[Pair]], languages: tuple[str, str]) -> None:
     """Writes SPLIT.LANGUAGE for both sides of every split."""
     for name, pairs in splits.items():
         for side, language in enumerate(languages):

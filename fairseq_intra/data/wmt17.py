@@ -3,14 +3,13 @@
 import os
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import ExitStack
 from pathlib import Path
 
 from .. import files
 from ..console import say
 from ..errors import UsageError
 from . import dataset, download, folders, manifest, wmt17_text
-from .parallel_text import read, write_splits
+from .parallel_text import read, write_pairs, write_splits
 
 STEPS = ("archives", "text", *dataset.STEPS)
 ARCHIVES = Path(__file__).with_name("wmt17-archives.txt")
@@ -19,6 +18,8 @@ PAIR = "-".join(wmt17_text.LANGUAGES)
 SETS = {"wmt13": "valid", "wmt14/full": "test", "wmt17": "newstest2017"}
 #: Bytes that OUT takes for each byte of the archives, which hold other languages too.
 ROOM = 4
+#: Pairs of train, from one line of progress to the next.
+REPORT_EVERY = 500_000
 
 
 def prepare(
@@ -43,7 +44,7 @@ def prepare(
         UsageError: naming what is wrong with an archive, a test set or a folder.
     """
     archives = wmt17_text.listed(archive_list)
-    if _is_there(out / "text", archives):
+    if manifest.is_made(out / "text", _asked(archives)):
         say("text: done before")
     else:
         with folders.made_unlocked(out):
@@ -60,22 +61,17 @@ def prepare(
         dataset.prepare(out / "text", settings, out, workers, steps)
 
 
-def _is_there(text, archives):
-    """Whether the text was made before; compares it with the list of archives."""
-    if not text.exists():
-        return False
-    if difference := manifest.first_difference(manifest.read_record(text / "SOURCES.json"), _asked(archives)):
-        raise UsageError(f"{text} was made with {difference}; give another --out")
-    return True
-
-
 def _asked(archives):
     """What decides the text."""
     return {"settings": {}, "inputs": {archive.name: archive.sha256 for archive in archives}}
 
 
 def fetch(archives: list[wmt17_text.Archive], archive_dir: Path, out: Path) -> None:
-    """Fetches what is not there of the archives, and makes sure that each is the one that is listed."""
+    """Fetches what is not there of the archives, and makes sure that each is the one that is listed.
+
+    Raises:
+        UsageError: if the disk is too full, or an archive cannot be fetched or has another checksum.
+    """
     missing = [archive for archive in archives if not (archive_dir / archive.name).exists()]
     to_fetch, room = (sum(archive.bytes for archive in some) for some in (missing, archives))
     one_disk = archive_dir.stat().st_dev == out.stat().st_dev
@@ -95,24 +91,19 @@ def fetch(archives: list[wmt17_text.Archive], archive_dir: Path, out: Path) -> N
 
 
 def extract(archives: list[wmt17_text.Archive], archive_dir: Path, to: Path) -> None:
-    """Writes the text of all splits, with SOURCES.json to tell where it is from and what was left out."""
+    """Writes the text of all splits, with SOURCES.json to tell where it is from and what was left out.
+
+    Raises:
+        UsageError: if an archive or a test set cannot be read, or no pair is usable.
+    """
     for name, split in SETS.items():
         pairs = _official_set(name)
         say(f"{split}: {len(pairs)} pairs of {name}")
         write_splits(to, {split: pairs}, wmt17_text.LANGUAGES)
     corpora = [(archive_dir / archive.name, archive.corpus) for archive in archives]
     dropped: Counter = Counter()
-    kept = 0
-    with ExitStack() as stack:
-        sides = [
-            stack.enter_context((to / f"train.{language}").open("w", encoding="utf-8", newline="\n"))
-            for language in wmt17_text.LANGUAGES
-        ]
-        for kept, pair in enumerate(wmt17_text.distinct_pairs(corpora, dropped), 1):
-            for stream, text in zip(sides, pair, strict=True):
-                stream.write(text + "\n")
-            if kept % 500_000 == 0:
-                say(f"train: {kept} pairs so far")
+    pairs = wmt17_text.distinct_pairs(corpora, dropped)
+    kept = write_pairs(pairs, to, "train", wmt17_text.LANGUAGES, REPORT_EVERY)
     if not kept:
         raise UsageError("the archives have no usable pair")
     left_out = dict(sorted(dropped.items()))

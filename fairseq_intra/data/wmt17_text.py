@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ..errors import UsageError
 from .archives import members, naming
+from .parallel_text import Pair
 
 LANGUAGES = ("en", "de")
 LONGEST_WORD = 100
@@ -24,8 +25,6 @@ LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1}}}")
 INVISIBLE = dict.fromkeys(code for code in range(0x10000) if unicodedata.category(chr(code)) in ("Cc", "Cf"))
 INVISIBLE |= dict.fromkeys((code for code in INVISIBLE if chr(code).isspace()), " ")
 del INVISIBLE[0x200C], INVISIBLE[0x200D]
-
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,11 @@ class Archive:
 
 
 def listed(path: Path) -> list[Archive]:
-    """Reads a list of archives."""
+    """Reads a list of archives.
+
+    Raises:
+        UsageError: if a line is invalid, or no archive is listed.
+    """
     archives = []
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip() or line.startswith("#"):
@@ -62,6 +65,9 @@ def distinct_pairs(archives: list[tuple[Path, str]], dropped: Counter) -> Iterat
 
     Of what was seen it keeps eight bytes a pair: at 4.5 million, two different pairs have the same with a
     probability of 1 in 2 million.
+
+    Raises:
+        UsageError: as `raw_pairs`.
     """
     seen: set[int] = set()
     for path, corpus in archives:
@@ -80,17 +86,25 @@ def distinct_pairs(archives: list[tuple[Path, str]], dropped: Counter) -> Iterat
 
 
 def raw_pairs(path: Path, corpus: str) -> Iterator[tuple[bytes, bytes]]:
-    """Yields the lines of a corpus as they came, side by side; the archive is read twice at once, never unpacked."""
+    """Yields the lines of a corpus as they came, side by side; the archive is read twice at once, never unpacked.
+
+    Raises:
+        UsageError: if a side is missing, the two have different numbers of lines, or the archive is damaged.
+    """
     sides = [lines_of(path, f"{corpus}.{language}") for language in LANGUAGES]
     for number, pair in enumerate(zip_longest(*sides), 1):
         if None in pair:
             short = LANGUAGES[pair.index(None)]
-            raise UsageError(f"{corpus}.{short} in {path} ends after {number - 1} lines, the other side goes on")
+            raise UsageError(f"{corpus}.{short} in {path} ends after {number - 1} lines, the other side has more")
         yield pair
 
 
 def lines_of(path: Path, name: str) -> Iterator[bytes]:
-    """Yields the lines of one file of an archive."""
+    """Yields the lines of one file of an archive.
+
+    Raises:
+        UsageError: if the archive is damaged, or has no such file.
+    """
     with naming(path), path.open("rb") as stream:
         for member, content in members(stream, path):
             if PurePosixPath(member) == PurePosixPath(name):

@@ -150,5 +150,5 @@ def load_dictionary(data: str, kind: str = INPUT) -> Dictionary:
 
 
 def head_input(sample, head: str) -> dict:
-    """What a model is called with for a head's outputs [B, T, number of outputs]."""
+    """What a model is called with for the outputs of one of its heads."""
     return sample["net_input"] | {"features_only": True, "classification_head_name": head}

@@ -9,16 +9,16 @@ from fairseq.logging import metrics
 from ..intra_distillation import log_mean, log_method
 from ..loss import intra_distillation_loss
 from ..passes import joined_passes
-from .head import FineTuningMethod
 from .positionwise import head_input
+from .shared import FineTuningMethod
 
 
 class PositionwiseCriterion(FairseqCriterion):
     """Sum over examples of the cross-entropy, in nats; the gradient is that of the mean per example.
 
     An example has one softmax or several, `PER_EXAMPLE`: their cross-entropies are averaged, their divergences added.
-    A subclass says which distributions these are. Logged are the loss in bits per example, and the accuracy: the
-    share of examples whose softmaxes are all right.
+    A subclass says which distributions these are. The criterion logs the loss in bits per example, and the accuracy:
+    the share of examples whose softmaxes are all right.
     """
 
     PER_EXAMPLE = 1
@@ -71,8 +71,8 @@ class PositionwiseCriterion(FairseqCriterion):
 class PositionwiseIntraDistillation:
     """Mixin of a `PositionwiseCriterion`, before it: K passes, and alpha times their divergence.
 
-    In evaluation and before a late start it is the plain criterion: one pass, the plain loss. The tasks of `head` set
-    `method.alpha` between updates.
+    In evaluation and before a late start it is the plain criterion: one pass, the plain loss. The task
+    (`FineTuningTask`) sets `method.alpha` between updates.
 
     Raises:
         UsageError: if a flag has a value that is not allowed; in training, if the model cannot be trained in the

@@ -8,8 +8,8 @@ from fairseq.data import BaseWrapperDataset, RightPadDataset
 from fairseq.tasks import register_task
 
 from ..errors import UsageError
-from .head import FineTuningTask, FineTuningTaskFlags
 from .positionwise import PositionwiseConfig, PositionwiseTask, load_dictionary
+from .shared import FineTuningTask, FineTuningTaskFlags
 
 #: The folder of a dataset that holds, per window, the position of the first subword of the context, and those of the
 #: first and last subword of the answer; `<s>` is position 0, where the answer is if the window does not hold it.

@@ -15,8 +15,8 @@ import torch
 from fairseq.criterions import register_criterion
 from fairseq.dataclass import FairseqDataclass
 
-from .head import FineTuningFlags
 from .positionwise_criterion import PositionwiseCriterion, PositionwiseIntraDistillation
+from .shared import FineTuningFlags
 
 #: The logit of a position that is left out. Finite, so that no difference of two is NaN, and so low that float32 and
 #: float64 give it a probability of exactly 0: it adds nothing to a loss, a divergence or a gradient.
@@ -27,7 +27,7 @@ LEFT_OUT = -1e30
 class QuestionAnsweringCriterion(PositionwiseCriterion):
     """Sum over windows of the mean cross-entropy of start and end, in nats.
 
-    Logged are the loss in bits per window, and the accuracy: the share of windows of which both are right.
+    It logs the loss in bits per window, and the accuracy: the share of windows of which both are right.
     """
 
     PER_EXAMPLE = 2

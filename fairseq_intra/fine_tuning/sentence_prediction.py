@@ -15,9 +15,11 @@ from ..intra_distillation import log_mean, log_method
 from ..loss import intra_distillation_loss
 from ..loss.definitions import regression_loss
 from ..passes import joined_passes
-from .head import FineTuningFlags, FineTuningMethod, FineTuningTask, FineTuningTaskFlags
+from .positionwise import head_input
+from .shared import FineTuningFlags, FineTuningMethod, FineTuningTask, FineTuningTaskFlags
 
-#: Regularisers that fairseq's models may bring, by the names of their flags: --mha-reg-scale-factor and so on.
+#: The functions of fairseq's models that give their regularisers, by the names of the flags: --mha-reg-scale-factor
+#: and --ffn-reg-scale-factor.
 REGULARISERS = {"mha": "_get_adaptive_head_loss", "ffn": "_get_adaptive_ffn_loss"}
 
 
@@ -57,8 +59,7 @@ class IntraDistillationSentencePredictionCriterion(SentencePredictionCriterion):
         head = self.classification_head_name
         if head not in getattr(model, "classification_heads", ()):
             raise UsageError(f"the model has no head '{head}' (--classification-head-name) to classify with")
-        net_input = sample["net_input"] | {"features_only": True, "classification_head_name": head}
-        outputs = joined_passes(self.method.run_passes(model, net_input))
+        outputs = joined_passes(self.method.run_passes(model, head_input(sample, head)))
         target = model.get_targets(sample, None).view(-1)
         sample_size = target.numel()
         logging_output = {"ntokens": sample["ntokens"], "nsentences": sample_size, "sample_size": sample_size}
@@ -98,9 +99,9 @@ class IntraDistillationSentencePredictionCriterion(SentencePredictionCriterion):
 
 def _regularisers(model):
     args = getattr(model, "args", None)
-    for name, method in REGULARISERS.items():
+    for name, function in REGULARISERS.items():
         if getattr(args, f"{name}_reg_scale_factor", 0.0):
-            yield name, getattr(model, method)()
+            yield name, getattr(model, function)()
 
 
 @dataclass

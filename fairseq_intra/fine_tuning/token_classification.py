@@ -9,8 +9,8 @@ from fairseq.data.shorten_dataset import TruncateDataset
 from fairseq.tasks import register_task
 
 from ..errors import need_package
-from .head import FineTuningTask, FineTuningTaskFlags
 from .positionwise import PositionwiseConfig, PositionwiseTask, load_dictionary
+from .shared import FineTuningTask, FineTuningTaskFlags
 
 logger = logging.getLogger(__name__)
 

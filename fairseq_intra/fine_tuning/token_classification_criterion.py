@@ -6,15 +6,15 @@ from fairseq.logging import metrics
 
 from ..model_outputs import select_positions
 from .entities import EntityCounts, count_entities
-from .head import FineTuningFlags
 from .positionwise_criterion import PositionwiseCriterion, PositionwiseIntraDistillation
+from .shared import FineTuningFlags
 
 
 @register_criterion("token_classification", dataclass=FairseqDataclass)
 class TokenClassificationCriterion(PositionwiseCriterion):
     """Sum over labelled words of the cross-entropy, in nats; the gradient is that of the mean per word.
 
-    Logged are the loss in bits per word, the accuracy, and in validation the entity-level F1 (`f1`, in percent).
+    It logs the loss in bits per word, the accuracy, and in validation the entity-level F1 (`f1`, in percent).
     """
 
     def logits(self, sample, outputs):

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from fairseq.data import Dictionary, data_utils, indexed_dataset
+from fairseq.data import Dictionary, data_utils
 
+from ..data.indexed import write_rows
 from ..errors import UsageError
 from .dataset import Dataset
 
@@ -65,11 +66,7 @@ def text_input(dataset: Dataset, text: Path, lines: list[str], limit: int, trunc
         dictionary.encode_line(" ".join(subwords.encode(line, out_type=str)), add_if_not_exist=False)
         for line in lines
     ]
-    prefix = str(scratch / f"{SUBSET}.{dataset.pair}.{dataset.source}")
-    builder = indexed_dataset.make_builder(f"{prefix}.bin", impl="mmap", vocab_size=len(dictionary))
-    for sentence in encoded:
-        builder.add_item(sentence)
-    builder.finalize(f"{prefix}.idx")
+    write_rows(scratch / f"{SUBSET}.{dataset.pair}.{dataset.source}", encoded, len(dictionary))
     for name in _dictionaries(dataset):
         shutil.copyfile(dataset.folder / "bin" / name, scratch / name)
     sizes = np.array([len(sentence) for sentence in encoded])

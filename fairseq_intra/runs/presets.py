@@ -16,14 +16,6 @@ TASK_AND_CRITERION = {
     **dict.fromkeys(("rdrop", "intra", "late"), ("translation_intra_distillation", "intra_distillation")),
     "self-distillation": ("translation", "self_distillation"),
 }
-#: The method's flags in fine-tuning: the paper's K and alpha, and R-Drop and the late start with them.
-FINE_TUNING = {
-    "rdrop": "--num-iter 2 --alpha 1".split(),
-    "intra": "--num-iter 3 --alpha 1".split(),
-    "late": "--num-iter 3 --alpha 1 --plain-patience 1".split(),
-}
-#: Percent of all updates, in fine-tuning.
-WARM_UP = 6
 #: Flags by their place: first these, then the rest as the file has them, then those of LAST. The order is that of the
 #: arguments.txt of older runs.
 FIRST = "share-all-embeddings label-smoothing optimizer adam-betas lr-scheduler clip-norm seed arch".split()

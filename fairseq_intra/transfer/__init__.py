@@ -1,4 +1,4 @@
 """Zero-shot cross-lingual transfer: an encoder fine-tuned on one language, tested on others (paper, section 5)."""
 
-#: What can be transferred: named entities, natural language inference, or question answering.
-KINDS = ("ner", "xnli", "qa")
+#: What can be transferred, as --task takes it: named entities, natural language inference, or question answering.
+TASKS = ("ner", "xnli", "qa")

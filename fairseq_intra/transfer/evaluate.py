@@ -11,8 +11,8 @@ from .. import checkpoint
 from ..errors import UsageError
 from ..files import write_json, write_record
 from .prepare import read_summary
-from .scores import SCORES, Reader
-from .training import RECIPES
+from .recipes import RECIPES
+from .scores import SCORES, Predictor
 
 FORMAT = 1
 
@@ -48,7 +48,7 @@ def evaluate_all(path: Path, data: Path, max_tokens: int, cpu: bool):
     """
     summary = read_summary(data)
     built = checkpoint.build(path, data)
-    how = [how for kind, how in SCORES.items() if isinstance(built.task, kind)]
+    how = [how for task_class, how in SCORES.items() if isinstance(built.task, task_class)]
     if not how:
         raise UsageError(f"{path} was trained for the task {built.cfg.task._name}, which has no labels to score")
     trained_for = RECIPES[summary["kind"]].task
@@ -60,7 +60,7 @@ def evaluate_all(path: Path, data: Path, max_tokens: int, cpu: bool):
     for language in summary["languages"]:
         split = f"test.{language}"
         built.task.load_dataset(split)
-        found = score(Reader(built.task, model, data, split, max_tokens, device))
+        found = score(Predictor(built.task, model, data, split, max_tokens, device))
         if found.predictions is not None:
             write_json(path.with_suffix(f".{language}.predictions.json"), found.predictions)
         result = _evaluation(metric, found, summary["source"], language, built.training, path)
@@ -70,15 +70,17 @@ def evaluate_all(path: Path, data: Path, max_tokens: int, cpu: bool):
 
 def _evaluation(metric, found, source, language, training, path):
     return TransferEvaluation(
-        FORMAT,
-        metric,
-        100 * found.score,
-        found.details,
-        source,
-        language,
-        *training,
-        path.name,
-        len(found.gold),
-        hashlib.sha256(repr(found.gold).encode()).hexdigest(),
-        {name: version(name) for name in ("torch", *["seqeval"] * (metric == "f1"))},
+        format=FORMAT,
+        metric=metric,
+        score=100 * found.score,
+        details=found.details,
+        source=source,
+        language=language,
+        method=training.method,
+        seed=training.seed,
+        num_updates=training.num_updates,
+        checkpoint=path.name,
+        sentences=len(found.gold),
+        labels_sha256=hashlib.sha256(repr(found.gold).encode()).hexdigest(),
+        versions={name: version(name) for name in ("torch", *["seqeval"] * (metric == "f1"))},
     )

@@ -8,7 +8,7 @@ from ..files import sha256
 from ..runs.arguments import flags_in_grid
 from ..runs.scheduler import Run
 from ..runs.steps import Step, own_command
-from .training import RECIPES
+from .recipes import RECIPES
 
 LENGTHS = ("max-seq-length", "doc-stride", "max-query-length")
 

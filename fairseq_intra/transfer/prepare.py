@@ -6,15 +6,16 @@ from pathlib import Path
 import torch
 from fairseq.data import Dictionary
 
+from ..data.encoder_subwords import segmenter_of
+from ..data.indexed import write_rows
 from ..errors import UsageError
 from ..files import replacing, sha256, write_json
 from . import question_text, squad, tagged_text, xnli
-from . import subwords as subword_units
 from .windows import Lengths
 
 
 def prepare(
-    kind: str,
+    task: str,
     source: Path,
     language: str,
     languages: list[str],
@@ -25,7 +26,7 @@ def prepare(
     """Makes a folder of binarised data, which appears under its name once it is whole; returns its summary.
 
     Args:
-        kind: "ner", words with tags in SOURCE/LANG/{train,dev,test}; "xnli", pairs of sentences in XNLI's two
+        task: "ner", words with tags in SOURCE/LANG/{train,dev,test}; "xnli", pairs of sentences in XNLI's two
             archives, unpacked in SOURCE; or "qa", questions in one of `squad.LAYOUTS`.
         source: the text.
         language: whose train and dev are taken.
@@ -40,18 +41,18 @@ def prepare(
     if not source.is_dir():
         raise UsageError(f"{source} is not a folder")
     lengths.check()
-    languages = languages or _languages(kind, source, language)
-    units = subword_units.of_encoder(encoder)
-    dictionary = tagged_text.load_dictionary(encoder / "dict.txt")
+    languages = languages or _languages(task, source, language)
+    segmenter = segmenter_of(encoder)
+    dictionary = tagged_text.load_encoder_dictionary(encoder / "dict.txt")
     with replacing(out) as partial:
         partial.mkdir(parents=True)
-        if kind == "qa":
+        if task == "qa":
             splits = _read_questions(source, language, languages)
-            counts, labels = question_text.binarise(splits, units, dictionary, lengths, partial), []
+            counts, labels = question_text.binarise(splits, segmenter, dictionary, lengths, partial), []
         else:
-            write = _write_tagged if kind == "ner" else _write_pairs
-            counts, labels = write(source, language, languages, units, dictionary, partial)
-        summary = {"kind": kind, "source": language, "languages": languages, "labels": labels, "splits": counts}
+            write = _write_tagged if task == "ner" else _write_pairs
+            counts, labels = write(source, language, languages, segmenter, dictionary, partial)
+        summary = {"kind": task, "source": language, "languages": languages, "labels": labels, "splits": counts}
         files = sorted(path for path in partial.rglob("*") if path.is_file())
         checksums = {path.relative_to(partial).as_posix(): sha256(path) for path in files}
         write_json(partial / "manifest.json", summary | {"files": checksums})
@@ -74,11 +75,11 @@ def read_summary(data: Path) -> dict:
         ) from None
 
 
-def _languages(kind, source, language):
-    if kind == "xnli":
+def _languages(task, source, language):
+    if task == "xnli":
         pattern, found = xnli.TEST, xnli.languages(source / xnli.TEST)
     else:
-        pattern = squad.layout(source, language).test if kind == "qa" else "{code}/test"
+        pattern = squad.layout(source, language).test if task == "qa" else "{code}/test"
         found = squad.languages(source, pattern)
     if not found:
         raise UsageError(f"{source} holds no {squad.place(pattern, 'LANG')} in any language")
@@ -98,14 +99,14 @@ def _read_questions(source, language, languages):
     }
 
 
-def _write_tagged(source, language, languages, units, dictionary, out):
+def _write_tagged(source, language, languages, segmenter, dictionary, out):
     files = {"train": source / language / "train", "valid": source / language / "dev"}
     files |= {f"test.{tested}": source / tested / "test" for tested in languages}
     splits, labels = tagged_text.read_splits(files)
-    return tagged_text.binarise(splits, labels, units, dictionary, out), labels.symbols[labels.nspecial :]
+    return tagged_text.binarise(splits, labels, segmenter, dictionary, out), labels.symbols[labels.nspecial :]
 
 
-def _write_pairs(source, language, languages, units, dictionary, out):
+def _write_pairs(source, language, languages, segmenter, dictionary, out):
     columns = ("sentence1", "sentence2", "gold_label")
     splits = {
         "train": xnli.read_pairs(source / xnli.TRAIN.format(language), ("premise", "hypo", "label"), leave_out=True),
@@ -118,16 +119,16 @@ def _write_pairs(source, language, languages, units, dictionary, out):
     for split, pairs in splits.items():
         for label in {pair.label for pair in pairs}:
             if label not in labels:
-                raise UsageError(f"{split} has the label {label}, which train has not")
+                raise UsageError(f"{split} has the label {label}, which is not in train")
     for kind, made in (("input0", dictionary), ("input1", dictionary), ("label", labels)):
         (out / kind).mkdir()
         made.save(str(out / kind / "dict.txt"))
         for split, pairs in splits.items():
-            rows = (_row(pair, kind, units, made) for pair in pairs)
-            tagged_text.write_dataset(out / kind / split, rows, len(made))
+            rows = (_row(pair, kind, segmenter, made) for pair in pairs)
+            write_rows(out / kind / split, rows, len(made))
     return {split: {"pairs": len(pairs)} for split, pairs in splits.items()}, labels.symbols[labels.nspecial :]
 
 
-def _row(pair, kind, units, dictionary):
-    symbols = [pair.label] if kind == "label" else units.cut_text(pair.first if kind == "input0" else pair.second)
+def _row(pair, kind, segmenter, dictionary):
+    symbols = [pair.label] if kind == "label" else segmenter.encode(pair.first if kind == "input0" else pair.second)
     return torch.IntTensor([*map(dictionary.index, symbols), dictionary.eos()])

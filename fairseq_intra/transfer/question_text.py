@@ -14,12 +14,13 @@ from typing import NamedTuple
 import torch
 from fairseq.data import Dictionary
 
+from ..data.encoder_subwords import Segmenter
+from ..data.indexed import write_rows
 from ..errors import UsageError
 from ..files import read_json, write_json
 from ..fine_tuning.positionwise import INPUT
 from ..fine_tuning.question_answering import SPAN
 from .squad import Answer, Question, mismatch
-from .tagged_text import write_dataset
 from .windows import Lengths, align, windows
 
 OFFSETS, TEXT = "offsets", "text"
@@ -34,7 +35,7 @@ class Window(NamedTuple):
 
 
 def binarise(
-    splits: dict[str, list[Question]], units, dictionary: Dictionary, lengths: Lengths, out: Path
+    splits: dict[str, list[Question]], segmenter: Segmenter, dictionary: Dictionary, lengths: Lengths, out: Path
 ) -> dict[str, dict]:
     """Writes the folder. Returns by split the numbers of examples (windows), questions, and questions left out.
 
@@ -42,7 +43,7 @@ def binarise(
 
     Args:
         splits: questions by the name of their split.
-        units: what cuts text (`subwords`).
+        segmenter: of the encoder.
         dictionary: of the encoder.
         lengths: of the windows.
         out: an empty folder.
@@ -63,20 +64,28 @@ def binarise(
         kept = [question for question in questions if mismatch(question) is None]
         if not kept:
             raise UsageError(f"{split}: no answer is where it is said to be; {mismatch(questions[0])}")
-        windows_of = (cut(question, number, units, dictionary, lengths) for number, question in enumerate(kept))
+        windows_of = (
+            encode_question(question, number, segmenter, dictionary, lengths) for number, question in enumerate(kept)
+        )
         rows = list(itertools.chain.from_iterable(windows_of))
-        write_dataset(out / INPUT / split, (row.tokens for row in rows), len(dictionary))
-        write_dataset(out / SPAN / split, (row.span for row in rows), None)
+        write_rows(out / INPUT / split, (row.tokens for row in rows), len(dictionary))
+        write_rows(out / SPAN / split, (row.span for row in rows), None)
         if is_test:
-            write_dataset(out / OFFSETS / split, (row.offsets for row in rows), None)
+            write_rows(out / OFFSETS / split, (row.offsets for row in rows), None)
         counts[split] = {"examples": len(rows), "questions": len(kept), "left_out": len(questions) - len(kept)}
     return counts
 
 
-def cut(question: Question, number: int, units, dictionary: Dictionary, lengths: Lengths) -> Iterator[Window]:
-    """The windows of a question, which is the one with this number in its split."""
-    asked = units.cut_text(question.text)[: lengths.max_query_length]
-    subwords, offsets = units.cut_with_offsets(question.context)
+def encode_question(
+    question: Question, number: int, segmenter: Segmenter, dictionary: Dictionary, lengths: Lengths
+) -> Iterator[Window]:
+    """The windows of a question, which is the one with this number in its split.
+
+    Raises:
+        UsageError: if its context has no subword.
+    """
+    asked = segmenter.encode(question.text)[: lengths.max_query_length]
+    subwords, offsets = segmenter.encode_with_offsets(question.context)
     if not subwords:
         raise UsageError(f"the context of question {question.id} has nothing that the encoder's subwords know")
     start, text = question.answers[0]
@@ -113,7 +122,7 @@ def _check_test(split, questions):
     seen = set()
     for question in questions:
         if question.id in seen:
-            raise UsageError(f"{split}: the id {question.id} is there twice")
+            raise UsageError(f"{split}: the id {question.id} appears twice")
         seen.add(question.id)
         if problem := mismatch(question):
             raise UsageError(f"{split}: {problem}")

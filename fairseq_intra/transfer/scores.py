@@ -23,7 +23,7 @@ from .question_text import OFFSETS, read_text
 MAX_ANSWER_LENGTH = 30
 
 
-class Scored(NamedTuple):
+class SplitScore(NamedTuple):
     """What a test split's scores are made of."""
 
     gold: list  #: of every sentence, text or question
@@ -32,8 +32,8 @@ class Scored(NamedTuple):
     predictions: dict | None = None  #: answers by the ids of their questions
 
 
-class Reader(NamedTuple):
-    """A model, and the split of a folder of data that it reads."""
+class Predictor(NamedTuple):
+    """A model, and the split of a folder of data that it runs on."""
 
     task: FairseqTask
     model: torch.nn.Module
@@ -43,7 +43,7 @@ class Reader(NamedTuple):
     device: torch.device
 
     @torch.no_grad()
-    def examples(self, head: str, read: Callable) -> list:
+    def predict(self, head: str, read: Callable) -> list:
         """What read(sample, outputs) tells of every example of a mini-batch, in the split's order."""
         dataset = self.task.dataset(self.split)
         batches = self.task.get_batch_iterator(dataset, max_tokens=self.max_tokens, max_positions=None, num_workers=0)
@@ -55,40 +55,40 @@ class Reader(NamedTuple):
         return [found[number] for number in sorted(found)]
 
 
-def _score_tags(reader):
-    task = reader.task
+def _score_tags(predictor):
+    task = predictor.task
 
     def read(sample, outputs):
         keep = sample["target"].ne(task.IGNORE)
         best = outputs.argmax(-1)[keep]
         return [[task.labels[number] for number in row] for row in by_sentence(keep, best)]
 
-    gold, predicted = task.tags(reader.split), reader.examples(task.HEAD, read)
+    gold, predicted = task.tags(predictor.split), predictor.predict(task.HEAD, read)
     # Where a sentence was truncated, its last words have no prediction: none of their entities is found.
     missing = [["O"] * (len(tags) - len(found)) for tags, found in zip(gold, predicted, strict=True)]
     counts = count_entities(gold, [found + more for found, more in zip(predicted, missing, strict=True)])
     more = {"precision": counts.precision, "recall": counts.recall, "words_cut": sum(map(len, missing))}
-    return Scored(gold, counts.f1, counts._asdict() | more)
+    return SplitScore(gold, counts.f1, counts._asdict() | more)
 
 
-def _score_classes(reader):
+def _score_classes(predictor):
     def read(sample, outputs):
         return zip(sample["target"].flatten().tolist(), outputs.argmax(-1).tolist(), strict=True)
 
-    rows = reader.examples(reader.task.cfg.classification_head_name, read)
+    rows = predictor.predict(predictor.task.cfg.classification_head_name, read)
     gold = tuple(true for true, _ in rows)
     details = {"majority": 100 * Counter(gold).most_common(1)[0][1] / len(gold)}
-    return Scored(gold, statistics.mean(a == b for a, b in rows), details)
+    return SplitScore(gold, statistics.mean(a == b for a, b in rows), details)
 
 
-def _score_answers(reader):
+def _score_answers(predictor):
     def read(sample, outputs):
         return best_spans(outputs, sample["answerable"], MAX_ANSWER_LENGTH)
 
-    questions, best = read_text(reader.data, reader.split), {}
-    places, offsets = (reader.task.load_rows(kind, reader.split) for kind in (SPAN, OFFSETS))
+    questions, best = read_text(predictor.data, predictor.split), {}
+    places, offsets = (predictor.task.load_rows(folder, predictor.split) for folder in (SPAN, OFFSETS))
     for (score, *span), (first, *_), row in zip(
-        reader.examples(reader.task.HEAD, read), places, offsets, strict=True
+        predictor.predict(predictor.task.HEAD, read), places, offsets, strict=True
     ):
         number, *characters = row.tolist()
         if number not in best or score > best[number][0]:
@@ -97,7 +97,7 @@ def _score_answers(reader):
     texts = [question.context[slice(*best[number][1:])].strip() for number, question in enumerate(questions)]
     golds = [[answer.text for answer in question.answers] for question in questions]
     pairs = list(zip(texts, golds, strict=True))
-    return Scored(
+    return SplitScore(
         [(question.id, gold) for question, gold in zip(questions, golds, strict=True)],
         statistics.mean(f1(*pair) for pair in pairs),
         {"exact_match": 100 * statistics.mean(exact_match(*pair) for pair in pairs)},
@@ -105,7 +105,7 @@ def _score_answers(reader):
     )
 
 
-#: By task: the name of the score, and the function that takes it from a `Reader`.
+#: By task: the name of the score, and the function that takes it from a `Predictor`.
 SCORES = {
     TokenClassificationTask: ("f1", _score_tags),
     SentencePredictionTask: ("accuracy", _score_classes),

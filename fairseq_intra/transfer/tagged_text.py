@@ -8,8 +8,11 @@ of its word, and the end of the sentence, have the label dictionary's padding.
 from pathlib import Path
 
 import torch
-from fairseq.data import Dictionary, indexed_dataset
+from fairseq.data import Dictionary
 
+from ..console import say
+from ..data.encoder_subwords import Segmenter
+from ..data.indexed import write_rows
 from ..errors import UsageError
 from ..fine_tuning.positionwise import INPUT
 from ..fine_tuning.token_classification import LABEL
@@ -20,25 +23,25 @@ def read_splits(files: dict[str, Path]) -> tuple[dict[str, list[Sentence]], Dict
     """The sentences of every split, and the dictionary of the tags of "train".
 
     Raises:
-        UsageError: if a file cannot be read, or has a tag that train has not.
+        UsageError: if a file cannot be read, or has a tag that is not in train.
     """
     splits, converted = {}, {}
     for split, path in files.items():
         splits[split], converted[path] = read_tagged(path)
     for path, count in converted.items():
         if count:
-            print(f"{path}: {count} entities begin with I-, read as B-")
+            say(f"{path}: {count} entities begin with I-, read as B-")
     labels = Dictionary()
     for tag in sorted({tag for sentence in splits["train"] for tag in sentence.tags}):
         labels.add_symbol(tag)
     for split, sentences in splits.items():
         for tag in {tag for sentence in sentences for tag in sentence.tags}:
             if tag not in labels:
-                raise UsageError(f"{files[split]} has the tag {tag}, which {files['train']} has not")
+                raise UsageError(f"{files[split]} has the tag {tag}, which is not in {files['train']}")
     return splits, labels
 
 
-def load_dictionary(path: Path) -> Dictionary:
+def load_encoder_dictionary(path: Path) -> Dictionary:
     """The dictionary of a pre-trained encoder, without its mask.
 
     Raises:
@@ -51,13 +54,15 @@ def load_dictionary(path: Path) -> Dictionary:
         raise UsageError(f"cannot read the dictionary {path}: {reason}") from None
 
 
-def binarise(splits: dict[str, list[Sentence]], labels: Dictionary, units, dictionary: Dictionary, out: Path) -> dict:
+def binarise(
+    splits: dict[str, list[Sentence]], labels: Dictionary, segmenter: Segmenter, dictionary: Dictionary, out: Path
+) -> dict:
     """Writes the folder. Returns by split the numbers of sentences, words, subwords, and of unknown subwords.
 
     Args:
         splits: sentences by the name of their split.
         labels: dictionary of their tags.
-        units: what cuts words (`subwords`).
+        segmenter: of the encoder.
         dictionary: of the encoder.
         out: an empty folder.
     """
@@ -66,9 +71,9 @@ def binarise(splits: dict[str, list[Sentence]], labels: Dictionary, units, dicti
         (out / kind).mkdir()
         made.save(str(out / kind / "dict.txt"))
     for split, sentences in splits.items():
-        rows = [encode(sentence, labels, units, dictionary) for sentence in sentences]
-        write_dataset(out / INPUT / split, (tokens for tokens, _ in rows), len(dictionary))
-        write_dataset(out / LABEL / split, (tags for _, tags in rows), len(labels))
+        rows = [encode(sentence, labels, segmenter, dictionary) for sentence in sentences]
+        write_rows(out / INPUT / split, (tokens for tokens, _ in rows), len(dictionary))
+        write_rows(out / LABEL / split, (tags for _, tags in rows), len(labels))
         counts[split] = {
             "sentences": len(sentences),
             "words": sum(len(sentence.words) for sentence in sentences),
@@ -79,19 +84,11 @@ def binarise(splits: dict[str, list[Sentence]], labels: Dictionary, units, dicti
 
 
 def encode(
-    sentence: Sentence, labels: Dictionary, units, dictionary: Dictionary
+    sentence: Sentence, labels: Dictionary, segmenter: Segmenter, dictionary: Dictionary
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The subwords of a sentence with its end, and their labels: [T] each, int32, indices of the dictionaries."""
     tokens, tags = [], []
-    for subwords, tag in zip(units.cut(sentence.words), sentence.tags, strict=True):
+    for subwords, tag in zip(segmenter.encode_words(sentence.words), sentence.tags, strict=True):
         tokens += map(dictionary.index, subwords)
         tags += [labels.index(tag)] + [labels.pad()] * (len(subwords) - 1)
     return torch.IntTensor([*tokens, dictionary.eos()]), torch.IntTensor([*tags, labels.pad()])
-
-
-def write_dataset(prefix: Path, rows, vocab_size: int) -> None:
-    """Writes rows of numbers as PREFIX.bin and PREFIX.idx."""
-    builder = indexed_dataset.make_builder(f"{prefix}.bin", "mmap", vocab_size)
-    for row in rows:
-        builder.add_item(row)
-    builder.finalize(f"{prefix}.idx")

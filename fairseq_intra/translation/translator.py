@@ -48,12 +48,12 @@ class Translator:
             done: called whenever a line, or a part of one, is translated.
         """
         parts, owners = [], []
-        for number, encoded in enumerate(self._subwords.encode(lines)):
-            pieces = list(split_long(encoded, self._limit)) if encoded else []
-            if len(pieces) > 1:
+        for number, subwords in enumerate(self._subwords.encode(lines)):
+            parts_of_line = list(split_long(subwords, self._limit)) if subwords else []
+            if len(parts_of_line) > 1:
                 self.in_parts.append(first + number)
-            parts += pieces
-            owners += [number] * len(pieces)
+            parts += parts_of_line
+            owners += [number] * len(parts_of_line)
         found: list = [None] * len(parts)
         for number, hypotheses in self._engine.translate(parts, search):
             found[number] = hypotheses

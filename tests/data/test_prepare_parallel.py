@@ -90,20 +90,20 @@ def test_manifest_counts_what_was_read_kept_and_dropped(finished):
     assert set(manifest["versions"]) == {"python", "fairseq", "torch", "sentencepiece", "sacremoses", "numpy"}
 
 
-def test_every_split_is_raw_text_pieces_and_binary_data(finished):
+def test_every_split_is_raw_text_subwords_and_binary_data(finished):
     _, out = finished
     for split in SPLITS:
         for language in LANGUAGES:
-            pieces = corpus.lines(out / "encoded" / f"{split}.{language}")
+            subwords = corpus.lines(out / "encoded" / f"{split}.{language}")
             raw = corpus.lines(out / "raw" / f"{split}.{language}")
-            assert ["".join(line.split()).replace("▁", " ").strip() for line in pieces] == raw
+            assert ["".join(line.split()).replace("▁", " ").strip() for line in subwords] == raw
             assert (out / "bin" / f"{split}.de-en.{language}.bin").stat().st_size > 0
-    pieces = corpus.lines(out / "spm" / "joint.vocab")
-    assert len(pieces) == 120 and (out / "spm" / "joint.model").is_file()
+    vocabulary = corpus.lines(out / "spm" / "joint.vocab")
+    assert len(vocabulary) == 120 and (out / "spm" / "joint.model").is_file()
     dictionary = corpus.lines(out / "bin" / "dict.de.txt")
     assert dictionary == corpus.lines(out / "bin" / "dict.en.txt")
     types = {line.rpartition(" ")[0] for line in dictionary if not line.startswith("madeupword")}
-    assert types <= {line.partition("\t")[0] for line in pieces}
+    assert types <= {line.partition("\t")[0] for line in vocabulary}
 
 
 def test_line_breaks_inside_a_line_become_spaces(finished):

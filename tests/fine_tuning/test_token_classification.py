@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from fairseq.data import Dictionary
 
+from fairseq_intra.data.encoder_subwords import Gpt2, SentencePiece, segmenter_of
 from fairseq_intra.errors import UsageError
 from fairseq_intra.fine_tuning.entities import count_entities
 from fairseq_intra.fine_tuning.positionwise import head_input
@@ -21,7 +22,6 @@ from fairseq_intra.fine_tuning.token_classification_criterion import (
 )
 from fairseq_intra.loss.definitions import reference_loss
 from fairseq_intra.transfer.conll import Sentence
-from fairseq_intra.transfer.subwords import Gpt2, SentencePiece, of_encoder
 from fairseq_intra.transfer.tagged_text import binarise, encode, read_splits
 
 HEAD = tagged.TokenClassificationIntraDistillationTask.HEAD
@@ -37,9 +37,9 @@ def encoder(tmp_path_factory):
 
 def test_the_first_subword_of_a_word_has_its_label(encoder):
     words, (_, labels) = ["Bakemo", "\u200b", "ß", "dilanabo"], tagged.dictionaries()
-    units, dictionary = of_encoder(encoder), Dictionary.load(str(encoder / "dict.txt"))
-    tokens, tags = encode(Sentence(words, ["B-LOC", "I-LOC", "O", "B-LOC"]), labels, units, dictionary)
-    subwords = units.cut(words)
+    segmenter, dictionary = segmenter_of(encoder), Dictionary.load(str(encoder / "dict.txt"))
+    tokens, tags = encode(Sentence(words, ["B-LOC", "I-LOC", "O", "B-LOC"]), labels, segmenter, dictionary)
+    subwords = segmenter.encode_words(words)
     assert len(tokens) == len(tags) == sum(map(len, subwords)) + 1
     first = [sum(map(len, subwords[:number])) for number in range(4)]
     assert {n: labels[tag] for n, tag in enumerate(tags.tolist()) if tag != labels.pad()} == dict(
@@ -52,9 +52,9 @@ def test_the_first_subword_of_a_word_has_its_label(encoder):
 
 
 def test_words_one_by_one_are_cut_as_their_text_is(encoder):
-    units = SentencePiece(encoder / "sentencepiece.bpe.model")
+    segmenter = SentencePiece(encoder / "sentencepiece.bpe.model")
     words = "Bakemo dilanabo , ß (nikomela)!".split()
-    assert sum(units.cut(words), []) == units.cut_text(" ".join(words))
+    assert sum(segmenter.encode_words(words), []) == segmenter.encode(" ".join(words))
 
 
 def test_byte_pairs_of_gpt2(tmp_path):
@@ -62,21 +62,21 @@ def test_byte_pairs_of_gpt2(tmp_path):
     symbols = ["a", "b", "Ġ", "ab", "Ġab", "Ã", "Ł"]
     (tmp_path / "encoder.json").write_text(json.dumps({symbol: n for n, symbol in enumerate(symbols)}))
     (tmp_path / "vocab.bpe").write_text("#version: 0.2\na b\nĠ ab\n", encoding="utf-8")
-    units = of_encoder(tmp_path)
-    assert isinstance(units, Gpt2)
-    assert units.cut(["ab", "abb", "ß"]) == [["3"], ["4", "1"], ["2", "5", "6"]]
-    assert sum(units.cut(["ab", "abb"]), []) == units.cut_text("ab abb")
+    segmenter = segmenter_of(tmp_path)
+    assert isinstance(segmenter, Gpt2)
+    assert segmenter.encode_words(["ab", "abb", "ß"]) == [["3"], ["4", "1"], ["2", "5", "6"]]
+    assert sum(segmenter.encode_words(["ab", "abb"]), []) == segmenter.encode("ab abb")
 
 
 def test_an_encoder_without_subwords_is_rejected(tmp_path):
     with pytest.raises(UsageError, match="holds no sentencepiece.bpe.model"):
-        of_encoder(tmp_path)
+        segmenter_of(tmp_path)
 
 
 def test_a_tag_that_train_lacks_is_rejected(tmp_path):
     (tmp_path / "train").write_text("a\tB-PER\nb\tO\n")
     (tmp_path / "test").write_text("a\tB-LOC\n")
-    with pytest.raises(UsageError, match="test has the tag B-LOC, which .*train has not"):
+    with pytest.raises(UsageError, match="test has the tag B-LOC, which is not in .*train"):
         read_splits({"train": tmp_path / "train", "test.de": tmp_path / "test"})
 
 
@@ -84,7 +84,7 @@ def test_data_comes_out_as_it_went_in_and_long_sentences_are_cut(encoder, tmp_pa
     sentences = [Sentence(["Bakemo", "la"], ["B-LOC", "I-LOC"]), Sentence(["mo"] * 20, ["O"] * 19 + ["B-LOC"])]
     _, labels = tagged.dictionaries()
     counts = binarise(
-        {"valid": sentences}, labels, of_encoder(encoder), Dictionary.load(str(encoder / "dict.txt")), tmp_path
+        {"valid": sentences}, labels, segmenter_of(encoder), Dictionary.load(str(encoder / "dict.txt")), tmp_path
     )
     assert counts["valid"]["sentences"] == 2 and counts["valid"]["words"] == 22
     settings = {"data": str(tmp_path), "max_positions": 16}

@@ -84,7 +84,7 @@ def test_scores_are_those_of_squads_own_evaluation(answer, golds, exact, score):
 
 
 class Windows:
-    """A stub of a model that has read a split: (score, first, last position) of the best span of every window."""
+    """A stub of a `Predictor`: (score, first, last position) of the best span of every window of a split."""
 
     split = "test.de"
 
@@ -93,7 +93,7 @@ class Windows:
 
     HEAD = "any"
 
-    def examples(self, _head, _read):
+    def predict(self, _head, _read):
         return self.spans
 
     def load_rows(self, kind, _split):

@@ -17,17 +17,17 @@ from fairseq_intra.errors import UsageError
 from fairseq_intra.files import write_record
 from fairseq_intra.runs import workers
 from fairseq_intra.transfer.evaluate import TransferEvaluation
+from fairseq_intra.transfer.recipes import recipe
 from fairseq_intra.transfer.table import transfer_table
-from fairseq_intra.transfer.training import recipe
 from fairseq_intra.transfer.xnli import read_pairs
 
 #: What writes each task's text, and fairseq's name of the task.
-KINDS = {
+TASKS = {
     "ner": (tagged.write_wikiann, "token_classification"),
     "xnli": (tagged.write_xnli, "sentence_prediction"),
     "qa": (asked.write_questions, "question_answering"),
 }
-EACH = pytest.mark.parametrize("task", KINDS)
+EACH = pytest.mark.parametrize("task", TASKS)
 COLUMNS = ("premise", "hypo", "label")
 
 
@@ -37,8 +37,8 @@ def pretrained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretrained")
     encoder = folder / "encoder"
     tagged.write_encoder(encoder)
-    units = tagged.sentencepiece.SentencePieceProcessor(model_file=str(encoder / "sentencepiece.bpe.model"))
-    subwords = [" ".join(units.encode(text, out_type=str)) for text, _ in corpus.sentences(20, 0)]
+    processor = tagged.sentencepiece.SentencePieceProcessor(model_file=str(encoder / "sentencepiece.bpe.model"))
+    subwords = [" ".join(processor.encode(text, out_type=str)) for text, _ in corpus.sentences(20, 0)]
     (folder / "text").write_text("\n".join(subwords) + "\n", encoding="utf-8")
     text = ["--trainpref", folder / "text", "--validpref", folder / "text", "--srcdict", encoder / "dict.txt"]
     commands.fairseq("preprocess", "--only-source", *text, "--destdir", folder / "bin", "--workers", 1)
@@ -59,7 +59,7 @@ def zero_shot(task, pretrained, tmp_path):
 @pytest.mark.slow
 @EACH
 def test_from_files_to_the_table(task, pretrained, tmp_path):
-    KINDS[task][0](tmp_path / "in")
+    TASKS[task][0](tmp_path / "in")
     command = zero_shot(task, pretrained, tmp_path)
     corpus.succeed(*command)
     table = (tmp_path / "out/table.md").read_text(encoding="utf-8")
@@ -80,7 +80,7 @@ def test_from_files_to_the_table(task, pretrained, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["ner", "qa"])
 def test_killed_amid_a_training_it_resumes_and_gives_the_table_of_an_uninterrupted_run(task, pretrained, tmp_path):
-    KINDS[task][0](tmp_path / "in")
+    TASKS[task][0](tmp_path / "in")
     command = zero_shot(task, pretrained, tmp_path)
     corpus.kill_during("out/plain.seed1/checkpoints/checkpoint_last.pt", tmp_path, *command)
     assert not list(tmp_path.glob("out/*/finished"))
@@ -95,12 +95,12 @@ def test_killed_amid_a_training_it_resumes_and_gives_the_table_of_an_uninterrupt
 @EACH
 def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
     """In the process, and untrained: what prepare-transfer makes is what the tasks and evaluate-transfer take."""
-    KINDS[task][0](tmp_path / "in")
+    TASKS[task][0](tmp_path / "in")
     tagged.write_encoder(tmp_path / "encoder")
     given = ["--input", tmp_path / "in", "--encoder", tmp_path / "encoder", "--output", tmp_path / "data"]
     more = ["--max-seq-length", "30", "--max-query-length", "16", "--doc-stride", "8"] if task == "qa" else []
     cli.main(["prepare-transfer", "--task", task, *map(str, given), *more])
-    name = KINDS[task][1]
+    name = TASKS[task][1]
     how = f"--task {name}_intra_distillation --criterion intra_distillation_{name}"
     how += " --optimizer sgd --lr 1 --batch-size 4 --cpu"
     how += " --num-classes 2 --init-token 0 --separator-token 2" if task == "xnli" else ""
@@ -136,13 +136,13 @@ def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
 
 
 def reject_other_data(task, folder):
-    """Of another kind, and of other labels or texts in the same number."""
+    """Of another task, and of other labels or texts in the same number."""
     made = json.loads((folder / "data" / "manifest.json").read_text())
     evaluate = ["evaluate-transfer", "--checkpoint", str(folder / "best.pt"), "--data", str(folder / "data"), "--cpu"]
-    kind = "xnli" if task == "ner" else "ner"
-    (folder / "data" / "manifest.json").write_text(json.dumps(made | {"kind": kind}))
+    other = "xnli" if task == "ner" else "ner"
+    (folder / "data" / "manifest.json").write_text(json.dumps(made | {"kind": other}))
     with pytest.raises(
-        UsageError, match=f"was trained for the task {KINDS[task][1]}.*, and .*data is of {KINDS[kind][1]}"
+        UsageError, match=f"was trained for the task {TASKS[task][1]}.*, and .*data is of {TASKS[other][1]}"
     ):
         cli.main(evaluate)
     (folder / "data" / "manifest.json").write_text(json.dumps(made))

@@ -11,10 +11,10 @@ import tagged
 from fairseq.data import Dictionary, data_utils
 from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
 
+from fairseq_intra.data.encoder_subwords import Gpt2, SentencePiece
 from fairseq_intra.errors import UsageError
-from fairseq_intra.transfer.question_text import binarise, cut, read_text
+from fairseq_intra.transfer.question_text import binarise, encode_question, read_text
 from fairseq_intra.transfer.squad import Answer, Question
-from fairseq_intra.transfer.subwords import Gpt2, SentencePiece
 from fairseq_intra.transfer.windows import Lengths, align, windows
 
 #: With combining marks (as they are, and where there is a composed character), ligatures, wide and double spaces,
@@ -38,7 +38,7 @@ ANSWERS = {
 
 
 @pytest.fixture(scope="module")
-def sentencepiece_units(tmp_path_factory):
+def sentencepiece_segmenter(tmp_path_factory):
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([text for text in TEXTS.values() for _ in range(9)]),
@@ -49,15 +49,15 @@ def sentencepiece_units(tmp_path_factory):
         num_threads=1,
         minloglevel=2,
     )
-    path = tmp_path_factory.mktemp("units") / "sentencepiece.bpe.model"
+    path = tmp_path_factory.mktemp("segmenter") / "sentencepiece.bpe.model"
     path.write_bytes(model.getvalue())
     return SentencePiece(path)
 
 
 @pytest.fixture(scope="module")
-def gpt2_units(tmp_path_factory):
+def gpt2_segmenter(tmp_path_factory):
     """All bytes, and two merges: of the space with the first byte of Hangul, which is then half a character."""
-    folder = tmp_path_factory.mktemp("units")
+    folder = tmp_path_factory.mktemp("segmenter")
     symbols = bytes_to_unicode()
     space, hangul, middle = symbols[0x20], symbols[0xEA], symbols[0xB5]
     vocabulary = [*symbols.values(), f"{space}{hangul}", f"{hangul}{middle}"]
@@ -68,15 +68,15 @@ def gpt2_units(tmp_path_factory):
 
 
 @pytest.fixture(params=["sentencepiece", "gpt2"])
-def units(request):
-    return request.getfixturevalue(f"{request.param}_units")
+def segmenter(request):
+    return request.getfixturevalue(f"{request.param}_segmenter")
 
 
 @pytest.mark.parametrize("script", TEXTS)
-def test_an_answer_comes_back_from_its_subwords_as_it_was(script, units):
+def test_an_answer_comes_back_from_its_subwords_as_it_was(script, segmenter):
     text = TEXTS[script]
-    subwords, offsets = units.cut_with_offsets(text)
-    assert subwords == units.cut_text(text) and len(subwords) == len(offsets) > 5
+    subwords, offsets = segmenter.encode_with_offsets(text)
+    assert subwords == segmenter.encode(text) and len(subwords) == len(offsets) > 5
     assert all(0 <= first <= after <= len(text) for first, after in offsets)
     assert sorted(offsets) == list(offsets)
     for answer in ANSWERS[script]:
@@ -85,14 +85,14 @@ def test_an_answer_comes_back_from_its_subwords_as_it_was(script, units):
         found = text[offsets[first][0] : offsets[last][1]].strip()
         # A subword may be longer than the answer; where the text is cut at its edges, it is the answer.
         assert answer in found and len(found) <= len(answer) + 4
-        if isinstance(units, Gpt2):
+        if isinstance(segmenter, Gpt2):
             assert found == answer
 
 
-def test_subwords_of_an_unmerged_vocabulary_are_the_characters(sentencepiece_units):
+def test_subwords_of_an_unmerged_vocabulary_are_the_characters(sentencepiece_segmenter):
     """By hand: two characters that one subword stands for, one that two stand for, and spaces before a word."""
     text = "  cafe\u0301 ﬁ"
-    subwords, offsets = sentencepiece_units.cut_with_offsets(text)
+    subwords, offsets = sentencepiece_segmenter.encode_with_offsets(text)
     found = [
         (subword.strip("▁"), text[first:after].strip())
         for subword, (first, after) in zip(subwords, offsets, strict=True)
@@ -101,9 +101,9 @@ def test_subwords_of_an_unmerged_vocabulary_are_the_characters(sentencepiece_uni
     assert "".join(characters for _, characters in found) == "cafe\u0301ﬁ"
 
 
-def test_a_half_character_of_gpt2_has_all_of_it(gpt2_units):
-    subwords, offsets = gpt2_units.cut_with_offsets("a 국")
-    assert [gpt2_units._encoder.decoder[int(subword)] for subword in subwords[1:2]] == ["Ġê"]
+def test_a_half_character_of_gpt2_has_all_of_it(gpt2_segmenter):
+    subwords, offsets = gpt2_segmenter.encode_with_offsets("a 국")
+    assert [gpt2_segmenter._encoder.decoder[int(subword)] for subword in subwords[1:2]] == ["Ġê"]
     assert offsets == [(0, 1), (1, 3), (2, 3), (2, 3)]
 
 
@@ -157,8 +157,8 @@ WRONG = QUESTION._replace(answers=[Answer(8, "la")])
 
 def test_the_rows_of_a_window(encoder):
     """Its span and offsets say where it is in the text; of two answers the first is learned, where all of it is."""
-    units, dictionary = encoder
-    rows = list(cut(QUESTION, 3, units, dictionary, Lengths(16, 4, 8)))
+    segmenter, dictionary = encoder
+    rows = list(encode_question(QUESTION, 3, segmenter, dictionary, Lengths(16, 4, 8)))
     assert len(rows) > 2
     learned = 0
     for tokens, (first, start, end), offsets in rows:
@@ -177,8 +177,8 @@ def test_the_rows_of_a_window(encoder):
 
 
 def test_long_questions_are_cut(encoder):
-    units, dictionary = encoder
-    (row,) = cut(QUESTION._replace(text="mo " * 50), 0, units, dictionary, Lengths(384, 128, 8))
+    segmenter, dictionary = encoder
+    (row,) = encode_question(QUESTION._replace(text="mo " * 50), 0, segmenter, dictionary, Lengths(384, 128, 8))
     assert row.span[0] == 8 + 3
 
 
@@ -195,7 +195,7 @@ def test_what_is_written_and_what_is_left_out(encoder, tmp_path):
 @pytest.mark.parametrize(
     "split, questions, message",
     [
-        ("test.de", [QUESTION, WRONG], "test.de: the id q is there twice"),
+        ("test.de", [QUESTION, WRONG], "test.de: the id q appears twice"),
         ("test.de", [WRONG], "test.de: question q: the answer 'la' is not at answer_start 8, where 'il' is"),
         ("train", [WRONG], "train: no answer is where it is said to be; question q: the answer 'la'"),
         ("train", [Question("q", "Mo?", "\u200b", [Answer(0, "\u200b")])], "the context of question q has nothing"),

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..runs.presets import FINE_TUNING, WARM_UP
+from ..fine_tuning.recipe import METHOD_FLAGS, WARM_UP
 
 
 class Recipe(NamedTuple):
@@ -61,7 +61,7 @@ def recipe(summary: dict, method: str, seed: int, epochs: int | None, batch: int
     how = f"--task {task} --criterion {task}"
     if method != "plain":
         how = (
-            f"--task {task}_intra_distillation --criterion intra_distillation_{task} {' '.join(FINE_TUNING[method])}"
+            f"--task {task}_intra_distillation --criterion intra_distillation_{task} {' '.join(METHOD_FLAGS[method])}"
         )
     return f"""{how} --seed {seed} --arch roberta_base --max-positions 512 --dropout 0.1 --attention-dropout 0.1
         --weight-decay {its.weight_decay} --optimizer adam {its.adam} --lr {its.lr}

@@ -1,4 +1,4 @@
-"""What tasks share that fine-tune an encoder with a head on it, whatever the head predicts."""
+"""What all tasks and criterions share that fine-tune an encoder with a head on it: flags, the method, freezing."""
 
 import logging
 from dataclasses import dataclass, field

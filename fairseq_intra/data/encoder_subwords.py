@@ -11,7 +11,11 @@ UNKNOWN = "<unk>"
 
 
 class SentencePiece:
-    """The subwords of a SentencePiece model, as XLM-R has them."""
+    """The subwords of a SentencePiece model, as XLM-R has them.
+
+    Raises:
+        UsageError: if the file is not a SentencePiece model.
+    """
 
     def __init__(self, model: Path):
         try:
@@ -19,16 +23,16 @@ class SentencePiece:
         except (OSError, RuntimeError):
             raise UsageError(f"{model} is not a SentencePiece model") from None
 
-    def cut(self, words: list[str]) -> list[list[str]]:
+    def encode_words(self, words: list[str]) -> list[list[str]]:
         """The subwords of every word, at least one; concatenated, they are those of the words with spaces."""
         # A word of characters that the model's normalisation removes has no subwords, but a tag.
         return [subwords or [UNKNOWN] for subwords in self._processor.encode(words, out_type=str)]
 
-    def cut_text(self, text: str) -> list[str]:
+    def encode(self, text: str) -> list[str]:
         """The subwords of a text."""
         return self._processor.encode(text, out_type=str)
 
-    def cut_with_offsets(self, text: str) -> tuple[list[str], list[tuple[int, int]]]:
+    def encode_with_offsets(self, text: str) -> tuple[list[str], list[tuple[int, int]]]:
         """The subwords of a text and, of each, its first character in the text and the one after its last.
 
         The characters are those from which the model's normalisation made the subword; the space before a word
@@ -39,11 +43,15 @@ class SentencePiece:
             return found["pieces"], found["offsets"]
         # An older sentencepiece.
         found = self._processor.encode(text, out_type="immutable_proto").pieces
-        return [piece.piece for piece in found], [(piece.begin, piece.end) for piece in found]
+        return [subword.piece for subword in found], [(subword.begin, subword.end) for subword in found]
 
 
 class Gpt2:
-    """The byte pairs of GPT-2, as RoBERTa has them: numbers as strings."""
+    """The byte pairs of GPT-2, as RoBERTa has them: numbers as strings.
+
+    Raises:
+        UsageError: if the files are not GPT-2's.
+    """
 
     def __init__(self, encoder: Path, merges: Path):
         try:
@@ -51,18 +59,18 @@ class Gpt2:
         except (OSError, ValueError) as error:
             raise UsageError(f"{encoder} and {merges} are not GPT-2's encoder.json and vocab.bpe: {error}") from None
 
-    def cut(self, words: list[str]) -> list[list[str]]:
-        """As `SentencePiece.cut`; the space before a word belongs to it, and the first word has none."""
-        return [self.cut_text(f"{' ' * (number > 0)}{word}") for number, word in enumerate(words)]
+    def encode_words(self, words: list[str]) -> list[list[str]]:
+        """As `SentencePiece.encode_words`; the space before a word belongs to it, and the first word has none."""
+        return [self.encode(f"{' ' * (number > 0)}{word}") for number, word in enumerate(words)]
 
-    def cut_text(self, text: str) -> list[str]:
+    def encode(self, text: str) -> list[str]:
         """The subwords of a text."""
         return list(map(str, self._encoder.encode(text)))
 
-    def cut_with_offsets(self, text: str) -> tuple[list[str], list[tuple[int, int]]]:
-        """As `SentencePiece.cut_with_offsets`; a subword that is a part of a character has all of it."""
+    def encode_with_offsets(self, text: str) -> tuple[list[str], list[tuple[int, int]]]:
+        """As `SentencePiece.encode_with_offsets`; a subword that is a part of a character has all of it."""
         numbers = self._encoder.encode(text)
-        #: The character that each byte of the text belongs to.
+        # The character that each byte of the text belongs to.
         characters = [place for place, character in enumerate(text) for _ in character.encode()]
         offsets, end = [], 0
         for number in numbers:
@@ -72,8 +80,12 @@ class Gpt2:
         return list(map(str, numbers)), offsets
 
 
-def of_encoder(folder: Path) -> SentencePiece | Gpt2:
-    """What cuts text for the pre-trained encoder whose files a folder holds, as fairseq's archives of them do.
+#: What cuts text into subwords.
+Segmenter = SentencePiece | Gpt2
+
+
+def segmenter_of(folder: Path) -> Segmenter:
+    """The segmenter of the pre-trained encoder whose files a folder holds, as fairseq's archives of them do.
 
     Raises:
         UsageError: if it holds neither sentencepiece.bpe.model, nor encoder.json and vocab.bpe.
