@@ -48,3 +48,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+elif __name__ == "__mp_main__":
+    # A worker that fairseq spawns, one for each GPU: after fairseq's models, this would find logging set up in
+    # another format than that of train.log.
+    importlib.import_module("fairseq_cli.train")

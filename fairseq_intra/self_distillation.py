@@ -124,7 +124,9 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         except NoProjection:
             return Teacher(select_positions(model(**net_input)[0].unsqueeze(0), keep))
         features = model(**net_input, features_only=True)[0].unsqueeze(0)
-        return Teacher(select_positions(features, keep), layer.weight, layer.bias)
+        # Under autocast its last layer, a norm, gives float32, and backward projects outside of autocast.
+        features = select_positions(features, keep).to(layer.weight.dtype)
+        return Teacher(features, layer.weight, layer.bias)
 
     def _load(self, student):
         reject_adaptive_softmax(student, "self_distillation")

@@ -56,3 +56,11 @@ def test_the_launcher_knows_fairseqs_commands_alone():
         [sys.executable, "-m", "fairseq_intra.run_fairseq", "score"], capture_output=True, encoding="utf-8"
     )
     assert done.returncode == 1 and done.stderr.startswith("usage: python -m fairseq_intra.run_fairseq {generate,")
+
+
+def test_a_spawned_worker_logs_in_the_format_of_train_log():
+    """multiprocessing imports the main module of its parent under this name, and then what a worker runs."""
+    code = "import runpy, logging; runpy.run_module('fairseq_intra.run_fairseq', run_name='__mp_main__'); "
+    code += "import fairseq.models; logging.getLogger('train_inner').info('update')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.strip().endswith(" | INFO | train_inner | update")

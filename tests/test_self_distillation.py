@@ -113,6 +113,18 @@ def test_loading_the_teacher_leaves_the_dropout_of_the_student_as_it_is(task, te
     assert all(torch.equal(second[name], gradient) for name, gradient in first.items())
 
 
+def test_a_teacher_in_half_precision_under_autocast(task, teacher, monkeypatch):
+    """As --amp has it on a GPU, where the teacher is in half precision."""
+    criterion, student = ours(task), tiny.model(task)
+    expected = step(criterion, student)[-1]
+    criterion._loaded = (teacher.bfloat16(),)
+    with tiny.seeded(5), torch.autocast("cpu", torch.bfloat16):
+        student.zero_grad()
+        loss = criterion(student, tiny.sample(task))[0]
+    loss.backward()
+    torch.testing.assert_close(tiny.gradients(student), expected, rtol=0.1, atol=0.1)
+
+
 def test_validation_is_the_plain_loss_and_needs_no_teacher(task):
     student = tiny.model(task, dropout=0.3).eval()
     criterion = SelfDistillationCriterion(task, False, 0.1, teacher="/nowhere.pt")

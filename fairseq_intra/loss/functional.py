@@ -3,6 +3,7 @@
 The formulas and their gradients stand in `closed_form`; which implementation runs is decided here.
 """
 
+import functools
 import importlib.util
 import os
 from types import ModuleType
@@ -59,12 +60,14 @@ def intra_distillation_loss(
         )
     settings = _checked(Settings(alpha, label_smoothing, divergence))
     implementation = choose_implementation(implementation, logits.device, logits.dtype, divergence)
-    if implementation == "reference":
-        return IntraDistillationLoss(*reference_loss(logits, target, **settings._asdict()))
-    backend = _backend(implementation)
-    return IntraDistillationLoss(
-        *ClosedFormLoss.apply(logits, None, None, target, settings, backend, overwrite_logits)
-    )
+    # Autocast would take some of the sums in half precision.
+    with torch.autocast(logits.device.type, enabled=False):
+        if implementation == "reference":
+            return IntraDistillationLoss(*reference_loss(logits, target, **settings._asdict()))
+        backend = _backend(implementation)
+        return IntraDistillationLoss(
+            *ClosedFormLoss.apply(logits, None, None, target, settings, backend, overwrite_logits)
+        )
 
 
 def intra_distillation_loss_on_features(
@@ -135,6 +138,18 @@ def _why_not_triton(device: torch.device, dtype: torch.dtype, divergence: str) -
         return f"runs on a GPU, not on {device.type}"
     if importlib.util.find_spec("triton") is None:
         return "is not installed"
+    return None if interpreted else _why_no_launch()
+
+
+@functools.cache
+def _why_no_launch() -> str | None:
+    """Triton builds its launcher with a C compiler, which would first be missed in a training that has begun."""
+    from triton.runtime import driver
+
+    try:
+        driver.active.get_current_device()
+    except Exception as error:  # whatever it is, torch's implementation does without it
+        return f"cannot launch a kernel here: {str(error).strip().splitlines()[0]}"
     return None
 
 

@@ -53,19 +53,20 @@ def forward(logits: torch.Tensor, target: torch.Tensor, settings: Settings, stat
     confidence, smoothing_mass = smoothing_weights(settings.label_smoothing, vocab)
     alignment = _alignment(logits)
     if num_positions:
-        _forward_kernel[(num_positions,)](
-            logits,
-            target.contiguous(),
-            *statistics,
-            *_strides(logits, alignment),
-            statistics.row_max.stride(0),
-            confidence,
-            smoothing_mass,
-            vocab // alignment,
-            **constants(num_passes, vocab),
-            ALIGNMENT=alignment,
-            num_warps=_num_warps(alignment),
-        )
+        with torch.cuda.device_of(logits):
+            _forward_kernel[(num_positions,)](
+                logits,
+                target.contiguous(),
+                *statistics,
+                *_strides(logits, alignment),
+                statistics.row_max.stride(0),
+                confidence,
+                smoothing_mass,
+                vocab // alignment,
+                **constants(num_passes, vocab),
+                ALIGNMENT=alignment,
+                num_warps=_num_warps(alignment),
+            )
     return logits
 
 
@@ -85,28 +86,32 @@ def gradient(
     """As `closed_form.gradient`; `out` may be the logits themselves."""
     num_passes, num_positions, vocab = logits.shape
     confidence, smoothing_mass = smoothing_weights(settings.label_smoothing, vocab)
-    scale = torch.as_tensor(1.0 if scale is None else scale, dtype=torch.float32, device=logits.device)
+    # Made on the device: a number that is copied to it would make the host wait.
+    scale = logits.new_ones((), dtype=torch.float32) if scale is None else scale.float()
     block_constants, alignment = constants(num_passes, vocab), _alignment(logits, out)
     if num_positions:
-        _gradient_kernel[(num_positions, triton.cdiv(vocab, block_constants["BLOCK"]))](
-            logits,
-            target.contiguous(),
-            statistics.row_max,
-            statistics.lse_minus_max,
-            statistics.mean_deviation,
-            scale,
-            out,
-            *_strides(logits, alignment),
-            *_strides(out, alignment),
-            statistics.row_max.stride(0),
-            float(settings.alpha),
-            confidence,
-            smoothing_mass,
-            vocab // alignment,
-            **block_constants,
-            ALIGNMENT=alignment,
-            num_warps=_num_warps(alignment),
-        )
+        with torch.cuda.device_of(logits):
+            _gradient_kernel[(num_positions, triton.cdiv(vocab, block_constants["BLOCK"]))](
+                logits,
+                target.contiguous(),
+                statistics.row_max,
+                statistics.lse_minus_max,
+                statistics.mean_deviation,
+                scale,
+                out,
+                *_strides(logits, alignment),
+                *_strides(out, alignment),
+                statistics.row_max.stride(0),
+                float(settings.alpha),
+                confidence,
+                smoothing_mass,
+                vocab // alignment,
+                **block_constants,
+                ALIGNMENT=alignment,
+                num_warps=_num_warps(alignment),
+            )
+    # As torch does for what it writes in place: autograd then notices a second backward.
+    torch.autograd.graph.increment_version(out)
 
 
 def constants(num_passes: int, vocab: int) -> dict[str, Any]:

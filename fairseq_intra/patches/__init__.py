@@ -15,6 +15,8 @@ PATCHES = (
     "task_state",
     "half_precision",
     "amp_on_cpu",
+    "amp_step",
+    "bf16",
     "atomic_save",
     "preemption",
     "dictionary_checksum",

@@ -15,8 +15,9 @@ CPU_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "GOMP_SPINCOUNT": "10000",
 }
-#: fairseq would read these too, and draw other conclusions from them.
-HIDDEN = ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST")
+#: fairseq would read these too, and draw other conclusions from them: from the job's number, the same port for every
+#: training of the job.
+HIDDEN = ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_JOB_ID")
 
 
 class Workers(NamedTuple):

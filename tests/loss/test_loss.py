@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from loss_oracle import CHUNKS, OPTIONS, SEEDS, SHAPES, TOLERANCE, chunk_size, compare, make, oracle
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fairseq_intra.loss import closed_form
+from fairseq_intra.loss import closed_form, functional
 from fairseq_intra.loss.chunked import chunks
 from fairseq_intra.loss.definitions import DIVERGENCES
 from fairseq_intra.loss.functional import choose_implementation, intra_distillation_loss
@@ -298,10 +298,46 @@ def test_auto_is_triton_where_it_can_run(monkeypatch, device, interpret, install
     if interpret:
         monkeypatch.setenv("TRITON_INTERPRET", interpret)
     monkeypatch.setattr("importlib.util.find_spec", {"triton": "a module" if installed else None}.get)
+    monkeypatch.setattr(functional, "_why_no_launch", lambda: None)
     assert choose_implementation("auto", torch.device(device), torch.float32, "x") == chosen
     if chosen == "torch" and device == "cuda":
         with pytest.raises(ValueError, match="triton is not installed"):
             choose_implementation("triton", torch.device(device), torch.float32, "x")
+
+
+def test_auto_does_without_triton_where_no_kernel_can_be_launched(monkeypatch):
+    """There is no GPU here, or no C compiler."""
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    runtime = pytest.importorskip("triton.runtime")
+
+    class Driver:
+        @property
+        def active(self):
+            raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
+
+    monkeypatch.setattr(runtime, "driver", Driver())
+    functional._why_no_launch.cache_clear()
+    try:
+        assert choose_implementation("auto", torch.device("cuda"), torch.float32, "x") == "torch"
+        with pytest.raises(ValueError, match="triton cannot launch a kernel here: Failed to find C compiler.$"):
+            choose_implementation("triton", torch.device("cuda"), torch.float32, "x")
+    finally:
+        functional._why_no_launch.cache_clear()
+
+
+@BOTH
+@pytest.mark.parametrize("implementation", ["torch", "reference"])
+def test_autocast_changes_nothing(divergence, implementation):
+    results = []
+    for enabled in (False, True):
+        logits, target = make(3, 7, 11, torch.float32)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = intra_distillation_loss(
+                logits, target, alpha=5.0, divergence=divergence, implementation=implementation
+            ).loss
+        loss.backward()
+        results.append((loss.detach(), logits.grad))
+    torch.testing.assert_close(results[1], results[0], rtol=0, atol=0)
 
 
 def test_logits_are_left_as_they_were():

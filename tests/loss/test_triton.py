@@ -169,3 +169,12 @@ def test_offsets_beyond_32_bits(tmp_path, strides):
     logits.requires_grad_()
     found = intra_distillation_loss(logits, target, overwrite_logits=True, **OPTIONS).loss
     assert torch.equal(torch.autograd.grad(found, logits)[0], expected)
+
+
+@pytest.mark.parametrize("upstream", [1.0, 2.0])
+def test_a_second_backward_is_refused_where_the_first_has_written_over_the_logits(upstream):
+    logits, target = make(3, 7, 11, torch.float32, device=DEVICE)
+    loss = upstream * intra_distillation_loss(logits.clone(), target, overwrite_logits=True, **OPTIONS).loss
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()

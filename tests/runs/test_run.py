@@ -131,6 +131,13 @@ def test_a_run_begun_by_the_script_of_version_0_2_resumes(train, training, data,
     assert words[9:] == [*kept(tmp_path)[2:], *ending.split()]
 
 
+def test_two_trainings_of_one_slurm_job_choose_their_ports_by_themselves(train, training, monkeypatch):
+    """fairseq takes the port of a job's number, where it sees that."""
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    train()
+    assert "SLURM_JOB_ID" not in training.environment
+
+
 def test_a_gpu_is_used_and_by_the_paper_s_setting_in_half_precision(train, training, monkeypatch, tmp_path):
     for preset, gpu in itertools.product(("paper", "tiny"), (True, False)):
         monkeypatch.setattr(workers, "gpu_count", lambda gpu=gpu: int(gpu))
