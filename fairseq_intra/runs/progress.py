@@ -112,5 +112,7 @@ def _read(path, arguments, _time, _size):
 
 
 def _updates(run):
+    if (run.folder / "finished").exists():
+        return " evaluating"
     state = read_state(run.folder)
     return f" {state.updates}/{state.total}" if state else ""

@@ -307,6 +307,8 @@ def test_the_status_line_tells_the_updates_and_the_time_left(tmp_path):
     assert line == (
         "1 of 8 runs done, 1 failed; about 2 h 1 min of training left; now fa-en.plain.seed1 2/12, fa-en.intra.seed1"
     )
+    (runs[2].folder / "finished").touch()
+    assert "now fa-en.plain.seed1 evaluating, fa-en" in progress.Progress(runs, 2)._line(runs[2:4], 7260)
 
 
 @pytest.mark.parametrize(
