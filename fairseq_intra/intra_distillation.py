@@ -11,8 +11,8 @@ from fairseq.logging import metrics
 from .errors import UsageError
 from .loss.definitions import DIVERGENCES as DEFINITIONS
 from .passes import (
-    PASSES,
-    choose_passes,
+    MODES,
+    choose_mode,
     has_dropout,
     is_deterministic_encoder,
     reject_passes_without_layers,
@@ -28,7 +28,7 @@ DIVERGENCES = tuple(name.upper() for name in DEFINITIONS)
 #: The loss is float32, and its sum over a mini-batch has to fit.
 HIGHEST_ALPHA = 1_000_000
 DIV_CHOICES = ChoiceEnum(list(DIVERGENCES))
-PASSES_CHOICES = ChoiceEnum(list(PASSES))
+MODE_CHOICES = ChoiceEnum(list(MODES))
 
 
 @dataclass
@@ -47,7 +47,7 @@ class IntraDistillationFlags(FairseqDataclass):
         default="X",
         metadata={"help": "divergence between the passes: X (the paper's) or JS (Jensen-Shannon)"},
     )
-    passes: PASSES_CHOICES = field(
+    passes: MODE_CHOICES = field(
         default="auto",
         metadata={
             "help": "batched: one forward over K copies of the mini-batch; sequential: K forwards; recompute: K "
@@ -60,7 +60,7 @@ class IntraDistillationFlags(FairseqDataclass):
 class PassesPlan(NamedTuple):
     """How the K passes of one model run."""
 
-    passes: str  #: batched, sequential or recompute
+    mode: str  #: batched, sequential or recompute
     encoder_once: bool
 
 
@@ -83,13 +83,13 @@ class IntraDistillation:
             raise UsageError(f"--alpha must be at most {HIGHEST_ALPHA}, not {alpha}")
         if str(div) not in DIVERGENCES:
             raise UsageError(f"--div must be {' or '.join(DIVERGENCES)}, not {div}")
-        if str(passes) not in PASSES:
-            raise UsageError(f"--passes must be one of {', '.join(PASSES)}, not {passes}")
+        if str(passes) not in MODES:
+            raise UsageError(f"--passes must be one of {', '.join(MODES)}, not {passes}")
         self.num_iter = num_iter
         self.alpha = alpha
         self.is_plain = False
         self.divergence = str(div).lower()
-        self.passes = str(passes)
+        self.mode = str(passes)
         self.encoder_once = encoder_once
         self._plan = None
 
@@ -111,19 +111,19 @@ class IntraDistillation:
         """
         if self._plan is None:
             once = self.encoder_once
-            if self.passes in ("auto", "batched"):
+            if self.mode in ("auto", "batched"):
                 once = once or is_deterministic_encoder(unwrapped(model))
             if self.num_iter > 1:
                 reject_passes_without_layers(model)
-            self._plan = PassesPlan(choose_passes(model, self.passes, once), once)
+            self._plan = PassesPlan(choose_mode(model, self.mode, once), once)
             self._warn_of_identical_passes(model)
         return self._plan
 
     def description(self, model) -> str:
         """The plan for the log."""
-        passes, once = self.plan(model)
+        mode, once = self.plan(model)
         because = "" if self.encoder_once else ", which has no dropout"
-        return f"{self.num_iter} passes, {passes}" + (f", through the encoder once{because}" if once else "")
+        return f"{self.num_iter} passes, {mode}" + (f", through the encoder once{because}" if once else "")
 
     def _warn_of_identical_passes(self, model):
         once = self._plan.encoder_once

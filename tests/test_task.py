@@ -58,7 +58,7 @@ def refused(make, *arguments, **more):
 
 def settings(criterion):
     names = (
-        *("num_iter", "alpha", "divergence", "passes", "id_loss", "encoder_once"),
+        *("num_iter", "alpha", "divergence", "mode", "id_loss", "encoder_once"),
         *("eps", "sentence_avg", "report_accuracy", "ignore_prefix_size"),
     )
     return {name: getattr(criterion if hasattr(criterion, name) else criterion.method, name) for name in names}
@@ -74,7 +74,7 @@ class TestFlags:
         assert settings(criterion) == {"num_iter": 3, "alpha": 5.0, "divergence": "x", **self.DEFAULT, **plain}
         assert [task.alpha_at(x) for x in (0, 10, 10**6)] == [5.0] * 3
 
-    DEFAULT = {"passes": "auto", "id_loss": "auto", "encoder_once": False}
+    DEFAULT = {"mode": "auto", "id_loss": "auto", "encoder_once": False}
     METHOD = ["--num-iter", 2, "--alpha", 0.75, "--div", "JS"]
     HOW = ["--passes", "recompute", "--id-loss", "torch", "--encoder-once"]
     PARENTS = ["--label-smoothing", 0.15, "--sentence-avg", "--report-accuracy", "--ignore-prefix-size", 4]
@@ -82,9 +82,9 @@ class TestFlags:
     @pytest.mark.parametrize("task,way", [(TASK, PLAIN), ("translation", INTRA)])
     def test_reach_the_criterion(self, command, task, way):
         found, criterion = command(way, *self.METHOD, *self.HOW, *self.PARENTS, task=task)
-        ways = {"passes": "recompute", "id_loss": "torch", "encoder_once": True}
+        how = {"mode": "recompute", "id_loss": "torch", "encoder_once": True}
         plain = {"eps": 0.15, "sentence_avg": True, "report_accuracy": True, "ignore_prefix_size": 4}
-        assert settings(criterion) == {"num_iter": 2, "alpha": 0.75, "divergence": "js", **ways, **plain}
+        assert settings(criterion) == {"num_iter": 2, "alpha": 0.75, "divergence": "js", **how, **plain}
         assert (type(found) is TranslationIntraDistillationTask) == (task == TASK)
 
     def test_reaches_the_task(self, command):
