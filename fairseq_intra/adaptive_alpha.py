@@ -71,15 +71,14 @@ class AdaptiveAlphaTask:
             UsageError: on a criterion that is not of the method, p >= q, or an unknown number of updates.
         """
         criterion = super().build_criterion(cfg, **more)
-        method = getattr(criterion, "method", None)
-        if not isinstance(method, IntraDistillation):
+        if not isinstance(getattr(criterion, "intra_distillation", None), IntraDistillation):
             raise UsageError(f"--task {self.cfg._name} needs a criterion of intra-distillation, not {cfg._name}")
-        self.max_alpha = method.alpha
+        self.max_alpha = criterion.intra_distillation.alpha
         self._check_schedule()
         return criterion
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        criterion.method.alpha = self.alpha_at(update_num)
+        criterion.intra_distillation.alpha = self.alpha_at(update_num)
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def alpha_at(self, num_updates: int) -> float:

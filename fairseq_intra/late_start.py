@@ -83,7 +83,7 @@ class LateStartTask(AdaptiveAlphaTask):
         if update_num and update_num == self.switch_update and not self._has_said_so:
             logger.info("intra-distillation begins after %d updates of plain training", self.switch_update)
             self._has_said_so = True
-        criterion.method.is_plain = self._is_plain(update_num)
+        criterion.intra_distillation.is_plain = self._is_plain(update_num)
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def _is_plain(self, update_num):

@@ -370,7 +370,7 @@ class TestReduceMetrics:
         assert IntraDistillationCriterion.logging_outputs_can_be_summed()
         model, criterion = tiny.model(task, dropout=0.3), ours(task, report_accuracy=True)
         logs = [step(criterion, model, tiny.sample(task, [one]))[2] for one in tiny.SENTENCES]
-        criterion.method.alpha = 1.0
+        criterion.intra_distillation.alpha = 1.0
         logs.append(step(criterion, model, tiny.sample(task))[2])
         summed = {name: sum(log[name] for log in logs) for name in logs[0]}
         found, expected = reduced(summed), reduced(*logs)

@@ -147,7 +147,7 @@ def test_a_training_that_begins_at_the_switch_says_so_once(configuration, caplog
 def test_before_the_switch_alpha_follows_no_schedule(configuration, switch):
     task, criterion = configuration(max_update=1100, adaptive_alpha=1, **switch)
     step(task, criterion, 40)
-    assert criterion.method.alpha == task.max_alpha == 5
+    assert criterion.intra_distillation.alpha == task.max_alpha == 5
 
 
 def test_adaptive_alpha_counts_from_the_switch(configuration):
@@ -155,7 +155,7 @@ def test_adaptive_alpha_counts_from_the_switch(configuration):
     alphas = {100: 0, 200: 1, 300: 5, 900: 5}
     for update, alpha in alphas.items():
         step(task, criterion, update)
-        assert criterion.method.alpha == pytest.approx(alpha)
+        assert criterion.intra_distillation.alpha == pytest.approx(alpha)
 
 
 @pytest.mark.parametrize(
@@ -238,4 +238,4 @@ def test_once_decided_the_switch_stays(configuration):
 def test_a_schedule_that_would_end_before_the_switch_is_over_soon_after_it(configuration):
     task, criterion = configuration(max_update=200, plain_updates=100, adaptive_alpha=1, max_updates_train=50)
     step(task, criterion, 150)
-    assert criterion.method.alpha == 5
+    assert criterion.intra_distillation.alpha == 5

@@ -61,7 +61,8 @@ def settings(criterion):
         *("num_iter", "alpha", "divergence", "mode", "id_loss", "encoder_once"),
         *("eps", "sentence_avg", "report_accuracy", "ignore_prefix_size"),
     )
-    return {name: getattr(criterion if hasattr(criterion, name) else criterion.method, name) for name in names}
+    ours = criterion.intra_distillation
+    return {name: getattr(criterion if hasattr(criterion, name) else ours, name) for name in names}
 
 
 class TestFlags:
@@ -196,13 +197,15 @@ class TestConfigurationFile:
         plain = {"_name": PLAIN, "label_smoothing": 0.1}
         criterion = configuration({"num_iter": 4, "alpha": 3, "div": "JS"}, plain)[1]
         assert type(criterion) is IntraDistillationCriterion
-        found = (criterion.method.num_iter, criterion.method.alpha, criterion.method.divergence, criterion.eps)
+        ours = criterion.intra_distillation
+        found = (ours.num_iter, ours.alpha, ours.divergence, criterion.eps)
         assert found == (4, 3.0, "js", 0.1)
 
     @pytest.mark.parametrize("task", [{}, {"alpha": 3, "num_iter": 4, "div": "JS"}])
     def test_values_in_both_places_may_agree(self, configuration, task):
         criterion = configuration(task, {"alpha": 3, "num_iter": 4, "div": "JS"})[1]
-        assert (criterion.method.alpha, criterion.method.num_iter, criterion.method.divergence) == (3.0, 4, "js")
+        ours = criterion.intra_distillation
+        assert (ours.alpha, ours.num_iter, ours.divergence) == (3.0, 4, "js")
 
     @pytest.mark.parametrize(
         "name,task,criterion", [("alpha", 2.0, 3.0), ("num_iter", 2, 4), ("div", "JS", "X"), ("alpha", 0.0, 3.0)]
@@ -232,7 +235,7 @@ class TestTraining:
         model.set_num_updates = told.append  # which layers with a schedule of their own count on
         for update in (0, 50, 100, 700, 100):  # once more, as a resumed run would
             logged = task.train_step(sample, model, criterion, tiny.Optimizer(), update)[2]
-            assert criterion.method.alpha == task.alpha_at(update) == pytest.approx(expected[update])
+            assert criterion.intra_distillation.alpha == task.alpha_at(update) == pytest.approx(expected[update])
             assert logged["alpha"] == pytest.approx(expected[update] * sample["ntokens"])
             assert told[-1] == update
 
@@ -240,7 +243,7 @@ class TestTraining:
         task, criterion = configuration(criterion={"alpha": 2})
         for update in (0, 700):
             task.train_step(tiny.sample(task), tiny.model(task, dropout=0.3), criterion, tiny.Optimizer(), update)
-            assert criterion.method.alpha == 2
+            assert criterion.intra_distillation.alpha == 2
 
     def test_dummy_batch_gives_zero_gradients(self, configuration):
         task, criterion = configuration()
