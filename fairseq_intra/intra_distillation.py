@@ -9,6 +9,7 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.logging import metrics
 
 from .errors import UsageError
+from .limits import check_alpha
 from .loss.definitions import DIVERGENCES as DEFINITIONS
 from .passes import (
     MODES,
@@ -25,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 #: As the paper writes them, and `--div`.
 DIVERGENCES = tuple(name.upper() for name in DEFINITIONS)
-#: The loss is float32, and its sum over a mini-batch has to fit.
-HIGHEST_ALPHA = 1_000_000
 DIV_CHOICES = ChoiceEnum(list(DIVERGENCES))
 MODE_CHOICES = ChoiceEnum(list(MODES))
 
@@ -77,10 +76,7 @@ class IntraDistillation:
     def __init__(self, num_iter: int, alpha: float, div: str, passes: str, encoder_once: bool = False):
         if num_iter < 1:
             raise UsageError(f"--num-iter must be at least 1, not {num_iter}")
-        if not 0 <= alpha < math.inf:
-            raise UsageError(f"--alpha must be a number of at least 0, not {alpha}")
-        if alpha > HIGHEST_ALPHA:
-            raise UsageError(f"--alpha must be at most {HIGHEST_ALPHA}, not {alpha}")
+        check_alpha(alpha)
         if str(div) not in DIVERGENCES:
             raise UsageError(f"--div must be {' or '.join(DIVERGENCES)}, not {div}")
         if str(passes) not in MODES:

@@ -218,7 +218,7 @@ class TestConfigurationFile:
         "criterion,message",
         [
             ({"num_iter": 0}, "--num-iter must be at least 1, not 0"),
-            ({"alpha": -2}, "--alpha must be a number of at least 0, not -2.0"),
+            ({"alpha": -2}, "--alpha must be a number from 0 to 1000000, not -2.0"),
         ],
     )
     def test_refuses_what_the_criterion_refuses(self, configuration, criterion, message):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..console import say
 from ..errors import UsageError
+from ..limits import check_seed
 from ..run_fairseq import command, word_of
 
 
@@ -38,7 +39,7 @@ def check_run_flags(args, methods, owned):
             raise UsageError(f"{flag} {wanted[flag]}: fairseq takes ${{ for a variable; give the folder another name")
     if not (args.data / "manifest.json").is_file():
         raise UsageError(f"--data {args.data} is not a prepared dataset: no manifest.json (see data-prep/)")
-    arguments.check_seed(args.seed)
+    check_seed(args.seed)
     _check_start(args)
 
 

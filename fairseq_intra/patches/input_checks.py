@@ -19,12 +19,11 @@ from fairseq.trainer import Trainer
 
 from ..data.indexed import HEAD, MARK
 from ..errors import UsageError, reason
+from ..limits import check_seed
 
 #: What torch says where names or shapes of parameters are not the model's.
 MISFIT = "loading state_dict"
 AGAIN = "make the dataset again"
-#: numpy's limit, less a million epochs, whose number fairseq adds.
-HIGHEST_SEED = 2**32 - 1 - 1_000_000
 
 
 def apply():
@@ -41,9 +40,8 @@ def _check_seed():
 
     @functools.wraps(call_main)
     def checked(cfg, main, **kwargs):
-        seed = cfg.common.seed
-        if seed is not None and not 0 <= seed <= HIGHEST_SEED:
-            raise UsageError(f"--seed must be from 0 to {HIGHEST_SEED}, not {seed}")
+        if cfg.common.seed is not None:
+            check_seed(cfg.common.seed)
         return call_main(cfg, main, **kwargs)
 
     distributed_utils.call_main = checked
