@@ -64,6 +64,9 @@ class AdaptiveAlphaFlags(FairseqDataclass):
 class AdaptiveAlphaTask:
     """Mixin of a fairseq task, before it, whose `cfg` has `AdaptiveAlphaFlags`: sets its criterion's alpha."""
 
+    #: The number of plain updates before intra-distillation, None while it is not known; `late_start` defines it.
+    switch_update: int | None
+
     def build_criterion(self, cfg, **more):
         """The criterion, its alpha ready to follow the schedule.
 
@@ -93,9 +96,6 @@ class AdaptiveAlphaTask:
         return adaptive_alpha(
             num_updates - switch, total, self.max_alpha, self.cfg.temperature_p, self.cfg.temperature_q
         )
-
-    #: The number of plain updates before intra-distillation; see `late_start`.
-    switch_update: int | None = 0
 
     @property
     def _adaptive(self):

@@ -92,7 +92,7 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         if self._plan is None:
             # Checked in the first update, so that a late start does not fail only at the switch.
             reject_other_inputs(model, sample["net_input"], "intra_distillation")
-            self._plan = self._planned(model)
+            self._plan = self._make_and_log_plan(model)
         if self.intra_distillation.is_plain:
             return super().forward(model, sample, reduce=reduce)
         inputs, target = self._loss_inputs(model, sample)
@@ -129,11 +129,11 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         # select_positions made these logits, and nobody reads them after this.
         return intra_distillation_loss(inputs, target, overwrite_logits=True, **settings)
 
-    def _planned(self, model):
-        """How the loss of this model is computed, which is logged with its passes.
+    def _make_and_log_plan(self, model):
+        """How the loss of this model is computed; logged with its passes.
 
         Raises:
-            UsageError: if it cannot be as the flags ask for.
+            UsageError: if it cannot be computed as the flags ask for.
         """
         reject_adaptive_softmax(model, "intra_distillation")
         passes = self.intra_distillation.description(model)

@@ -149,7 +149,7 @@ def log_method(logging_outputs, count):
 
 
 def log_mean(logging_outputs, name, count, unit=1.0):
-    """Logs the mean of the sums under a name, in a unit; nothing where there are none (validation)."""
+    """Logs sum(name) / sum(count) / unit; unit = ln 2 turns nats into bits. Nothing where no log has the name."""
     if any(name in log for log in logging_outputs):
         number = sum(log.get(count, 0) for log in logging_outputs)
         total = sum(log.get(name, 0) for log in logging_outputs)
