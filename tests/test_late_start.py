@@ -12,7 +12,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEn
 
 from fairseq_intra import checkpoint
 from fairseq_intra.errors import UsageError
-from fairseq_intra.patches.task_state import _warn_at_the_end
+from fairseq_intra.patches.still_plain_warning import warn_at_the_end
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_a_run_repeated_with_less_patience_switches(configuration):
 def test_the_last_epoch_of_a_training_says_that_it_was_plain(max_epoch, should_stop, warned):
     said = []
     program = SimpleNamespace(train=lambda *_: ([1.0], should_stop))
-    _warn_at_the_end(program)
+    warn_at_the_end(program)
     cfg = SimpleNamespace(optimization=SimpleNamespace(max_epoch=max_epoch))
     trainer, task = SimpleNamespace(get_num_updates=lambda: 7), SimpleNamespace(warn_if_still_plain=said.append)
     assert program.train(cfg, trainer, task, SimpleNamespace(next_epoch_idx=2)) == ([1.0], should_stop)

@@ -43,19 +43,19 @@ def _save_or_report(save):
     return torch_persistent_save
 
 
-def _copy_and_rename(copy):
+def _copy_and_rename(copy_file):
     """fairseq copies its newest checkpoint to checkpoint_last.pt; a run killed meanwhile would leave half of one."""
 
-    @functools.wraps(copy)
-    def copied_whole(src_path, dst_path, overwrite=False):
+    @functools.wraps(copy_file)
+    def copy(src_path, dst_path, overwrite=False):
         if not PathManager.supports_rename(dst_path):
-            return copy(src_path, dst_path, overwrite)
+            return copy_file(src_path, dst_path, overwrite)
         with _failure_reported(dst_path):
-            copied = copy(src_path, f"{dst_path}.tmp", overwrite)
+            copied = copy_file(src_path, f"{dst_path}.tmp", overwrite)
             PathManager.rename(f"{dst_path}.tmp", dst_path)
         return copied
 
-    return copied_whole
+    return copy
 
 
 @contextlib.contextmanager

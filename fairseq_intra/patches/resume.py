@@ -117,17 +117,17 @@ def _cut_the_same_batches_in_every_epoch():
     A run that is resumed in its second epoch or a later one would have other mini-batches than before: within the
     epoch some sentences would come twice, and others not at all.
     """
-    get_batch_iterator = FairseqTask.get_batch_iterator
+    get_iterator = FairseqTask.get_batch_iterator
 
-    @functools.wraps(get_batch_iterator)
-    def of_the_first_epoch(self, dataset, *args, seed=1, epoch=1, **kwargs):
+    @functools.wraps(get_iterator)
+    def get_batch_iterator(self, dataset, *args, seed=1, epoch=1, **kwargs):
         again = kwargs.get("disable_iterator_cache") or kwargs.get("update_epoch_batch_itr")
         again = again or getattr(self.cfg, "rebuild_batches", False) or not self.can_reuse_epoch_itr(dataset)
         if again:
-            return get_batch_iterator(self, dataset, *args, seed=seed, epoch=epoch, **kwargs)
-        iterator = get_batch_iterator(self, dataset, *args, seed=seed + 1 - epoch, epoch=epoch, **kwargs)
+            return get_iterator(self, dataset, *args, seed=seed, epoch=epoch, **kwargs)
+        iterator = get_iterator(self, dataset, *args, seed=seed + 1 - epoch, epoch=epoch, **kwargs)
         # Their order, another one in every epoch, is drawn from this later on.
         iterator.seed = seed
         return iterator
 
-    FairseqTask.get_batch_iterator = of_the_first_epoch
+    FairseqTask.get_batch_iterator = get_batch_iterator
