@@ -1,7 +1,8 @@
 """fairseq saves a task's state with every checkpoint of a training; here it is loaded when the training resumes.
 
 In a checkpoint it is the entry "task_state", beside "extra_state" (fairseq/trainer.py, Trainer.state_dict). But
-Trainer.load_checkpoint reads the file and returns the extra state alone, so a second copy of the state goes into that.
+Trainer.load_checkpoint reads the file and returns the extra state alone, so a second copy of the
+state goes into that.
 """
 
 import functools
