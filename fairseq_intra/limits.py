@@ -1,4 +1,4 @@
-"""The highest values of flags that our commands and fairseq's both check: one limit and one message for each."""
+"""Limits that several modules share; alpha and the seed have one message for our commands and fairseq's."""
 
 from .errors import UsageError
 
@@ -8,6 +8,8 @@ HIGHEST_ALPHA = 1_000_000
 #: numpy's limit, less a million epochs: fairseq adds the number of the epoch to the seed of the training's shuffling.
 #: What fairseq cannot take, no command of ours can pass on.
 HIGHEST_SEED = 2**32 - 1 - 1_000_000
+#: fairseq's default of --max-source-positions and --max-target-positions, in subwords with the end of sentence.
+DEFAULT_MAX_POSITIONS = 1024
 
 
 def check_alpha(alpha: float) -> None:
