@@ -14,7 +14,7 @@ from ..files import os_error_message
 
 def apply():
     """Puts the patches into fairseq's modules."""
-    # fairseq's tries three times, each behind the truncated bytes of the one before: that file could not be read.
+    # fairseq's tries three times, each after the truncated bytes of the one before: that file could not be read.
     checkpoint_utils._torch_persistent_save = torch.save
     checkpoint_utils.torch_persistent_save = _save_or_report(checkpoint_utils.torch_persistent_save)
     checkpoint_utils.verify_checkpoint_directory = _verify_or_report(checkpoint_utils.verify_checkpoint_directory)

@@ -71,7 +71,7 @@ def _find_the_place_in_the_epoch():
 
 
 def _place(iterator, state):
-    """What of a state is another thing for this iterator: how many mini-batches a worker has taken, or the epoch."""
+    """The entries of a state that must change for this iterator: its mini-batches taken so far, or the epoch."""
     taken, before, old_workers = (state.get(name, 0) for name in ("iterations_in_epoch", "mini_batches", "workers"))
     now, workers = len(iterator.frozen_batches), iterator.num_shards
     # A checkpoint that was written without this patch has neither number.

@@ -163,7 +163,7 @@ def measure(
     }
     # The statistics need the memory that the model has had.
     del built, samples
-    return _written(found, about, output)
+    return _write_report(found, about, output)
 
 
 def _samples(built, split, max_tokens):
@@ -202,7 +202,7 @@ def _tied(model):
     return {first: others for first, *others in names.values() if others}
 
 
-def _written(found, about, output):
+def _write_report(found, about, output):
     scores = {name: score.cpu().numpy() for name, score in found.scores.items()}
     file = output.with_suffix(".npz")
     with replacing(file) as partial, open(partial, "wb") as opened:
