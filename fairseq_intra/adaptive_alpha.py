@@ -64,6 +64,9 @@ class AdaptiveAlphaFlags(FairseqDataclass):
 class AdaptiveAlphaTask:
     """Mixin of a fairseq task, before it, whose `cfg` has `AdaptiveAlphaFlags`: sets its criterion's alpha."""
 
+    #: The number of plain updates before intra-distillation, None while it is not known; `late_start` defines it.
+    switch_update: int | None
+
     def build_criterion(self, cfg, **more):
         """The criterion, its alpha ready to follow the schedule.
 
@@ -71,15 +74,14 @@ class AdaptiveAlphaTask:
             UsageError: on a criterion that is not of the method, p >= q, or an unknown number of updates.
         """
         criterion = super().build_criterion(cfg, **more)
-        method = getattr(criterion, "method", None)
-        if not isinstance(method, IntraDistillation):
+        if not isinstance(getattr(criterion, "intra_distillation", None), IntraDistillation):
             raise UsageError(f"--task {self.cfg._name} needs a criterion of intra-distillation, not {cfg._name}")
-        self.max_alpha = method.alpha
+        self.max_alpha = criterion.intra_distillation.alpha
         self._check_schedule()
         return criterion
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        criterion.method.alpha = self.alpha_at(update_num)
+        criterion.intra_distillation.alpha = self.alpha_at(update_num)
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def alpha_at(self, num_updates: int) -> float:
@@ -94,9 +96,6 @@ class AdaptiveAlphaTask:
         return adaptive_alpha(
             num_updates - switch, total, self.max_alpha, self.cfg.temperature_p, self.cfg.temperature_q
         )
-
-    #: The number of plain updates before intra-distillation; see `late_start`.
-    switch_update: int | None = 0
 
     @property
     def _adaptive(self):

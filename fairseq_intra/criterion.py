@@ -57,7 +57,7 @@ class IntraDistillationCriterionConfig(TranslationFlags, LabelSmoothedCrossEntro
 class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     """Label-smoothed cross-entropy, mean over K stochastic passes, plus alpha times their divergence.
 
-    In evaluation, and while its method is plain, it is its parent: one pass, the plain loss.
+    In evaluation, and while `intra_distillation.is_plain`, it is its parent: one pass, the plain loss.
 
     Raises:
         UsageError: if a flag has a value that is not allowed; in training, if the model cannot be trained in the
@@ -79,7 +79,7 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         encoder_once=False,
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
-        self.method = IntraDistillation(num_iter, alpha, div, passes, encoder_once)
+        self.intra_distillation = IntraDistillation(num_iter, alpha, div, passes, encoder_once)
         if str(id_loss) not in IMPLEMENTATIONS:
             raise UsageError(f"--id-loss must be one of {', '.join(IMPLEMENTATIONS)}, not {id_loss}")
         self.id_loss = str(id_loss)
@@ -90,10 +90,10 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         if not model.training:
             return super().forward(model, sample, reduce=reduce)
         if self._plan is None:
-            # Before the first update of a late start: what cannot work is not to end it at the switch.
+            # Checked in the first update, so that a late start does not fail only at the switch.
             reject_other_inputs(model, sample["net_input"], "intra_distillation")
-            self._plan = self._planned(model)
-        if self.method.is_plain:
+            self._plan = self._make_and_log_plan(model)
+        if self.intra_distillation.is_plain:
             return super().forward(model, sample, reduce=reduce)
         inputs, target = self._loss_inputs(model, sample)
         logging_output = counts(sample, self.sentence_avg)
@@ -105,7 +105,7 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         logging_output |= {
             "loss": result.loss.data,
             "nll_loss": result.nll.data,
-            **self.method.logging_output(result.divergence, sample["ntokens"]),
+            **self.intra_distillation.logging_output(result.divergence, sample["ntokens"]),
         }
         return result.loss, logging_output["sample_size"], logging_output
 
@@ -113,14 +113,14 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         """The K passes' features [K, N, C] or logits [K, N, V], and target [N], at the N positions that count."""
         target, keep = target_positions(model, sample, self.padding_idx, self.ignore_prefix_size)
         net_input = sample["net_input"] | ({"features_only": True} if self._plan.on_features else {})
-        outputs = self.method.run_passes(model, net_input)
+        outputs = self.intra_distillation.run_passes(model, net_input)
         return joined_passes([select_positions(output, keep) for output in outputs]), target[keep]
 
     def _loss(self, model, inputs, target):
         settings = {
-            "alpha": self.method.alpha,
+            "alpha": self.intra_distillation.alpha,
             "label_smoothing": self.eps,
-            "divergence": self.method.divergence,
+            "divergence": self.intra_distillation.divergence,
             "implementation": self._plan.implementation,
         }
         if self._plan.on_features:
@@ -129,14 +129,14 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         # select_positions made these logits, and nobody reads them after this.
         return intra_distillation_loss(inputs, target, overwrite_logits=True, **settings)
 
-    def _planned(self, model):
-        """How the loss of this model is computed, which is logged with its passes.
+    def _make_and_log_plan(self, model):
+        """How the loss of this model is computed; logged with its passes.
 
         Raises:
-            UsageError: if it cannot be as the flags ask for.
+            UsageError: if it cannot be computed as the flags ask for.
         """
         reject_adaptive_softmax(model, "intra_distillation")
-        passes = self.method.description(model)
+        passes = self.intra_distillation.description(model)
         implementation = self._implementation(next(model.parameters()))
         on_features, because = self._takes_features(model)
         logger.info(
@@ -150,7 +150,9 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
 
     def _implementation(self, parameter):
         try:
-            return choose_implementation(self.id_loss, parameter.device, parameter.dtype, self.method.divergence)
+            return choose_implementation(
+                self.id_loss, parameter.device, parameter.dtype, self.intra_distillation.divergence
+            )
         except ValueError as obstacle:
             raise UsageError(f"--id-loss {obstacle}") from None
 

@@ -10,13 +10,13 @@ import pkgutil
 
 from .import_hooks import around_import
 
-#: What fairseq imports that way, and from where.
+#: The modules of fairseq whose imports are deferred, and the modules that they import from.
 IMPORTING = ("fairseq.criterions.sentence_prediction", "fairseq.tasks.audio_classification")
 DEFERRED = ("sklearn", "sklearn.metrics", "scipy.stats")
 
 
 def defer_imports() -> None:
-    """From here on, while the two modules of fairseq are not imported."""
+    """Defers these imports from now on; call it before something imports fairseq's two modules."""
     around_import(IMPORTING, _deferring)
 
 

@@ -16,7 +16,7 @@ class UsageError(SystemExit):
 
 
 def reason(error: BaseException) -> str:
-    """One line to act on: the sizes that differ, where torch lists them below a headline, else the first line."""
+    """The line of an error that says most: the first "size mismatch" in torch's list of them, else the first line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return next((line for line in lines if line.startswith("size mismatch")), lines[0])
 

@@ -195,21 +195,21 @@ def need_file_or_none(output: Path) -> None:
     """Checks before long work that the file that --output names can be written, in place of another file or none.
 
     Raises:
-        UsageError: if its folder is not there, or the name is that of a folder or a device.
+        UsageError: if its folder does not exist, or the name is that of a folder or a device.
     """
     need_folder_of(output)
     if output.exists() and not output.is_file():
-        raise UsageError(f"--output {output} is there and is no file; give another name")
+        raise UsageError(f"--output {output} exists and is not a file; give another name")
 
 
 def need_folder_of(output: Path) -> None:
     """Checks before long work that files whose names begin with --output can be written.
 
     Raises:
-        UsageError: if their folder is not there.
+        UsageError: if their folder does not exist.
     """
     if not output.parent.is_dir():
-        raise UsageError(f"--output {output}: its folder is not there")
+        raise UsageError(f"--output {output}: its folder does not exist")
 
 
 def make_folder(flag: str, folder: Path) -> None:

@@ -9,10 +9,11 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.logging import metrics
 
 from .errors import UsageError
+from .limits import check_alpha
 from .loss.definitions import DIVERGENCES as DEFINITIONS
 from .passes import (
-    PASSES,
-    choose_passes,
+    MODES,
+    choose_mode,
     has_dropout,
     is_deterministic_encoder,
     reject_passes_without_layers,
@@ -25,10 +26,8 @@ logger = logging.getLogger(__name__)
 
 #: As the paper writes them, and `--div`.
 DIVERGENCES = tuple(name.upper() for name in DEFINITIONS)
-#: The loss is float32, and its sum over a mini-batch has to fit.
-HIGHEST_ALPHA = 1_000_000
 DIV_CHOICES = ChoiceEnum(list(DIVERGENCES))
-PASSES_CHOICES = ChoiceEnum(list(PASSES))
+MODE_CHOICES = ChoiceEnum(list(MODES))
 
 
 @dataclass
@@ -47,7 +46,7 @@ class IntraDistillationFlags(FairseqDataclass):
         default="X",
         metadata={"help": "divergence between the passes: X (the paper's) or JS (Jensen-Shannon)"},
     )
-    passes: PASSES_CHOICES = field(
+    passes: MODE_CHOICES = field(
         default="auto",
         metadata={
             "help": "batched: one forward over K copies of the mini-batch; sequential: K forwards; recompute: K "
@@ -60,7 +59,7 @@ class IntraDistillationFlags(FairseqDataclass):
 class PassesPlan(NamedTuple):
     """How the K passes of one model run."""
 
-    passes: str  #: batched, sequential or recompute
+    mode: str  #: batched, sequential or recompute
     encoder_once: bool
 
 
@@ -77,19 +76,16 @@ class IntraDistillation:
     def __init__(self, num_iter: int, alpha: float, div: str, passes: str, encoder_once: bool = False):
         if num_iter < 1:
             raise UsageError(f"--num-iter must be at least 1, not {num_iter}")
-        if not 0 <= alpha < math.inf:
-            raise UsageError(f"--alpha must be a number of at least 0, not {alpha}")
-        if alpha > HIGHEST_ALPHA:
-            raise UsageError(f"--alpha must be at most {HIGHEST_ALPHA}, not {alpha}")
+        check_alpha(alpha)
         if str(div) not in DIVERGENCES:
             raise UsageError(f"--div must be {' or '.join(DIVERGENCES)}, not {div}")
-        if str(passes) not in PASSES:
-            raise UsageError(f"--passes must be one of {', '.join(PASSES)}, not {passes}")
+        if str(passes) not in MODES:
+            raise UsageError(f"--passes must be one of {', '.join(MODES)}, not {passes}")
         self.num_iter = num_iter
         self.alpha = alpha
         self.is_plain = False
         self.divergence = str(div).lower()
-        self.passes = str(passes)
+        self.mode = str(passes)
         self.encoder_once = encoder_once
         self._plan = None
 
@@ -111,19 +107,19 @@ class IntraDistillation:
         """
         if self._plan is None:
             once = self.encoder_once
-            if self.passes in ("auto", "batched"):
+            if self.mode in ("auto", "batched"):
                 once = once or is_deterministic_encoder(unwrapped(model))
             if self.num_iter > 1:
                 reject_passes_without_layers(model)
-            self._plan = PassesPlan(choose_passes(model, self.passes, once), once)
+            self._plan = PassesPlan(choose_mode(model, self.mode, once), once)
             self._warn_of_identical_passes(model)
         return self._plan
 
     def description(self, model) -> str:
         """The plan for the log."""
-        passes, once = self.plan(model)
+        mode, once = self.plan(model)
         because = "" if self.encoder_once else ", which has no dropout"
-        return f"{self.num_iter} passes, {passes}" + (f", through the encoder once{because}" if once else "")
+        return f"{self.num_iter} passes, {mode}" + (f", through the encoder once{because}" if once else "")
 
     def _warn_of_identical_passes(self, model):
         once = self._plan.encoder_once
@@ -153,7 +149,7 @@ def log_method(logging_outputs, count):
 
 
 def log_mean(logging_outputs, name, count, unit=1.0):
-    """Logs the mean of the sums under a name, in a unit; nothing where there are none (validation)."""
+    """Logs sum(name) / sum(count) / unit; unit = ln 2 turns nats into bits. Nothing where no log has the name."""
     if any(name in log for log in logging_outputs):
         number = sum(log.get(count, 0) for log in logging_outputs)
         total = sum(log.get(name, 0) for log in logging_outputs)

@@ -1,4 +1,4 @@
-"""Which updates are intra-distillation: those after a late start, and of these each one, or every N-th.
+"""Which updates are intra-distillation: all after the switch, or every N-th of them.
 
 Intra-distillation is a regulariser: its gain comes where plain training has flattened, and until then K passes only
 cost K times the time. A task with these flags trains with one pass and the plain loss until the switch, and between
@@ -69,8 +69,8 @@ class LateStartTask(AdaptiveAlphaTask):
     def _initial_state(self):
         return {"switch_update": None, "best": None, "validations_without_improvement": 0, "validated_at": -1}
 
-    #: The update that begins it comes in parts (--update-freq), and again after an overflow in half precision.
-    _has_said_so = False
+    #: train_step sees one update number several times: with --update-freq, and after an overflow in fp16.
+    _has_logged_switch = False
 
     @property
     def switch_update(self) -> int | None:
@@ -80,10 +80,10 @@ class LateStartTask(AdaptiveAlphaTask):
         return self.cfg.plain_updates
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        if update_num and update_num == self.switch_update and not self._has_said_so:
+        if update_num and update_num == self.switch_update and not self._has_logged_switch:
             logger.info("intra-distillation begins after %d updates of plain training", self.switch_update)
-            self._has_said_so = True
-        criterion.method.is_plain = self._is_plain(update_num)
+            self._has_logged_switch = True
+        criterion.intra_distillation.is_plain = self._is_plain(update_num)
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def _is_plain(self, update_num):

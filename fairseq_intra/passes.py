@@ -14,10 +14,11 @@ from torch.utils.checkpoint import checkpoint
 
 from .errors import UsageError
 
-PASSES = ("auto", "batched", "sequential", "recompute")
+#: Of `--passes`.
+MODES = ("auto", "batched", "sequential", "recompute")
 
 
-def choose_passes(model, passes, encoder_once=False):
+def choose_mode(model, mode, encoder_once=False):
     """The mode that `--passes auto` stands for with this model; another is returned as it is.
 
     The K copies of a mini-batch differ because dropout samples a mask per example. Where a model samples noise per
@@ -29,17 +30,17 @@ def choose_passes(model, passes, encoder_once=False):
     """
     if encoder_once and getattr(unwrapped(model), "encoder", None) is None:
         raise UsageError("--encoder-once needs a model with an encoder; leave that flag out")
-    if encoder_once and passes not in ("auto", "batched"):
-        raise UsageError(f"--encoder-once works with --passes batched, not {passes}")
+    if encoder_once and mode not in ("auto", "batched"):
+        raise UsageError(f"--encoder-once works with --passes batched, not {mode}")
     stochastic = repeated_part(model, encoder_once)
-    if passes == "recompute" and any(map(_has_quant_noise, stochastic.modules())):
+    if mode == "recompute" and any(map(_has_quant_noise, stochastic.modules())):
         raise UsageError(
             "--passes recompute cannot repeat a pass with quantisation noise, which changes the weights; "
             "use sequential"
         )
     if not has_noise_per_forward(stochastic):
-        return "batched" if passes == "auto" else passes
-    if passes == "batched" or encoder_once:
+        return "batched" if mode == "auto" else mode
+    if mode == "batched" or encoder_once:
         flag, instead = "--passes batched", "use --passes sequential"
         if encoder_once:
             flag, instead = "--encoder-once", "leave that flag out"
@@ -47,7 +48,7 @@ def choose_passes(model, passes, encoder_once=False):
             f"{flag} would use identical dropout masks in all passes of this model, which samples noise per forward "
             f"(LayerDrop, quantisation noise or LightConv's weight dropout); {instead}"
         )
-    return "sequential" if passes == "auto" else passes
+    return "sequential" if mode == "auto" else mode
 
 
 def reject_passes_without_layers(model):
@@ -63,7 +64,7 @@ def reject_passes_without_layers(model):
         )
 
 
-def run_passes(model, net_input, num_passes, passes="batched", encoder_once=False):
+def run_passes(model, net_input, num_passes, mode="batched", encoder_once=False):
     """The outputs of K stochastic passes over one mini-batch.
 
     The model is only called through its forward, never through its parts: the hooks that synchronise gradients
@@ -73,7 +74,7 @@ def run_passes(model, net_input, num_passes, passes="batched", encoder_once=Fals
         model: a fairseq model, or one wrapped for distributed training.
         net_input: its keyword arguments; tensors have the B examples as their first dimension.
         num_passes: K.
-        passes: what `choose_passes` returned.
+        mode: what `choose_mode` returned.
         encoder_once: one pass through the encoder serves all K of the decoder, which is beyond the paper, or of a
             head, which is the same where the encoder has no dropout.
 
@@ -81,9 +82,9 @@ def run_passes(model, net_input, num_passes, passes="batched", encoder_once=Fals
         A list of [k, B, ...], what the model returns first; the k add up to K. Views of what the model returned:
         one of K passes (batched), or K of one pass each.
     """
-    if passes == "sequential":
+    if mode == "sequential":
         return [model(**net_input)[0].unsqueeze(0) for _ in range(num_passes)]
-    if passes == "recompute":
+    if mode == "recompute":
         with _recomputed_in_backward(unwrapped(model)):
             return [model(**net_input)[0].unsqueeze(0) for _ in range(num_passes)]
     repeated = {"prev_output_tokens"} & net_input.keys() if encoder_once else net_input.keys()

@@ -140,7 +140,8 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
             raise UsageError(f"--teacher {self.teacher} translates {theirs}, not {ours}")
         device = next(student.parameters()).device
         teacher = built.model.requires_grad_(False).to(device)
-        logger.info("self-distillation: teacher %s, %s of %d updates", self.teacher, *built.training[::2])
+        method, num_updates = built.training.method, built.training.num_updates
+        logger.info("self-distillation: teacher %s, %s of %d updates", self.teacher, method, num_updates)
         return teacher.half() if device.type == "cuda" else teacher
 
     @classmethod

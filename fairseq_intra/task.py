@@ -27,7 +27,7 @@ class TranslationIntraDistillationConfig(LateStartFlags, TranslationFlags, Trans
         default=1,
         metadata={
             "help": "split every mini-batch into this many micro-batches, one after another in memory, where K "
-            "passes over --max-tokens are too many at once; gradients are those of the whole"
+            "passes over --max-tokens do not fit in memory together; gradients are those of the whole"
         },
     )
 

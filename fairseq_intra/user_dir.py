@@ -22,12 +22,12 @@ def _wrap(execute, module):
     module.import_user_module = _registering(module.import_user_module)
 
 
-def _registering(import_user_module):
-    @functools.wraps(import_user_module)
-    def import_user_module_and_plugin(args):
-        import_user_module(args)
+def _registering(original):
+    @functools.wraps(original)
+    def import_user_module(args):
+        original(args)
         user_dir = getattr(args, "user_dir", None)
         if user_dir is not None and Path(user_dir).resolve() == PACKAGE:
             importlib.import_module("fairseq_intra.plugin")
 
-    return import_user_module_and_plugin
+    return import_user_module

@@ -370,7 +370,7 @@ class TestReduceMetrics:
         assert IntraDistillationCriterion.logging_outputs_can_be_summed()
         model, criterion = tiny.model(task, dropout=0.3), ours(task, report_accuracy=True)
         logs = [step(criterion, model, tiny.sample(task, [one]))[2] for one in tiny.SENTENCES]
-        criterion.method.alpha = 1.0
+        criterion.intra_distillation.alpha = 1.0
         logs.append(step(criterion, model, tiny.sample(task))[2])
         summed = {name: sum(log[name] for log in logs) for name in logs[0]}
         found, expected = reduced(summed), reduced(*logs)
@@ -390,10 +390,10 @@ class TestReduceMetrics:
     [
         ({"num_iter": 0}, "--num-iter must be at least 1, not 0"),
         ({"num_iter": -3}, "--num-iter must be at least 1, not -3"),
-        ({"alpha": -0.5}, "--alpha must be a number of at least 0, not -0.5"),
-        ({"alpha": math.nan}, "--alpha must be a number of at least 0, not nan"),
-        ({"alpha": math.inf}, "--alpha must be a number of at least 0, not inf"),
-        ({"alpha": 1e39}, "--alpha must be at most 1000000, not 1e+39"),
+        ({"alpha": -0.5}, "--alpha must be a number from 0 to 1000000, not -0.5"),
+        ({"alpha": math.nan}, "--alpha must be a number from 0 to 1000000, not nan"),
+        ({"alpha": math.inf}, "--alpha must be a number from 0 to 1000000, not inf"),
+        ({"alpha": 1e39}, "--alpha must be a number from 0 to 1000000, not 1e+39"),
         ({"div": "KL"}, "--div must be X or JS, not KL"),
         ({"passes": "both"}, "--passes must be one of auto, batched, sequential, recompute, not both"),
         ({"id_loss": "fast"}, "--id-loss must be one of auto, torch, triton, reference, not fast"),

@@ -22,6 +22,7 @@ LEVELS = [
         "files",
         "processes",
         "languages",
+        "limits",
         "methods",
         "loss",
     },

@@ -12,7 +12,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEn
 
 from fairseq_intra import checkpoint
 from fairseq_intra.errors import UsageError
-from fairseq_intra.patches.task_state import _warn_at_the_end
+from fairseq_intra.patches.still_plain_warning import warn_at_the_end
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_training_that_begins_at_the_switch_says_so_once(configuration, caplog
 def test_before_the_switch_alpha_follows_no_schedule(configuration, switch):
     task, criterion = configuration(max_update=1100, adaptive_alpha=1, **switch)
     step(task, criterion, 40)
-    assert criterion.method.alpha == task.max_alpha == 5
+    assert criterion.intra_distillation.alpha == task.max_alpha == 5
 
 
 def test_adaptive_alpha_counts_from_the_switch(configuration):
@@ -155,7 +155,7 @@ def test_adaptive_alpha_counts_from_the_switch(configuration):
     alphas = {100: 0, 200: 1, 300: 5, 900: 5}
     for update, alpha in alphas.items():
         step(task, criterion, update)
-        assert criterion.method.alpha == pytest.approx(alpha)
+        assert criterion.intra_distillation.alpha == pytest.approx(alpha)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_run_repeated_with_less_patience_switches(configuration):
 def test_the_last_epoch_of_a_training_says_that_it_was_plain(max_epoch, should_stop, warned):
     said = []
     program = SimpleNamespace(train=lambda *_: ([1.0], should_stop))
-    _warn_at_the_end(program)
+    warn_at_the_end(program)
     cfg = SimpleNamespace(optimization=SimpleNamespace(max_epoch=max_epoch))
     trainer, task = SimpleNamespace(get_num_updates=lambda: 7), SimpleNamespace(warn_if_still_plain=said.append)
     assert program.train(cfg, trainer, task, SimpleNamespace(next_epoch_idx=2)) == ([1.0], should_stop)
@@ -238,4 +238,4 @@ def test_once_decided_the_switch_stays(configuration):
 def test_a_schedule_that_would_end_before_the_switch_is_over_soon_after_it(configuration):
     task, criterion = configuration(max_update=200, plain_updates=100, adaptive_alpha=1, max_updates_train=50)
     step(task, criterion, 150)
-    assert criterion.method.alpha == 5
+    assert criterion.intra_distillation.alpha == 5

@@ -47,7 +47,7 @@ def trained(cfg, fields, moment):
         logged = trainer.train_step(samples)
         updates.append({name: logged[name] for name in ("loss", "nll_loss", "intra_distillation_loss", "alpha")})
     weights = [parameter.tolist() for parameter in trainer.model.parameters()]
-    return {"updates": updates, "plan": trainer.criterion.method._plan, "weights": weights}
+    return {"updates": updates, "plan": trainer.criterion.intra_distillation._plan, "weights": weights}
 
 
 class OutOfMemory:

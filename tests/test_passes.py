@@ -5,7 +5,7 @@ from fairseq.distributed import ModuleProxyWrapper
 
 from fairseq_intra.errors import UsageError
 from fairseq_intra.intra_distillation import IntraDistillation
-from fairseq_intra.passes import choose_passes, has_dropout, has_noise_per_forward, joined_passes, run_passes
+from fairseq_intra.passes import choose_mode, has_dropout, has_noise_per_forward, joined_passes, run_passes
 
 #: What makes a model draw once for a whole forward, and what looks like it.
 PER_FORWARD = {
@@ -36,10 +36,10 @@ def task():
     return tiny.translation_task()
 
 
-def outputs(model, net_input, num_passes, passes="auto", encoder_once=False):
+def outputs(model, net_input, num_passes, mode="auto", encoder_once=False):
     """The output of every pass, [K, B, T, V]."""
-    passes = choose_passes(model, passes, encoder_once)
-    found = run_passes(model, net_input, num_passes, passes, encoder_once)
+    mode = choose_mode(model, mode, encoder_once)
+    found = run_passes(model, net_input, num_passes, mode, encoder_once)
     return joined_passes(found)
 
 
@@ -49,7 +49,7 @@ def test_model_that_draws_once_a_forward_runs_once_a_pass(task, settings):
     assert has_noise_per_forward(model) and has_dropout(model)
     net_input = tiny.sample(task)["net_input"]
     with tiny.seeded(3):
-        found = run_passes(model, net_input, 4, choose_passes(model, "auto"))
+        found = run_passes(model, net_input, 4, choose_mode(model, "auto"))
     assert [len(outputs) for outputs in found] == [1] * 4
     assert [list(call) for call in model.calls] == [list(net_input)] * 4
     assert all(call[name] is net_input[name] for call in model.calls for name in net_input)
@@ -130,11 +130,11 @@ def test_wrapped_model_is_called_through_its_wrapper(task, settings):
         model.module.decoder(tiny.sample(task)["net_input"]["prev_output_tokens"])
 
 
-def gradients(model, net_input, passes, num_passes=3, seed=3):
+def gradients(model, net_input, mode, num_passes=3, seed=3):
     """Of a function of all passes' outputs."""
     model.zero_grad()
     with tiny.seeded(seed):
-        found = outputs(model, net_input, num_passes, passes)
+        found = outputs(model, net_input, num_passes, mode)
     weight = torch.linspace(-1, 1, found.numel()).view_as(found)
     (found.tanh() * weight).sum().backward()
     return tiny.gradients(model)
@@ -167,9 +167,9 @@ def test_recompute_with_shared_weights_and_fairseqs_own_checkpoints(task, settin
 def test_recompute_leaves_the_random_state_where_sequential_does(task):
     model = tiny.model(task, dropout=0.5)
     after = []
-    for passes in ("sequential", "recompute"):
+    for mode in ("sequential", "recompute"):
         with tiny.seeded(3):
-            outputs(model, tiny.sample(task)["net_input"], 3, passes).sum().backward()
+            outputs(model, tiny.sample(task)["net_input"], 3, mode).sum().backward()
             after.append(torch.rand(3))
     assert torch.equal(*after)
 
@@ -195,8 +195,8 @@ def test_recompute_keeps_no_activations_and_runs_each_pass_twice(task):
 def test_without_dropout_every_way_gives_the_same(task, arch):
     model, net_input = tiny.model(task, arch), tiny.sample(task)["net_input"]
     expected = gradients(model, net_input, "batched")
-    for passes in ("sequential", "recompute"):
-        torch.testing.assert_close(gradients(model, net_input, passes), expected, rtol=1e-4, atol=1e-5)
+    for mode in ("sequential", "recompute"):
+        torch.testing.assert_close(gradients(model, net_input, mode), expected, rtol=1e-4, atol=1e-5)
 
 
 class TestEncoderOnce:
@@ -229,7 +229,7 @@ class TestEncoderOnce:
         assert not torch.allclose(passes[0], passes[1])
 
     def test_encoder_may_draw_once_a_forward(self, task):
-        assert choose_passes(tiny.model(task, encoder_layerdrop=0.5), "auto", encoder_once=True) == "batched"
+        assert choose_mode(tiny.model(task, encoder_layerdrop=0.5), "auto", encoder_once=True) == "batched"
 
     def test_leaves_the_model_as_it_was(self, task):
         model, net_input = tiny.model(task), tiny.sample(task)["net_input"]
@@ -251,13 +251,13 @@ def test_layers_that_a_pass_leaves_out_do_not_go_with_unused_parameters(task):
     dropped = FindsUnused(tiny.model(task, **PER_FORWARD["encoder-layerdrop"]))
     with pytest.raises(UsageError, match="use --ddp-backend legacy_ddp"):
         IntraDistillation(2, 1, "X", "auto").plan(dropped)
-    assert IntraDistillation(1, 1, "X", "auto").plan(dropped).passes == "sequential"
-    assert IntraDistillation(2, 1, "X", "auto").plan(FindsUnused(tiny.model(task, dropout=0.1))).passes == "batched"
-    assert IntraDistillation(2, 1, "X", "auto").plan(dropped.module).passes == "sequential"
+    assert IntraDistillation(1, 1, "X", "auto").plan(dropped).mode == "sequential"
+    assert IntraDistillation(2, 1, "X", "auto").plan(FindsUnused(tiny.model(task, dropout=0.1))).mode == "batched"
+    assert IntraDistillation(2, 1, "X", "auto").plan(dropped.module).mode == "sequential"
 
 
 @pytest.mark.parametrize(
-    "settings,passes,encoder_once,message",
+    "settings,mode,encoder_once,message",
     [
         (
             {"decoder_layerdrop": 0.5},
@@ -276,27 +276,27 @@ def test_layers_that_a_pass_leaves_out_do_not_go_with_unused_parameters(task):
         (PER_FORWARD["quant-noise-pq"], "recompute", False, "--passes recompute cannot repeat a pass with quant"),
     ],
 )
-def test_refuses_ways_that_are_not_the_method(task, settings, passes, encoder_once, message):
+def test_rejects_modes_that_are_not_the_method(task, settings, mode, encoder_once, message):
     with pytest.raises(UsageError, match=message):
-        choose_passes(tiny.model(task, **settings), passes, encoder_once)
+        choose_mode(tiny.model(task, **settings), mode, encoder_once)
 
 
 def test_encoder_once_needs_an_encoder(task):
     model = tiny.model(task)
     del model.encoder
     with pytest.raises(UsageError, match="--encoder-once needs a model with an encoder"):
-        choose_passes(model, "auto", encoder_once=True)
+        choose_mode(model, "auto", encoder_once=True)
 
 
 @pytest.mark.parametrize("settings", PER_FORWARD.values(), ids=PER_FORWARD)
 def test_auto_is_sequential_where_a_forward_draws_once(task, settings):
-    assert choose_passes(tiny.model(task, **settings), "auto") == "sequential"
+    assert choose_mode(tiny.model(task, **settings), "auto") == "sequential"
 
 
 def test_what_is_asked_for_is_done_where_it_can_be(task):
     model = tiny.model(task, dropout=0.5)
-    assert choose_passes(model, "auto") == "batched"
-    assert [choose_passes(model, way) for way in ("batched", "sequential", "recompute")] == [
+    assert choose_mode(model, "auto") == "batched"
+    assert [choose_mode(model, mode) for mode in ("batched", "sequential", "recompute")] == [
         "batched",
         "sequential",
         "recompute",

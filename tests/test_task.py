@@ -58,10 +58,11 @@ def refused(make, *arguments, **more):
 
 def settings(criterion):
     names = (
-        *("num_iter", "alpha", "divergence", "passes", "id_loss", "encoder_once"),
+        *("num_iter", "alpha", "divergence", "mode", "id_loss", "encoder_once"),
         *("eps", "sentence_avg", "report_accuracy", "ignore_prefix_size"),
     )
-    return {name: getattr(criterion if hasattr(criterion, name) else criterion.method, name) for name in names}
+    ours = criterion.intra_distillation
+    return {name: getattr(criterion if hasattr(criterion, name) else ours, name) for name in names}
 
 
 class TestFlags:
@@ -74,7 +75,7 @@ class TestFlags:
         assert settings(criterion) == {"num_iter": 3, "alpha": 5.0, "divergence": "x", **self.DEFAULT, **plain}
         assert [task.alpha_at(x) for x in (0, 10, 10**6)] == [5.0] * 3
 
-    DEFAULT = {"passes": "auto", "id_loss": "auto", "encoder_once": False}
+    DEFAULT = {"mode": "auto", "id_loss": "auto", "encoder_once": False}
     METHOD = ["--num-iter", 2, "--alpha", 0.75, "--div", "JS"]
     HOW = ["--passes", "recompute", "--id-loss", "torch", "--encoder-once"]
     PARENTS = ["--label-smoothing", 0.15, "--sentence-avg", "--report-accuracy", "--ignore-prefix-size", 4]
@@ -82,9 +83,9 @@ class TestFlags:
     @pytest.mark.parametrize("task,way", [(TASK, PLAIN), ("translation", INTRA)])
     def test_reach_the_criterion(self, command, task, way):
         found, criterion = command(way, *self.METHOD, *self.HOW, *self.PARENTS, task=task)
-        ways = {"passes": "recompute", "id_loss": "torch", "encoder_once": True}
+        how = {"mode": "recompute", "id_loss": "torch", "encoder_once": True}
         plain = {"eps": 0.15, "sentence_avg": True, "report_accuracy": True, "ignore_prefix_size": 4}
-        assert settings(criterion) == {"num_iter": 2, "alpha": 0.75, "divergence": "js", **ways, **plain}
+        assert settings(criterion) == {"num_iter": 2, "alpha": 0.75, "divergence": "js", **how, **plain}
         assert (type(found) is TranslationIntraDistillationTask) == (task == TASK)
 
     def test_reaches_the_task(self, command):
@@ -196,13 +197,15 @@ class TestConfigurationFile:
         plain = {"_name": PLAIN, "label_smoothing": 0.1}
         criterion = configuration({"num_iter": 4, "alpha": 3, "div": "JS"}, plain)[1]
         assert type(criterion) is IntraDistillationCriterion
-        found = (criterion.method.num_iter, criterion.method.alpha, criterion.method.divergence, criterion.eps)
+        ours = criterion.intra_distillation
+        found = (ours.num_iter, ours.alpha, ours.divergence, criterion.eps)
         assert found == (4, 3.0, "js", 0.1)
 
     @pytest.mark.parametrize("task", [{}, {"alpha": 3, "num_iter": 4, "div": "JS"}])
     def test_values_in_both_places_may_agree(self, configuration, task):
         criterion = configuration(task, {"alpha": 3, "num_iter": 4, "div": "JS"})[1]
-        assert (criterion.method.alpha, criterion.method.num_iter, criterion.method.divergence) == (3.0, 4, "js")
+        ours = criterion.intra_distillation
+        assert (ours.alpha, ours.num_iter, ours.divergence) == (3.0, 4, "js")
 
     @pytest.mark.parametrize(
         "name,task,criterion", [("alpha", 2.0, 3.0), ("num_iter", 2, 4), ("div", "JS", "X"), ("alpha", 0.0, 3.0)]
@@ -215,7 +218,7 @@ class TestConfigurationFile:
         "criterion,message",
         [
             ({"num_iter": 0}, "--num-iter must be at least 1, not 0"),
-            ({"alpha": -2}, "--alpha must be a number of at least 0, not -2.0"),
+            ({"alpha": -2}, "--alpha must be a number from 0 to 1000000, not -2.0"),
         ],
     )
     def test_refuses_what_the_criterion_refuses(self, configuration, criterion, message):
@@ -232,7 +235,7 @@ class TestTraining:
         model.set_num_updates = told.append  # which layers with a schedule of their own count on
         for update in (0, 50, 100, 700, 100):  # once more, as a resumed run would
             logged = task.train_step(sample, model, criterion, tiny.Optimizer(), update)[2]
-            assert criterion.method.alpha == task.alpha_at(update) == pytest.approx(expected[update])
+            assert criterion.intra_distillation.alpha == task.alpha_at(update) == pytest.approx(expected[update])
             assert logged["alpha"] == pytest.approx(expected[update] * sample["ntokens"])
             assert told[-1] == update
 
@@ -240,7 +243,7 @@ class TestTraining:
         task, criterion = configuration(criterion={"alpha": 2})
         for update in (0, 700):
             task.train_step(tiny.sample(task), tiny.model(task, dropout=0.3), criterion, tiny.Optimizer(), update)
-            assert criterion.method.alpha == 2
+            assert criterion.intra_distillation.alpha == 2
 
     def test_dummy_batch_gives_zero_gradients(self, configuration):
         task, criterion = configuration()

@@ -149,13 +149,15 @@ def _sensitivity(args):
 
 
 def _sensitivity_table(args):
-    from ..sensitivity.plot import read_reports, sensitivity_table
+    from ..sensitivity.report import read_reports
+    from ..sensitivity.table import sensitivity_table
 
     print(sensitivity_table(read_reports(args.reports), args.evaluations, args.groups))
 
 
 def _plot_sensitivity(args):
-    from ..sensitivity.plot import draw, read_reports
+    from ..sensitivity.plot import draw
+    from ..sensitivity.report import read_reports
 
     made = draw(read_reports(args.reports), args.output)
     print(f"written: {', '.join(map(str, made))}")
@@ -189,7 +191,7 @@ def _pruning_curve(args):
 
 
 def _self_distill(args):
-    from ..sensitivity.rounds import self_distill
+    from ..sensitivity.self_distillation_rounds import self_distill
 
     need_counts(args, "rounds")
     _reject(args.passed, ("--teacher",), "every round has its own; see fairseq-intra train for one training")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..console import say
 from ..errors import UsageError
+from ..limits import check_seed
 from ..run_fairseq import word_of
 
 
@@ -38,7 +39,7 @@ def check_run_flags(args, methods, owned):
         if "${" in str(wanted[flag]):
             raise UsageError(f"{flag} {wanted[flag]}: fairseq takes ${{ for a variable; give the folder another name")
     need_dataset(args.data)
-    arguments.check_seed(args.seed)
+    check_seed(args.seed)
     _check_initial_checkpoint(args)
 
 

@@ -70,16 +70,17 @@ def _translate(args):
         raise UsageError("--model needs no --data: the exported folder has its SentencePiece model")
     if (args.data is None) != (args.checkpoint is None):
         raise UsageError("--checkpoint and --data belong together: the dataset has the model's SentencePiece model")
-    from ..translation import translate as run
     from ..translation.search import Search
+    from ..translation.streams import Streams, check_streams
+    from ..translation.translate import load_checkpoint, load_exported, translate
 
-    streams = run.Streams(args.input, args.output)
-    run.check(streams)
+    streams = Streams(args.input, args.output)
+    check_streams(streams)
     if args.model:
-        translator = run.of_exported(args.model, args.device, args.threads)
+        translator = load_exported(args.model, args.device, args.threads)
     else:
-        translator = run.of_checkpoint(args.checkpoint, args.data, args.device, args.threads)
-    run.translate(translator, Search(args.beam, args.lenpen, args.nbest, args.batch_tokens), streams, args.scores)
+        translator = load_checkpoint(args.checkpoint, args.data, args.device, args.threads)
+    translate(translator, Search(args.beam, args.lenpen, args.nbest, args.batch_tokens), streams, args.scores)
 
 
 def _export(args):

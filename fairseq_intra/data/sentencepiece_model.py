@@ -11,14 +11,13 @@ import sentencepiece
 
 from ..console import say
 from ..errors import UsageError
+from ..limits import DEFAULT_MAX_POSITIONS
 from ..processes import in_process
 from .parallel_text import batches, read
 
 BATCH = 50_000
 # The sums of its training depend on how many threads share the work, so the number is the same everywhere.
 TRAINING_THREADS = 8
-#: fairseq's default for the positions of a transformer, of which the end of the sentence takes one.
-POSITIONS = 1024
 #: Bytes; SentencePiece leaves out longer lines of the text that it is trained on, without a word.
 DEFAULT_LIMIT = 4192
 LARGEST_LIMIT = 1 << 16
@@ -102,10 +101,12 @@ def encode(model: Path, source: Path, destination: Path, workers: int) -> None:
         for batch in batches(read(source), BATCH):
             encoded = processor.encode(batch, out_type=str, num_threads=workers)
             stream.writelines(" ".join(line) + "\n" for line in encoded)
-            too_long += [number + place for place, line in enumerate(encoded, 1) if len(line) >= POSITIONS]
+            # The end of the sentence takes a position, too.
+            places = [place for place, line in enumerate(encoded, 1) if len(line) >= DEFAULT_MAX_POSITIONS]
+            too_long += [number + place for place in places]
             number += len(batch)
     if too_long:
         say(
             f"{source}: {len(too_long)} lines, the first is line {too_long[0]}, have more subwords than a model with "
-            f"fairseq's default --max-source-positions {POSITIONS} can take"
+            f"fairseq's default --max-source-positions {DEFAULT_MAX_POSITIONS} can take"
         )

@@ -10,7 +10,7 @@ from ..intra_distillation import log_mean, log_method
 from ..loss import intra_distillation_loss
 from ..passes import joined_passes
 from .positionwise import head_input
-from .shared import FineTuningMethod
+from .shared import LoggedIntraDistillation
 
 
 class PositionwiseCriterion(FairseqCriterion):
@@ -72,7 +72,7 @@ class PositionwiseIntraDistillation:
     """Mixin of a `PositionwiseCriterion`, before it: K passes, and alpha times their divergence.
 
     In evaluation and before a late start it is the plain criterion: one pass, the plain loss. The task
-    (`FineTuningTask`) sets `method.alpha` between updates.
+    (`FineTuningTask`) sets `intra_distillation.alpha` between updates.
 
     Raises:
         UsageError: if a flag has a value that is not allowed; in training, if the model cannot be trained in the
@@ -81,30 +81,30 @@ class PositionwiseIntraDistillation:
 
     def __init__(self, task, num_iter=3, alpha=1.0, div="X", passes="auto"):
         super().__init__(task)
-        self.method = FineTuningMethod(num_iter, alpha, div, passes)
+        self.intra_distillation = LoggedIntraDistillation(num_iter, alpha, div, passes)
 
     def forward(self, model, sample, reduce=True):
         """As fairseq's criterions: (loss, sample_size, logging_output), the loss summed over examples, in nats."""
         if model.training:
-            # Before the first update of a late start: what cannot work is not to end it at the switch.
-            self.method.plan(model)
-        if not model.training or self.method.is_plain:
+            # Checked in the first update, so that a late start does not fail only at the switch.
+            self.intra_distillation.plan(model)
+        if not model.training or self.intra_distillation.is_plain:
             return super().forward(model, sample, reduce=reduce)
-        outputs = self.method.run_passes(model, head_input(sample, self.task.HEAD))
+        outputs = self.intra_distillation.run_passes(model, head_input(sample, self.task.HEAD))
         logits = joined_passes([self.logits(sample, output) for output in outputs])
         target = self.target(sample)
         # Few elements: nothing for a GPU kernel of our own.
         summed = intra_distillation_loss(
             logits,
             target,
-            alpha=self.method.alpha * self.PER_EXAMPLE,
-            divergence=self.method.divergence,
+            alpha=self.intra_distillation.alpha * self.PER_EXAMPLE,
+            divergence=self.intra_distillation.divergence,
             implementation="torch",
         )
         loss = summed.loss / self.PER_EXAMPLE
         log = self.log_examples(sample, loss, logits.mean(0), target)
         log["task_loss"] = summed.nll / self.PER_EXAMPLE
-        log |= self.method.logging_output(summed.divergence, log["sample_size"])
+        log |= self.intra_distillation.logging_output(summed.divergence, log["sample_size"])
         return loss, log["sample_size"], log
 
     @classmethod

@@ -16,7 +16,7 @@ from ..loss import intra_distillation_loss
 from ..loss.definitions import regression_loss
 from ..passes import joined_passes
 from .positionwise import head_input
-from .shared import FineTuningFlags, FineTuningMethod, FineTuningTask, FineTuningTaskFlags
+from .shared import FineTuningFlags, FineTuningTask, FineTuningTaskFlags, LoggedIntraDistillation
 
 #: The functions of fairseq's models that give their regularisers, by the names of the flags: --mha-reg-scale-factor
 #: and --ffn-reg-scale-factor.
@@ -36,14 +36,14 @@ class IntraDistillationSentencePredictionCriterion(SentencePredictionCriterion):
     the mean output. In evaluation it is its parent: one pass, the plain loss, fairseq's own measures.
 
     Raises:
-        UsageError: on a flag's value that is not allowed; in training, if the model cannot be trained in the way
+        UsageError: on a flag's value that is not allowed; in training, if the model cannot be trained in the mode
             asked for, or has no such head.
     """
 
     def __init__(self, cfg: SentencePredictionCriterionConfig, task):
         super().__init__(cfg, task)
-        self.method = FineTuningMethod(cfg.num_iter, cfg.alpha, cfg.div, cfg.passes)
-        if self.regression_target and self.method.divergence != "x":
+        self.intra_distillation = LoggedIntraDistillation(cfg.num_iter, cfg.alpha, cfg.div, cfg.passes)
+        if self.regression_target and self.intra_distillation.divergence != "x":
             raise UsageError(
                 f"--div {cfg.div} is for classes; with --regression-target the divergence is the squared distance "
                 "to the mean output: leave --div out"
@@ -52,19 +52,19 @@ class IntraDistillationSentencePredictionCriterion(SentencePredictionCriterion):
     def forward(self, model, sample, reduce=True):
         """As fairseq's criterions: (loss, sample_size, logging_output), the loss summed over texts, in nats."""
         if model.training:
-            # Before the first update of a late start: what cannot work is not to end it at the switch.
-            self.method.plan(model)
-        if not model.training or self.method.is_plain:
+            # Checked in the first update, so that a late start does not fail only at the switch.
+            self.intra_distillation.plan(model)
+        if not model.training or self.intra_distillation.is_plain:
             return super().forward(model, sample, reduce=reduce)
         head = self.classification_head_name
         if head not in getattr(model, "classification_heads", ()):
             raise UsageError(f"the model has no head '{head}' (--classification-head-name) to classify with")
-        outputs = joined_passes(self.method.run_passes(model, head_input(sample, head)))
+        outputs = joined_passes(self.intra_distillation.run_passes(model, head_input(sample, head)))
         target = model.get_targets(sample, None).view(-1)
         sample_size = target.numel()
         logging_output = {"ntokens": sample["ntokens"], "nsentences": sample_size, "sample_size": sample_size}
         if self.regression_target:
-            loss, plain, divergence = regression_loss(outputs.flatten(1), target, alpha=self.method.alpha)
+            loss, plain, divergence = regression_loss(outputs.flatten(1), target, alpha=self.intra_distillation.alpha)
         else:
             # Mean over the passes.
             logging_output["ncorrect"] = outputs.argmax(-1).eq(target).sum() / len(outputs)
@@ -72,8 +72,8 @@ class IntraDistillationSentencePredictionCriterion(SentencePredictionCriterion):
             loss, plain, divergence = intra_distillation_loss(
                 outputs,
                 target,
-                alpha=self.method.alpha,
-                divergence=self.method.divergence,
+                alpha=self.intra_distillation.alpha,
+                divergence=self.intra_distillation.divergence,
                 implementation="torch",
             )
         for name, regulariser in _regularisers(model):
@@ -82,7 +82,7 @@ class IntraDistillationSentencePredictionCriterion(SentencePredictionCriterion):
         logging_output |= {
             "loss": loss.data,
             "task_loss": plain.data,
-            **self.method.logging_output(divergence, sample_size),
+            **self.intra_distillation.logging_output(divergence, sample_size),
         }
         return loss, sample_size, logging_output
 

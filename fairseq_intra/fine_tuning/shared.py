@@ -23,8 +23,8 @@ class FineTuningFlags(IntraDistillationFlags):
     alpha: float = _field(IntraDistillationFlags, "alpha", 1.0)
 
 
-class FineTuningMethod(IntraDistillation):
-    """The method, for a criterion of fine-tuning: it logs once how the K passes run."""
+class LoggedIntraDistillation(IntraDistillation):
+    """Intra-distillation that logs once how its K passes run, for a criterion of fine-tuning."""
 
     _is_logged = False
 

@@ -22,8 +22,8 @@ def x_divergence(logits: torch.Tensor) -> torch.Tensor:
     Returns:
         [N], nats, float32 (float64 for float64 logits). Zero where the K distributions agree.
     """
-    log_probs, log_mean = _log_probs_and_mean(logits)
-    return ((log_probs.exp() - log_mean.exp()) * (log_probs - log_mean)).sum(-1).mean(0)
+    log_probs, log_mean_probs = _log_probs_and_mean(logits)
+    return ((log_probs.exp() - log_mean_probs.exp()) * (log_probs - log_mean_probs)).sum(-1).mean(0)
 
 
 def js_divergence(logits: torch.Tensor) -> torch.Tensor:
@@ -31,8 +31,8 @@ def js_divergence(logits: torch.Tensor) -> torch.Tensor:
 
     Arguments and result are those of :func:`x_divergence`. At most log K nats.
     """
-    log_probs, log_mean = _log_probs_and_mean(logits)
-    return (log_probs.exp() * (log_probs - log_mean)).sum(-1).mean(0)
+    log_probs, log_mean_probs = _log_probs_and_mean(logits)
+    return (log_probs.exp() * (log_probs - log_mean_probs)).sum(-1).mean(0)
 
 
 def squared_distance(outputs: torch.Tensor) -> torch.Tensor:
@@ -116,5 +116,5 @@ def _log_probs_and_mean(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     dtype = torch.promote_types(logits.dtype, torch.float32)
     log_probs = logits.log_softmax(-1, dtype=dtype)
     # In logs all the way: a mean of probabilities that underflowed would have no logarithm.
-    log_mean = log_probs.logsumexp(0) - math.log(logits.size(0))
-    return log_probs, log_mean
+    log_mean_probs = log_probs.logsumexp(0) - math.log(logits.size(0))
+    return log_probs, log_mean_probs

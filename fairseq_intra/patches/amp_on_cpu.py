@@ -14,15 +14,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 def apply():
     """Puts the patch into fairseq's trainer."""
-    train_step = Trainer.train_step
+    step = Trainer.train_step
 
-    @functools.wraps(train_step)
-    def train_step_in_mixed_precision(self, *args, **kwargs):
+    @functools.wraps(step)
+    def train_step(self, *args, **kwargs):
         on_cpu = self.cfg.common.amp and self.device.type == "cpu"
         with bfloat16_products() if on_cpu else contextlib.nullcontext():
-            return train_step(self, *args, **kwargs)
+            return step(self, *args, **kwargs)
 
-    Trainer.train_step = train_step_in_mixed_precision
+    Trainer.train_step = train_step
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from ..files import os_error_message
 
 def apply():
     """Puts the patches into fairseq's modules."""
-    # fairseq's tries three times, each behind the truncated bytes of the one before: that file could not be read.
+    # fairseq's tries three times, each after the truncated bytes of the one before: that file could not be read.
     checkpoint_utils._torch_persistent_save = torch.save
     checkpoint_utils.torch_persistent_save = _save_or_report(checkpoint_utils.torch_persistent_save)
     checkpoint_utils.verify_checkpoint_directory = _verify_or_report(checkpoint_utils.verify_checkpoint_directory)
@@ -43,19 +43,19 @@ def _save_or_report(save):
     return torch_persistent_save
 
 
-def _copy_and_rename(copy):
+def _copy_and_rename(copy_file):
     """fairseq copies its newest checkpoint to checkpoint_last.pt; a run killed meanwhile would leave half of one."""
 
-    @functools.wraps(copy)
-    def copied_whole(src_path, dst_path, overwrite=False):
+    @functools.wraps(copy_file)
+    def copy(src_path, dst_path, overwrite=False):
         if not PathManager.supports_rename(dst_path):
-            return copy(src_path, dst_path, overwrite)
+            return copy_file(src_path, dst_path, overwrite)
         with _failure_reported(dst_path):
-            copied = copy(src_path, f"{dst_path}.tmp", overwrite)
+            copied = copy_file(src_path, f"{dst_path}.tmp", overwrite)
             PathManager.rename(f"{dst_path}.tmp", dst_path)
         return copied
 
-    return copied_whole
+    return copy
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Fixes what stops fairseq on current versions of torch and numpy, and a bug that leaves out mini-batches."""
+"""Fixes what stops fairseq on current versions of torch and numpy."""
 
 import functools
 import inspect
@@ -6,36 +6,13 @@ import re
 import types
 
 import numpy as np
-from fairseq.data import data_utils
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 
 
 def apply():
     """Puts the patches into fairseq's modules."""
-    _keep_the_last_batch()
     _leave_fast_path_off()
     _keep_numpys_old_name()
-
-
-def _keep_the_last_batch():
-    """fairseq's main branch leaves out the last mini-batch unless its size is a multiple of 8.
-
-    Those are the longest sentences of a split: never trained on, validated on or translated
-    (github.com/facebookresearch/fairseq/issues/5036).
-    """
-    batch_by_size = data_utils.batch_by_size
-
-    @functools.wraps(batch_by_size)
-    def all_batches(indices, *args, fixed_shapes=None, **kwargs):
-        if not isinstance(indices, np.ndarray):
-            indices = np.fromiter(indices, dtype=np.int64)
-        batches = batch_by_size(indices, *args, fixed_shapes=fixed_shapes, **kwargs)
-        batched = sum(map(len, batches))
-        if batched < len(indices) and fixed_shapes is None:
-            batches.append(indices[batched:])
-        return batches
-
-    data_utils.batch_by_size = all_batches
 
 
 def _keep_numpys_old_name():
@@ -60,11 +37,11 @@ def _leave_fast_path_off():
     init = TransformerEncoderLayerBase.__init__
 
     @functools.wraps(init)
-    def without_fast_path(self, *args, **kwargs):
+    def __init__(self, *args, **kwargs):
         init(self, *args, **kwargs)
         self.can_use_fastpath = False
 
-    TransformerEncoderLayerBase.__init__ = without_fast_path
+    TransformerEncoderLayerBase.__init__ = __init__
 
 
 def _has_fast_path():

@@ -32,14 +32,14 @@ def apply():
 
 def _join_the_workers_of_a_launcher():
     """fairseq overlooks torchrun unless it counts several GPUs: every process would be a training of its own."""
-    call_main = distributed_utils.call_main
+    call = distributed_utils.call_main
 
-    @functools.wraps(call_main)
-    def joined(cfg, main, **kwargs):
+    @functools.wraps(call)
+    def call_main(cfg, main, **kwargs):
         _set_up(cfg.distributed_training, cpu=cfg.common.cpu or not torch.cuda.is_available())
-        return call_main(cfg, main, **kwargs)
+        return call(cfg, main, **kwargs)
 
-    distributed_utils.call_main = joined
+    distributed_utils.call_main = call_main
 
 
 def _set_up(cfg, cpu):
@@ -89,12 +89,12 @@ def _compare_gradient_norms_on_cpu():
     init = Trainer.__init__
 
     @functools.wraps(init)
-    def with_norms(self, *args, **kwargs):
+    def __init__(self, *args, **kwargs):
         init(self, *args, **kwargs)
         if self._grad_norm_buf is None and self.data_parallel_world_size > 1:
             self._grad_norm_buf = torch.zeros(self.data_parallel_world_size, dtype=torch.double)
 
-    Trainer.__init__ = with_norms
+    Trainer.__init__ = __init__
 
 
 def _sample_other_masks_on_every_worker():
@@ -102,10 +102,10 @@ def _sample_other_masks_on_every_worker():
     set_seed = Trainer._set_seed
 
     @functools.wraps(set_seed)
-    def of_the_worker(self):
+    def _set_seed(self):
         utils.set_torch_seed(worker_seed(self.cfg.common.seed + self.get_num_updates(), self.data_parallel_rank))
 
-    Trainer._set_seed = of_the_worker
+    Trainer._set_seed = _set_seed
 
 
 def _count_the_tokens_of_an_uneven_update():
@@ -115,13 +115,13 @@ def _count_the_tokens_of_an_uneven_update():
     missing one's place, the worker just synchronises its gradients one mini-batch earlier. Not so with sharded
     parameters: there the workers wait for each other in every mini-batch.
     """
-    train_step = Trainer.train_step
+    step = Trainer.train_step
 
-    @functools.wraps(train_step)
-    def without_fillers(self, samples, raise_oom=False):
-        return train_step(self, samples if self.is_fsdp else _that_are_there(samples), raise_oom)
+    @functools.wraps(step)
+    def train_step(self, samples, raise_oom=False):
+        return step(self, samples if self.is_fsdp else _that_are_there(samples), raise_oom)
 
-    Trainer.train_step = without_fillers
+    Trainer.train_step = train_step
 
 
 def _that_are_there(samples):
@@ -134,18 +134,18 @@ def _gather_predictions():
     Nor can it gather anything else than numbers without a GPU.
     """
     SentencePredictionCriterion.logging_outputs_can_be_summed = _has_logged_numbers_alone
-    all_gather_list = distributed_utils.all_gather_list
+    gather = distributed_utils.all_gather_list
 
-    @functools.wraps(all_gather_list)
-    def gathered(data, group=None, max_size=16384):
+    @functools.wraps(gather)
+    def all_gather_list(data, group=None, max_size=16384):
         if torch.cuda.is_available():
-            return all_gather_list(data, group, max_size)
+            return gather(data, group, max_size)
         group = distributed_utils.get_global_group() if group is None else group
         found = [None] * distributed_utils.get_world_size(group)
         torch.distributed.all_gather_object(found, data, group)
         return found
 
-    distributed_utils.all_gather_list = gathered
+    distributed_utils.all_gather_list = all_gather_list
 
 
 def _has_logged_numbers_alone(criterion):

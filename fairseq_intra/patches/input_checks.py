@@ -19,12 +19,11 @@ from fairseq.trainer import Trainer
 
 from ..data.indexed import HEAD, MARK
 from ..errors import UsageError, reason
+from ..limits import check_seed
 
 #: What torch says where names or shapes of parameters are not the model's.
 MISFIT = "loading state_dict"
 AGAIN = "make the dataset again"
-#: numpy's limit, less a million epochs, whose number fairseq adds.
-HIGHEST_SEED = 2**32 - 1 - 1_000_000
 
 
 def apply():
@@ -37,29 +36,28 @@ def apply():
 
 
 def _check_seed():
-    call_main = distributed_utils.call_main
+    call = distributed_utils.call_main
 
-    @functools.wraps(call_main)
-    def checked(cfg, main, **kwargs):
-        seed = cfg.common.seed
-        if seed is not None and not 0 <= seed <= HIGHEST_SEED:
-            raise UsageError(f"--seed must be from 0 to {HIGHEST_SEED}, not {seed}")
-        return call_main(cfg, main, **kwargs)
+    @functools.wraps(call)
+    def call_main(cfg, main, **kwargs):
+        if cfg.common.seed is not None:
+            check_seed(cfg.common.seed)
+        return call(cfg, main, **kwargs)
 
-    distributed_utils.call_main = checked
+    distributed_utils.call_main = call_main
 
 
 def _check_data():
     load = data_utils.load_indexed_dataset
 
     @functools.wraps(load)
-    def checked(path, dictionary=None, dataset_impl=None, combine=False, **kwargs):
+    def load_indexed_dataset(path, dictionary=None, dataset_impl=None, combine=False, **kwargs):
         for number in itertools.count() if combine else [0]:
             if not check_binarised(f"{path}{number or ''}", dictionary):
                 break
         return load(path, dictionary, dataset_impl, combine, **kwargs)
 
-    data_utils.load_indexed_dataset = checked
+    data_utils.load_indexed_dataset = load_indexed_dataset
 
 
 def check_binarised(prefix: str, dictionary=None) -> bool:
@@ -104,12 +102,12 @@ def check_binarised(prefix: str, dictionary=None) -> bool:
 
 def _report_sentences_that_are_too_long():
     """fairseq says no more than that there is one, in an assertion, or gives a number that counts from 0."""
-    get_batch_iterator = FairseqTask.get_batch_iterator
+    get_iterator = FairseqTask.get_batch_iterator
 
-    @functools.wraps(get_batch_iterator)
-    def reported(self, dataset, max_tokens=None, *args, **kwargs):
+    @functools.wraps(get_iterator)
+    def get_batch_iterator(self, dataset, max_tokens=None, *args, **kwargs):
         try:
-            return get_batch_iterator(self, dataset, max_tokens, *args, **kwargs)
+            return get_iterator(self, dataset, max_tokens, *args, **kwargs)
         except AssertionError as error:
             if not max_tokens or "max_tokens" not in str(error):
                 raise
@@ -131,7 +129,7 @@ def _report_sentences_that_are_too_long():
                 "--skip-invalid-size-inputs-valid-test"
             ) from None
 
-    FairseqTask.get_batch_iterator = reported
+    FairseqTask.get_batch_iterator = get_batch_iterator
 
 
 def _split_of(task, dataset):
@@ -142,7 +140,7 @@ def _report_what_does_not_fit_in_training():
     load = Trainer.load_checkpoint
 
     @functools.wraps(load)
-    def reported(self, filename, *args, **kwargs):
+    def load_checkpoint(self, filename, *args, **kwargs):
         try:
             return load(self, filename, *args, **kwargs)
         except AssertionError as error:
@@ -153,14 +151,14 @@ def _report_what_does_not_fit_in_training():
                 raise
             raise UsageError(_unfit(filename, error.__context__)) from None
 
-    Trainer.load_checkpoint = reported
+    Trainer.load_checkpoint = load_checkpoint
 
 
 def _report_what_does_not_fit_elsewhere():
     load = checkpoint_utils.load_model_ensemble_and_task
 
     @functools.wraps(load)
-    def reported(filenames, *args, **kwargs):
+    def load_model_ensemble_and_task(filenames, *args, **kwargs):
         try:
             return load(filenames, *args, **kwargs)
         except RuntimeError as error:
@@ -168,7 +166,7 @@ def _report_what_does_not_fit_elsewhere():
                 raise
             raise UsageError(_unfit(", ".join(map(str, filenames)), error)) from None
 
-    checkpoint_utils.load_model_ensemble_and_task = reported
+    checkpoint_utils.load_model_ensemble_and_task = load_model_ensemble_and_task
 
 
 def _unfit(filename, error):

@@ -25,11 +25,11 @@ def _split_unless_it_is_there(split):
     return split_paths
 
 
-def _has_shards(has_sharded_data):
+def _has_shards(has_shards):
     """Data that fairseq takes for shards is read again, and shuffled otherwise, in every epoch."""
 
-    @functools.wraps(has_sharded_data)
-    def has_shards(self, split):
-        return has_sharded_data(self, split) and not os.path.exists(self.cfg.data)
+    @functools.wraps(has_shards)
+    def has_sharded_data(self, split):
+        return has_shards(self, split) and not os.path.exists(self.cfg.data)
 
-    return has_shards
+    return has_sharded_data

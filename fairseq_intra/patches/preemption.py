@@ -1,4 +1,4 @@
-"""SIGUSR1, which Slurm sends before its time limit, ends a training behind a checkpoint.
+"""SIGUSR1, which Slurm sends before its time limit, ends a training after writing a checkpoint.
 
 The checkpoint is written after the update in hand, without a validation that would not have been due: repeated, the
 training equals an uninterrupted one. The workers agree on the update by the numbers that fairseq adds up over all of
@@ -42,14 +42,14 @@ def _listen_while_training():
     init = Trainer.__init__
 
     @functools.wraps(init)
-    def listening(self, *args, **kwargs):
+    def __init__(self, *args, **kwargs):
         init(self, *args, **kwargs)
         # Another handler, such as that of submitit, stays. Outside of the main thread none can be set.
         if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):
             with contextlib.suppress(ValueError):
                 signal.signal(signal.SIGUSR1, _ask)
 
-    Trainer.__init__ = listening
+    Trainer.__init__ = __init__
 
 
 def _ask(_number, _frame):
@@ -57,15 +57,15 @@ def _ask(_number, _frame):
 
 
 def _agree_in_every_update():
-    local_time, train_step = Trainer._local_cumulative_training_time, Trainer.train_step
+    local_time, step = Trainer._local_cumulative_training_time, Trainer.train_step
 
     @functools.wraps(local_time)
-    def marked(self):
+    def _local_cumulative_training_time(self):
         return local_time(self) + (MARK if _State.asked and self._sync_stats() else 0)
 
-    @functools.wraps(train_step)
-    def agreeing(self, *args, **kwargs):
-        done = train_step(self, *args, **kwargs)
+    @functools.wraps(step)
+    def train_step(self, *args, **kwargs):
+        done = step(self, *args, **kwargs)
         mean = self._cumulative_training_time
         if mean is None:
             _State.agreed = _State.asked
@@ -74,7 +74,8 @@ def _agree_in_every_update():
             _State.agreed = True
         return done
 
-    Trainer._local_cumulative_training_time, Trainer.train_step = marked, agreeing
+    Trainer._local_cumulative_training_time = _local_cumulative_training_time
+    Trainer.train_step = train_step
 
 
 def _note_checkpoints():
@@ -90,16 +91,16 @@ def _note_checkpoints():
 
 def _stop_after_an_update():
     program = training_loop.module()
-    validate_and_save = program.validate_and_save
+    validate = program.validate_and_save
 
-    @functools.wraps(validate_and_save)
-    def stopping(cfg, trainer, task, epoch_itr, *args, **kwargs):
-        valid_losses, should_stop = validate_and_save(cfg, trainer, task, epoch_itr, *args, **kwargs)
+    @functools.wraps(validate)
+    def validate_and_save(cfg, trainer, task, epoch_itr, *args, **kwargs):
+        valid_losses, should_stop = validate(cfg, trainer, task, epoch_itr, *args, **kwargs)
         if _State.agreed and not should_stop:
             _stop(cfg, trainer, epoch_itr)
         return valid_losses, should_stop
 
-    program.validate_and_save = stopping
+    program.validate_and_save = validate_and_save
 
 
 def _stop(cfg, trainer, epoch_itr):

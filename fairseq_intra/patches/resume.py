@@ -71,7 +71,7 @@ def _find_the_place_in_the_epoch():
 
 
 def _place(iterator, state):
-    """What of a state is another thing for this iterator: how many mini-batches a worker has taken, or the epoch."""
+    """The entries of a state that must change for this iterator: its mini-batches taken so far, or the epoch."""
     taken, before, old_workers = (state.get(name, 0) for name in ("iterations_in_epoch", "mini_batches", "workers"))
     now, workers = len(iterator.frozen_batches), iterator.num_shards
     # A checkpoint that was written without this patch has neither number.
@@ -117,17 +117,17 @@ def _cut_the_same_batches_in_every_epoch():
     A run that is resumed in its second epoch or a later one would have other mini-batches than before: within the
     epoch some sentences would come twice, and others not at all.
     """
-    get_batch_iterator = FairseqTask.get_batch_iterator
+    get_iterator = FairseqTask.get_batch_iterator
 
-    @functools.wraps(get_batch_iterator)
-    def of_the_first_epoch(self, dataset, *args, seed=1, epoch=1, **kwargs):
+    @functools.wraps(get_iterator)
+    def get_batch_iterator(self, dataset, *args, seed=1, epoch=1, **kwargs):
         again = kwargs.get("disable_iterator_cache") or kwargs.get("update_epoch_batch_itr")
         again = again or getattr(self.cfg, "rebuild_batches", False) or not self.can_reuse_epoch_itr(dataset)
         if again:
-            return get_batch_iterator(self, dataset, *args, seed=seed, epoch=epoch, **kwargs)
-        iterator = get_batch_iterator(self, dataset, *args, seed=seed + 1 - epoch, epoch=epoch, **kwargs)
+            return get_iterator(self, dataset, *args, seed=seed, epoch=epoch, **kwargs)
+        iterator = get_iterator(self, dataset, *args, seed=seed + 1 - epoch, epoch=epoch, **kwargs)
         # Their order, another one in every epoch, is drawn from this later on.
         iterator.seed = seed
         return iterator
 
-    FairseqTask.get_batch_iterator = of_the_first_epoch
+    FairseqTask.get_batch_iterator = get_batch_iterator

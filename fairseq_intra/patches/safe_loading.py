@@ -11,13 +11,11 @@ import functools
 import importlib
 import pickle
 import re
-import shlex
 import typing
 
 import numpy as np
 import torch
 from fairseq import checkpoint_utils
-from fairseq.data.fasta_dataset import FastaDataset
 
 from ..errors import UsageError, reason
 from .compat import drop_fast_path_weights
@@ -28,7 +26,6 @@ def apply():
     torch.serialization.add_safe_globals([argparse.Namespace, *_numpy_globals(), *_omegaconf_globals()])
     _load_safely_whatever_the_environment_says()
     _report_rejected_globals()
-    _keep_names_from_the_shell()
 
 
 def _load_safely_whatever_the_environment_says():
@@ -36,31 +33,15 @@ def _load_safely_whatever_the_environment_says():
 
     That is everywhere in fairseq: checkpoints, vocoders, quantisers, what a worker broadcasts to the others.
     """
-    load = torch.load
+    torch_load = torch.load
 
-    @functools.wraps(load)
-    def load_safely(f, map_location=None, pickle_module=None, *, weights_only=None, **kwargs):
+    @functools.wraps(torch_load)
+    def load(f, map_location=None, pickle_module=None, *, weights_only=None, **kwargs):
         if weights_only is None and pickle_module is None:
             weights_only = True
-        return load(f, map_location, pickle_module, weights_only=weights_only, **kwargs)
+        return torch_load(f, map_location, pickle_module, weights_only=weights_only, **kwargs)
 
-    torch.load = load_safely
-
-
-def _keep_names_from_the_shell():
-    """fairseq indexes protein sequences (--dataset-impl fasta) by a shell, which is given the name as it is.
-
-    A checkpoint may choose that format and the languages, of which the name is made.
-    """
-    build_index = FastaDataset._build_index
-
-    @functools.wraps(build_index)
-    def checked(self, path):
-        if shlex.quote(path) != path:
-            raise UsageError(f"{path + '.fasta'!r} is rejected: fairseq would pass the name to a shell; rename it")
-        return build_index(self, path)
-
-    FastaDataset._build_index = checked
+    torch.load = load
 
 
 def _numpy_globals():

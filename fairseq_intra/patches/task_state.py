@@ -1,10 +1,13 @@
-"""fairseq saves a task's state with every checkpoint of a training; here it is loaded when the training resumes."""
+"""fairseq saves a task's state with every checkpoint of a training; here it is loaded when the training resumes.
+
+In a checkpoint it is the entry "task_state", beside "extra_state" (fairseq/trainer.py, Trainer.state_dict). But
+Trainer.load_checkpoint reads the file and returns the extra state alone, so a second copy of the
+state goes into that.
+"""
 
 import functools
 
 from fairseq.trainer import Trainer
-
-from . import training_loop
 
 
 def apply():
@@ -26,19 +29,3 @@ def apply():
 
     Trainer.save_checkpoint = save_checkpoint
     Trainer.load_checkpoint = load_checkpoint
-    _warn_at_the_end(training_loop.module())
-
-
-def _warn_at_the_end(program):
-    """A training that ends while its task is still plain says so."""
-    train = program.train
-
-    @functools.wraps(train)
-    def train_and_warn(cfg, trainer, task, epoch_itr):
-        valid_losses, should_stop = train(cfg, trainer, task, epoch_itr)
-        is_last_epoch = 0 < cfg.optimization.max_epoch < epoch_itr.next_epoch_idx
-        if (should_stop or is_last_epoch) and hasattr(task, "warn_if_still_plain"):
-            task.warn_if_still_plain(trainer.get_num_updates())
-        return valid_losses, should_stop
-
-    program.train = train_and_warn

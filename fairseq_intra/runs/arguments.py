@@ -6,6 +6,7 @@ import re
 
 from ..console import say
 from ..errors import UsageError
+from ..limits import check_alpha
 from ..methods import method_of
 
 #: Flags that only intra-distillation has; those of METHOD_SWITCHES take no value.
@@ -48,10 +49,8 @@ COMMENTS = {
 }
 #: How much a flag is like one of ours, from 0 to 1, to be taken for it with a typo.
 LIKENESS = 0.88
-MOST_FLOAT32 = 3.4e38
 #: Flags of fairseq-train that choose the precision of a training.
 PRECISIONS = ("--fp16", "--memory-efficient-fp16", "--bf16", "--memory-efficient-bf16", "--amp")
-SEEDS = 1 << 31
 
 
 def flag_values(words: list[str]) -> dict[str, str]:
@@ -163,10 +162,8 @@ def check_passed(words: list[str], ours: list[str], owned: dict[str, str]) -> No
         if like:
             raise UsageError(f"unknown flag {name}; is it {like[0]}?")
     alpha = as_number(flag_value(words, "--alpha"))
-    if alpha is not None and not 0 <= alpha < MOST_FLOAT32:
-        raise UsageError(
-            f"--alpha must be a number of at least 0 that float32 can hold, not {flag_value(words, '--alpha')}"
-        )
+    if alpha is not None:
+        check_alpha(alpha)
     if flag_value(words, "--wandb-project") and importlib.util.find_spec("wandb") is None:
         raise UsageError("--wandb-project needs the package wandb (pip install wandb)")
 
@@ -191,12 +188,6 @@ def device_flags(passed: list[str], gpus: int, fp16: bool = True) -> list[str]:
     if not gpus:
         return ["--cpu"]
     return ["--fp16"] if fp16 and not given else []
-
-
-def check_seed(seed: int) -> None:
-    """Raises UsageError on a seed that numpy cannot take at every update."""
-    if not 0 <= seed < SEEDS:
-        raise UsageError(f"--seed must be a whole number from 0 to {SEEDS - 1}, not {seed}")
 
 
 def as_number(text: str | None) -> float | None:

@@ -9,10 +9,9 @@ from fairseq.data import Dictionary, data_utils
 
 from ..data.indexed import write_rows
 from ..errors import UsageError
+from ..limits import DEFAULT_MAX_POSITIONS
 from .dataset import Dataset
 
-#: fairseq's default of --max-source-positions and --max-target-positions.
-TASK_LIMIT = 1024
 SUBSET = "test"
 
 
@@ -45,7 +44,7 @@ def split_input(
     prefix = f"{split}.{dataset.pair}"
     sizes, target_sizes = (_sizes(folder / f"{prefix}.{side}") for side in (dataset.source, dataset.target))
     flags, truncated = _limit(sizes, limits[0], truncate, f"{dataset.folder / 'raw' / split}.{dataset.source}")
-    if truncated or target_sizes.max(initial=0) > min(limits[1], TASK_LIMIT):
+    if truncated or target_sizes.max(initial=0) > min(limits[1], DEFAULT_MAX_POSITIONS):
         for name in (*(f"{prefix}.{dataset.source}.{end}" for end in ("idx", "bin")), *_dictionaries(dataset)):
             (scratch / name).symlink_to((folder / name).absolute())
         folder = scratch
@@ -93,6 +92,6 @@ def _limit(sizes, limit, truncate, name):
             f"(--max-source-positions), the first in line {too_long[0] + 1}; give --truncate-source to cut them"
         )
     flags = ["--truncate-source"] if len(too_long) else []
-    if sizes.max(initial=0) > min(limit, TASK_LIMIT):
+    if sizes.max(initial=0) > min(limit, DEFAULT_MAX_POSITIONS):
         flags += ["--max-source-positions", str(limit)]
     return flags, len(too_long)

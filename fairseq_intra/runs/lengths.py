@@ -4,10 +4,8 @@ from pathlib import Path
 
 from ..data.indexed import read_lengths
 from ..errors import UsageError
+from ..limits import DEFAULT_MAX_POSITIONS
 from .arguments import flag_value
-
-#: fairseq's default for the positions of a Transformer; it leaves out longer pairs of train.
-MAX_POSITIONS = 1024
 
 
 def check_lengths(data: Path, max_tokens: int, words: list[str]) -> None:
@@ -21,7 +19,8 @@ def check_lengths(data: Path, max_tokens: int, words: list[str]) -> None:
     Raises:
         UsageError: on the longest pair, if it is too long; it names split, line and flag.
     """
-    limits = [_whole(words, f"--max-{side}-positions", MAX_POSITIONS) for side in ("source", "target")]
+    # fairseq leaves out longer pairs of train.
+    limits = [_whole(words, f"--max-{side}-positions", DEFAULT_MAX_POSITIONS) for side in ("source", "target")]
     for split, flag in (("train", "--max-tokens"), ("valid", "--max-tokens-valid")):
         most = _whole(words, flag, max_tokens) if split == "valid" else max_tokens
         number, length = _longest(data, split, limits)

@@ -34,7 +34,9 @@ class TranslationGrid:
             if self.corpus is None and lang not in IWSLT14:
                 raise UsageError(f"--langs must be of {' '.join(IWSLT14)}, not '{lang}'; another corpus has --corpus")
             if not (self.data / f"{lang}-en" / "manifest.json").is_file():
-                raise UsageError(f"--data {self.data} has no dataset {lang}-en (no {lang}-en/manifest.json); --langs gives those there")
+                raise UsageError(
+                    f"--data {self.data} has no dataset {lang}-en (no {lang}-en/manifest.json); --langs names them"
+                )
         if not self.langs:
             raise UsageError(f"--data {self.data} has no dataset NAME-en/manifest.json")
 

@@ -2,5 +2,7 @@
 
 #: Whose gradient the sensitivity takes, see `compute`.
 GRADIENTS = ("batch", "split")
-#: In which order `pruning` removes parameters.
-ORDERS = ("ascending", "descending", "random")
+#: In which order `pruning` removes parameters for a curve, and which go first.
+CURVE_ORDERS = {"ascending": "least sensitive", "descending": "most sensitive"}
+#: All orders of `pruning`.
+ORDERS = (*CURVE_ORDERS, "random")

@@ -7,9 +7,8 @@ from ..files import locked, make_folder, sha256
 from ..runs.dataset import need_dataset
 from ..runs.same_arguments import keep_arguments
 from ..runs.steps import Step, own_command, work_in_order
+from . import CURVE_ORDERS
 from .pruning_curve import WHOLE, pruning_curve
-
-ORDERS = ("ascending", "descending")
 
 
 def evaluate_pruned(checkpoints: list[Path], data: Path, out: Path, ratios: list[str], flags: list[str]) -> str:
@@ -46,7 +45,9 @@ def evaluate_pruned(checkpoints: list[Path], data: Path, out: Path, ratios: list
             checksums = [f"# checkpoint {sha256(checkpoint)}", f"# data {sha256(data / 'manifest.json')}"]
             keep_arguments(folder, [*checksums, *flags])
         work_in_order(
-            step for folder, checkpoint in folders.items() for step in _steps(folder, checkpoint, data, ratios, flags)
+            step
+            for folder, checkpoint in folders.items()
+            for step in _measure_and_clean_up(folder, checkpoint, data, ratios, flags)
         )
         return pruning_curve(list(folders), out / "pruning-curve")
 
@@ -58,10 +59,11 @@ def name_of(checkpoint: Path) -> str:
     return folder.name if checkpoint.name == "checkpoint_best.pt" else f"{folder.name}.{checkpoint.stem}"
 
 
-def _steps(folder, checkpoint, data, ratios, flags):
+def _measure_and_clean_up(folder, checkpoint, data, ratios, flags):
+    """Yields the steps of one checkpoint's points, and removes each pruned checkpoint once it is evaluated."""
     report = folder.with_name(f"{folder.name}.sensitivity.json")
     yield Step(own_command("sensitivity", "--checkpoint", checkpoint, "--data", data, "--output", report), (report,))
-    points = [(order, ratio, f"{order}-{ratio}") for ratio in ratios if float(ratio) for order in ORDERS]
+    points = [(order, ratio, f"{order}-{ratio}") for ratio in ratios if float(ratio) for order in CURVE_ORDERS]
     whole = [("ascending", ratio, WHOLE) for ratio in ratios if not float(ratio)][:1]
     for order, ratio, name in [*whole, *points]:
         pruned, evaluation = folder / f"{name}.pt", folder / f"{name}.test.json"
@@ -70,4 +72,5 @@ def _steps(folder, checkpoint, data, ratios, flags):
         how = ["--checkpoint", checkpoint, "--scores", report, "--order", order, "--ratio", ratio]
         yield Step(own_command("prune", *how, "--output", pruned))
         yield Step(own_command("evaluate", "--checkpoint", pruned, "--data", data, *flags))
+        # The next step is asked for only when the evaluation succeeded. Each of these files is as large as the model.
         pruned.unlink(missing_ok=True)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import write_text
+from ..runs.comparison import markdown
 from ..runs.evaluation import Evaluation
 from ..runs.figures import line_style, new_figure, save_figure
 from ..runs.run_settings import require_same
 from ..runs.tables import casing_text, decoding_text
+from . import CURVE_ORDERS
 
 WHOLE = "whole"
 
@@ -47,11 +49,11 @@ def _evaluations(folder):
     found = []
     for path in folder.glob("*.json"):
         name = path.name.split(".test")[0]
-        match = re.fullmatch(r"(ascending|descending)-([\d.]+)", name)
+        match = re.fullmatch(rf"({'|'.join(CURVE_ORDERS)})-([\d.]+)", name)
         if match:
             found.append((match[1], float(match[2]), Evaluation.read(path)))
         elif name == WHOLE:
-            found += [(order, 0.0, Evaluation.read(path)) for order in ("ascending", "descending")]
+            found += [(order, 0.0, Evaluation.read(path)) for order in CURVE_ORDERS]
     if not found:
         raise UsageError(f"{folder} holds no evaluation of a pruned checkpoint (see scripts/pruning-curve.sh)")
     return sorted(found, key=lambda point: point[:2])
@@ -59,27 +61,24 @@ def _evaluations(folder):
 
 def _table(curves, run):
     ratios = sorted({ratio for points in curves.values() for ratio in points})
-    lines = ["| model | first removed | " + " | ".join(f"{100 * ratio:g} %" for ratio in ratios) + " |"]
-    lines.append("|---|---|" + "---:|" * len(ratios))
-    for (model, order), points in curves.items():
-        cells = [f"{points[ratio]:.2f}" if ratio in points else "" for ratio in ratios]
-        lines.append(f"| {model} | {_FIRST[order]} | " + " | ".join(cells) + " |")
+    columns = ["model", "first removed", *(f"{100 * ratio:g} %" for ratio in ratios)]
+    rows = [
+        [model, CURVE_ORDERS[order], *(f"{points[ratio]:.2f}" if ratio in points else "" for ratio in ratios)]
+        for (model, order), points in curves.items()
+    ]
     of = f"BLEU on {run.sentences} sentences, sacreBLEU signature `{run.bleu['signature']}`{casing_text(run)}."
-    return "\n".join([*lines, "", of, f"Decoding: {decoding_text(run)}."])
+    return markdown(columns, rows, [of, f"Decoding: {decoding_text(run)}."], names=2)
 
 
 def _draw(curves, prefix):
     models = list(dict.fromkeys(model for model, _ in curves))
     figure, panels = new_figure(columns=2)
-    for panel, order in zip(panels, _FIRST, strict=True):
+    for panel, order in zip(panels, CURVE_ORDERS, strict=True):
         for number, model in enumerate(models):
             points = curves.get((model, order), {})
             percents = [100 * ratio for ratio in points]
             panel.plot(percents, list(points.values()), marker="o", markersize=3, label=model, **line_style(number))
-        panel.set(xlabel=f"% of parameters removed, {_FIRST[order]} first", ylabel="BLEU")
+        panel.set(xlabel=f"% of parameters removed, {CURVE_ORDERS[order]} first", ylabel="BLEU")
         panel.set_ylim(bottom=0)
     panels[0].legend()
     save_figure(figure, prefix)
-
-
-_FIRST = {"ascending": "least sensitive", "descending": "most sensitive"}

@@ -21,6 +21,8 @@ FORMAT = 1
 WHAT = "a JSON file that fairseq-intra sensitivity wrote"
 #: Points of the cumulative curve: 0, 1, ... 100.
 PERCENTS = 101
+#: What must agree for scores to be compared.
+_SETTINGS = ("label_smoothing", "split", "gradient_of", "max_tokens", "batches", "tokens")
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,35 @@ class Report:
             raise UsageError(f"cannot read {file}: {error.strerror}") from None
 
 
+def read_reports(paths: list[Path]) -> dict[str, Report]:
+    """Several reports, by a name each: the file's, without .json and .sensitivity.
+
+    Raises:
+        UsageError: if a file is no report, two have one name, or their scores cannot be compared.
+    """
+    reports = {}
+    for path in paths:
+        name = path.name.removesuffix(".json").removesuffix(".sensitivity")
+        if name in reports:
+            raise UsageError(
+                f"two of the files are called {name}; rename one, as the names stand in table and picture"
+            )
+        reports[name] = Report.read(path)
+    (first, reference), *others = reports.items()
+    for name, report in others:
+        for setting in _SETTINGS:
+            ours, theirs = (getattr(one, setting) for one in (report, reference))
+            if ours != theirs:
+                raise UsageError(f"scores cannot be compared: {setting} is {theirs} for {first}, {ours} for {name}")
+    return reports
+
+
+def groups_of(reports: dict[str, Report]) -> list[str]:
+    """The groups of parameters in any of the reports: first the parts, then the layers."""
+    found = dict.fromkeys(group for report in reports.values() for group in report.groups if group != ALL)
+    return sorted(found, key=lambda group: ".layers." in group)
+
+
 def measure(
     path: Path,
     data: Path,
@@ -132,7 +163,7 @@ def measure(
     }
     # The statistics need the memory that the model has had.
     del built, samples
-    return _written(found, about, output)
+    return _write_report(found, about, output)
 
 
 def _samples(built, split, max_tokens):
@@ -171,7 +202,7 @@ def _tied(model):
     return {first: others for first, *others in names.values() if others}
 
 
-def _written(found, about, output):
+def _write_report(found, about, output):
     scores = {name: score.cpu().numpy() for name, score in found.scores.items()}
     file = output.with_suffix(".npz")
     with replacing(file) as partial, open(partial, "wb") as opened:

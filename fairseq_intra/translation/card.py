@@ -20,7 +20,7 @@ SHOWN = {
 }
 
 
-class Comparison(NamedTuple):
+class EngineComparison(NamedTuple):
     """The same sentences by both engines."""
 
     sentences: int
@@ -39,7 +39,7 @@ class Comparison(NamedTuple):
         )
 
 
-def write_card(folder: Path, settings: Settings, checkpoint: Path, data: Path, compared: Comparison) -> None:
+def write_card(folder: Path, settings: Settings, checkpoint: Path, data: Path, compared: EngineComparison) -> None:
     """Writes the card into the exported model's folder."""
     state = checkpoints.load(checkpoint)
     training, dataset = checkpoints.training(state), read_dataset(data)

@@ -16,7 +16,7 @@ class CTranslate2Engine:
         folder: of CTranslate2's model.
         limits: the model's.
         device: cpu or cuda.
-        threads: batches that are computed at once on a CPU, with one thread each (None: one for each core).
+        threads: batches that are computed simultaneously on a CPU, with one thread each (None: one for each core).
 
     Raises:
         UsageError: if ctranslate2 is not installed, or cannot read the model.

@@ -9,7 +9,7 @@ from ..console import say
 from ..errors import UsageError, need_package, reason
 from ..files import make_folder, read_lines, replacing, sha256, write_record
 from ..runs import scoring
-from .card import Comparison, write_card
+from .card import EngineComparison, write_card
 from .ctranslate2_engine import CTranslate2Engine
 from .exported import FORMAT, SETTINGS, SUBWORDS, Settings, read_settings
 from .fairseq_engine import FairseqEngine
@@ -106,7 +106,7 @@ class _Engines(NamedTuple):
     ctranslate2: CTranslate2Engine
 
 
-def compare(engines: _Engines, subwords: Subwords, raw: Path, settings: Settings) -> Comparison:
+def compare(engines: _Engines, subwords: Subwords, raw: Path, settings: Settings) -> EngineComparison:
     """Translates the first sentences of valid with both engines."""
     source, reference = (
         read_lines(raw / f"valid.{language}")[:SENTENCES] for language in (settings.source, settings.target)
@@ -118,14 +118,14 @@ def compare(engines: _Engines, subwords: Subwords, raw: Path, settings: Settings
     tokenize = scoring.tokenizer_of(settings.target)
     scores = [scoring.score_all(text, reference, ("bleu",), tokenize, False)["bleu"] for text in texts]
     identical = sum(ours == theirs for ours, theirs in zip(*texts, strict=True))
-    return Comparison(len(source), identical, scores[0]["score"], scores[1]["score"], scores[1]["signature"])
+    return EngineComparison(len(source), identical, scores[0]["score"], scores[1]["score"], scores[1]["signature"])
 
 
 def _is_done(output, asked):
     if not output.exists():
         return False
     if not output.is_dir() or (not (output / SETTINGS).is_file() and any(output.iterdir())):
-        raise UsageError(f"--output {output} is there, and no exported model; give another")
+        raise UsageError(f"--output {output} exists and is not an exported model; give another")
     if not any(output.iterdir()):
         return False
     settings = read_settings(output)

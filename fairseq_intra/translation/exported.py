@@ -21,8 +21,8 @@ class Settings:
     lowercase: bool
     max_source_positions: int  #: subwords, end of sentence included
     max_target_positions: int
-    max_len_a: float  #: the longest hypothesis: so many subwords a source's subword
-    max_len_b: int  #: and these
+    max_len_a: float  #: a hypothesis has at most max_len_a x source length + max_len_b subwords
+    max_len_b: int
     quantization: str  #: float32 or int8
     checkpoint_sha256: str
 

@@ -7,7 +7,8 @@ from fairseq import utils
 from fairseq.dataclass.configs import GenerationConfig
 
 from .. import checkpoint as checkpoints
-from .search import TASK_LIMIT, Hypothesis, Limits, Search, batches
+from ..limits import DEFAULT_MAX_POSITIONS
+from .search import Hypothesis, Limits, Search, batches
 
 
 class FairseqEngine:
@@ -63,7 +64,7 @@ def limits_of(cfg) -> Limits:
     return Limits(
         *(
             min(
-                int(getattr(section, f"max_{side}_positions", None) or TASK_LIMIT)
+                int(getattr(section, f"max_{side}_positions", None) or DEFAULT_MAX_POSITIONS)
                 for section in (cfg.model, cfg.task)
             )
             for side in ("source", "target")

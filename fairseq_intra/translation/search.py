@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-#: The longest hypothesis of `translate`: so many subwords a source's subword, and these. fairseq's own limit, which
-#: `evaluate` keeps, is 0 and 200, at which long sentences end in silence; shorter ones come out the same.
-MAX_LEN: tuple[float, int] = (1.0, 200)
-#: fairseq's default of the task's --max-source-positions and --max-target-positions.
-TASK_LIMIT = 1024
+#: max_len_a and max_len_b of `translate`: a hypothesis has at most max_len_a x source length + max_len_b subwords.
+#: fairseq's own limit, which `evaluate` keeps, is 0 and 200, at which long sentences end in silence; shorter ones
+#: come out the same.
+TRANSLATE_MAX_LEN: tuple[float, int] = (1.0, 200)
 
 
 class Search(NamedTuple):
@@ -24,8 +23,8 @@ class Limits(NamedTuple):
 
     source: int
     target: int
-    max_len_a: float = MAX_LEN[0]
-    max_len_b: int = MAX_LEN[1]
+    max_len_a: float = TRANSLATE_MAX_LEN[0]
+    max_len_b: int = TRANSLATE_MAX_LEN[1]
 
     def longest(self, size: int) -> int:
         """Subwords of the longest hypothesis, without its end, of a batch whose longest source has `size`."""

@@ -1,14 +1,55 @@
-"""Text that comes line by line: from a file or a pipe in chunks of what is there, in constant memory."""
+"""Files and pipes: what is read comes in chunks of the lines that are there, so that memory is constant."""
 
+import contextlib
 import os
+import sys
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from ..data.parallel_text import decoded
+from ..errors import UsageError
+from ..files import need_file_or_none, replacing
 
-#: Bytes that are read at once, what a pipe holds: several hundred sentences, enough to batch them by length.
+#: Bytes of one read, what a pipe holds: several hundred sentences, enough to batch them by length.
 BLOCK = 1 << 16
+
+
+class Streams(NamedTuple):
+    """Where text comes from and goes to; None is standard input or output."""
+
+    input: Path | None
+    output: Path | None
+
+
+def check_streams(streams: Streams) -> None:
+    """Checks before a model is loaded that the files can be opened.
+
+    Raises:
+        UsageError: if they cannot.
+    """
+    if streams.input and not os.access(streams.input, os.R_OK):
+        raise UsageError(f"--input {streams.input}: no such file, or it cannot be read")
+    if streams.input and streams.input.is_dir():
+        raise UsageError(f"--input {streams.input} is a folder")
+    if streams.output:
+        need_file_or_none(streams.output)
+
+
+@contextlib.contextmanager
+def opened(streams: Streams) -> Iterator[tuple[int, BinaryIO]]:
+    """Opens both: a descriptor to read from, and a file to write to, which has its name if the block ends well."""
+    with contextlib.ExitStack() as stack:
+        if streams.input:
+            descriptor = stack.enter_context(streams.input.open("rb", buffering=0)).fileno()
+        else:
+            descriptor = sys.stdin.fileno()
+        output: BinaryIO = sys.stdout.buffer
+        if streams.output:
+            partial = stack.enter_context(replacing(streams.output))
+            output = stack.enter_context(partial.open("wb"))
+        yield descriptor, output
 
 
 class Chunk(NamedTuple):

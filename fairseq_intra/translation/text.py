@@ -37,7 +37,7 @@ def decode(subwords: list[str]) -> str:
 
 
 def split_long(subwords: list[str], limit: int) -> Iterator[list[str]]:
-    """Cuts what a model cannot take at once into parts of at most `limit` subwords.
+    """Cuts what is too long for a model into parts of at most `limit` subwords.
 
     A part ends where its last sentence does, else before its last word begins, else at the limit.
     """

@@ -1,19 +1,15 @@
-"""`fairseq-intra translate`: from the source of a model to lines of text."""
+"""Loads a model and translates a file or standard input."""
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
 
 from ..console import say
 from ..data import manifest
 from ..errors import UsageError
-from ..files import need_file_or_none, replacing
 from .exported import SUBWORDS, read_settings
 from .search import Search
-from .streams import chunks, count_lines
+from .streams import Streams, chunks, count_lines, opened
 from .text import Subwords
 from .translator import Translation, Translator
 
@@ -21,14 +17,7 @@ from .translator import Translation, Translator
 MOST_NUMBERS = 10
 
 
-class Streams(NamedTuple):
-    """Where text comes from and goes to; None is standard input or output."""
-
-    input: Path | None
-    output: Path | None
-
-
-def of_exported(folder: Path, device: str, threads: int | None) -> Translator:
+def load_exported(folder: Path, device: str, threads: int | None) -> Translator:
     """A model that `fairseq-intra export` made, by CTranslate2. device: auto, cpu or cuda.
 
     Raises:
@@ -41,7 +30,7 @@ def of_exported(folder: Path, device: str, threads: int | None) -> Translator:
     return Translator(engine, Subwords(folder / SUBWORDS, settings.lowercase))
 
 
-def of_checkpoint(checkpoint: Path, data: Path, device: str, threads: int | None) -> Translator:
+def load_checkpoint(checkpoint: Path, data: Path, device: str, threads: int | None) -> Translator:
     """A checkpoint on the dataset that it was trained on, by fairseq. device: auto, cpu or cuda.
 
     Raises:
@@ -73,24 +62,24 @@ def read_dataset(data: Path) -> dict:
 
 
 def translate(translator: Translator, search: Search, streams: Streams, with_scores: bool) -> None:
-    """Translates a file or standard input, line for line, and reports what was too long to be translated at once.
+    """Translates a file or standard input, line for line, and reports the lines that were translated in parts.
 
     Raises:
         UsageError: on text that is not UTF-8.
     """
     name = str(streams.input or "standard input")
-    with _opened(streams) as (descriptor, output), _bar(descriptor, output) as bar:
+    with opened(streams) as (descriptor, output), _bar(descriptor, output) as bar:
         for chunk in chunks(descriptor, name):
             found = translator.translate(chunk.lines, search, chunk.first, bar.update)
             # Blank lines and parts of lines are none of the lines that the bar counts.
             bar.n = chunk.first + len(chunk.lines) - 1
             for number, translations in enumerate(found, chunk.first):
-                output.write(_shown(number, translations, search.nbest, with_scores).encode())
+                output.write(_output_rows(number, translations, search.nbest, with_scores).encode())
             output.flush()
     _report(translator.in_parts, name)
 
 
-def _shown(number: int, translations: list[Translation], nbest: int, with_scores: bool) -> str:
+def _output_rows(number: int, translations: list[Translation], nbest: int, with_scores: bool) -> str:
     rows = []
     for each in translations:
         fields = [str(number)] * (nbest > 1) + [f"{each.score:.4f}"] * with_scores + [each.text]
@@ -103,34 +92,6 @@ def _report(numbers, name):
         more = f" and {len(numbers) - MOST_NUMBERS} more" if len(numbers) > MOST_NUMBERS else ""
         shown = ", ".join(map(str, numbers[:MOST_NUMBERS]))
         say(f"{name}: longer than the model can take, translated in parts: {len(numbers)} lines ({shown}{more})")
-
-
-def check(streams: Streams) -> None:
-    """Checks before a model is loaded that the files can be opened.
-
-    Raises:
-        UsageError: if they cannot.
-    """
-    if streams.input and not os.access(streams.input, os.R_OK):
-        raise UsageError(f"--input {streams.input}: no such file, or it cannot be read")
-    if streams.input and streams.input.is_dir():
-        raise UsageError(f"--input {streams.input} is a folder")
-    if streams.output:
-        need_file_or_none(streams.output)
-
-
-@contextlib.contextmanager
-def _opened(streams: Streams) -> Iterator[tuple[int, BinaryIO]]:
-    with contextlib.ExitStack() as stack:
-        if streams.input:
-            descriptor = stack.enter_context(streams.input.open("rb", buffering=0)).fileno()
-        else:
-            descriptor = sys.stdin.fileno()
-        output: BinaryIO = sys.stdout.buffer
-        if streams.output:
-            partial = stack.enter_context(replacing(streams.output))
-            output = stack.enter_context(partial.open("wb"))
-        yield descriptor, output
 
 
 def _bar(descriptor, output):

@@ -54,7 +54,7 @@ def test_average_by_name_and_by_number(trained, tmp_path, capsys):
         ("--last 2 --folder {} --output o.pt", "holds 0 numbered checkpoints, not the 2"),
         ("--inputs {}/a.pt --output o.pt", "no checkpoint .*a.pt"),
         ("--inputs {}/text --output o.pt", "checkpoint .*text (is rejected|cannot be read): "),
-        ("--inputs {model} --output {}/none/o.pt", "--output .*/none/o.pt: its folder is not there"),
+        ("--inputs {model} --output {}/none/o.pt", "--output .*/none/o.pt: its folder does not exist"),
     ],
 )
 def test_average_names_what_is_wrong(trained, tmp_path, arguments, named):

@@ -41,9 +41,9 @@ def data(tmp_path_factory):
 
 
 def settings(task, criterion):
-    names = ("num_iter", "alpha", "divergence", "passes")
+    names = ("num_iter", "alpha", "divergence", "mode")
     alphas = [task.alpha_at(update) for update in (0, 100, 200, 1000)]
-    return [getattr(criterion.method, name) for name in names], alphas, task.cfg.freeze_encoder
+    return [getattr(criterion.intra_distillation, name) for name in names], alphas, task.cfg.freeze_encoder
 
 
 @pytest.fixture

@@ -220,7 +220,7 @@ def test_data_that_does_not_fit_is_rejected(data):
 def test_before_a_late_start_it_is_the_plain_criterion():
     task, sample = asked.task(head_dropout=0.3), asked.sample()
     model, criterion = tiny.roberta(task, **DROPOUT), IntraDistillationQuestionAnsweringCriterion(task, alpha=5.0)
-    criterion.method.is_plain = True
+    criterion.intra_distillation.is_plain = True
     found, expected = (step(one, model, sample) for one in (criterion, QuestionAnsweringCriterion(task)))
     assert found[0] == expected[0] and found[2].keys() == expected[2].keys()
     torch.testing.assert_close(found[3], expected[3])
@@ -229,6 +229,6 @@ def test_before_a_late_start_it_is_the_plain_criterion():
 def test_what_cannot_work_is_rejected_before_a_late_start():
     task = asked.task()
     criterion = IntraDistillationQuestionAnsweringCriterion(task, passes="batched")
-    criterion.method.is_plain = True
+    criterion.intra_distillation.is_plain = True
     with pytest.raises(UsageError, match="--passes batched would use identical dropout masks"):
         criterion(tiny.roberta(task, encoder_layerdrop=0.5, encoder_layers=4), asked.sample())

@@ -165,7 +165,7 @@ def test_heads_own_dropout_samples_a_mask_per_copy():
     task = tiny_head.task()
     model, sample = tiny.roberta(task, pooler_dropout=0.5), tiny_head.sample(task)
     net_input = sample["net_input"] | {"classification_head_name": tiny_head.HEAD}
-    first, second, third = joined_passes(ours(task).method.run_passes(model, net_input))
+    first, second, third = joined_passes(ours(task).intra_distillation.run_passes(model, net_input))
     assert not torch.allclose(first, second) and not torch.allclose(second, third)
 
 
@@ -241,7 +241,7 @@ def test_metrics_of_training_are_means_a_text(regression):
     model = tiny.roberta(task, **tiny_head.DROPOUT)
     criterion = ours(task, alpha=2.0)
     logs = [step(criterion, model, tiny_head.sample(task))[2]]
-    criterion.method.alpha = 1.0
+    criterion.intra_distillation.alpha = 1.0
     one = tiny_head.sample(task, tiny_head.TEXTS[:1], [0.5] if regression else [2])
     logs.append(step(criterion, model, one)[2])
     found = reduced(criterion, *logs)
@@ -266,7 +266,7 @@ def test_alpha_follows_the_update_number():
     criterion = task.build_criterion(OmegaConf.structured(cfg))
     for update, alpha in {0: 0.0, 100: 1.0, 150: 1.5, 900: 1.5}.items():
         logged = task.train_step(sample, model, criterion, tiny.Optimizer(), update)[2]
-        assert logged["alpha"] / len(tiny_head.TEXTS) == criterion.method.alpha == pytest.approx(alpha)
+        assert logged["alpha"] / len(tiny_head.TEXTS) == criterion.intra_distillation.alpha == pytest.approx(alpha)
 
 
 def test_learns():
@@ -312,7 +312,7 @@ class TestRefusals:
 def test_before_a_late_start_it_is_fairseqs_own_training(regression):
     task = tiny_head.task(regression)
     criterion = ours(task, alpha=5.0)
-    criterion.method.is_plain = True
+    criterion.intra_distillation.is_plain = True
     model, sample = tiny.roberta(task, **tiny_head.DROPOUT), tiny_head.sample(task)
     found = step(criterion, model, sample)
     assert_same(found, step(plain(task), model, sample))
@@ -322,6 +322,6 @@ def test_before_a_late_start_it_is_fairseqs_own_training(regression):
 def test_what_cannot_work_is_rejected_before_a_late_start():
     task = tiny_head.task()
     criterion = ours(task, passes="batched")
-    criterion.method.is_plain = True
+    criterion.intra_distillation.is_plain = True
     with pytest.raises(UsageError, match="--passes batched would use identical dropout masks"):
         criterion(tiny.roberta(task, encoder_layerdrop=0.5, encoder_layers=4), tiny_head.sample(task))

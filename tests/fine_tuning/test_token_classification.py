@@ -187,7 +187,7 @@ def test_padding_changes_nothing():
 def test_alpha_follows_the_updates():
     task = tagged.task(adaptive_alpha=1, temperature_p=5, temperature_q=10)
     criterion = IntraDistillationTokenClassificationCriterion(task, alpha=4.0)
-    task.max_alpha = criterion.method.alpha
+    task.max_alpha = criterion.intra_distillation.alpha
     assert [task.alpha_at(update) for update in (0, 10, 20)] == [0, pytest.approx(1), 4]
 
 

@@ -137,7 +137,7 @@ def test_a_sentence_longer_than_the_model_has_positions_is_reported_with_split_l
 @pytest.mark.parametrize("seed", [99999999999, 2**32 - 1, -1])
 def test_a_seed_that_numpy_does_not_take_is_reported(seed):
     begun = []
-    with pytest.raises(UsageError, match=f"--seed must be from 0 to 4293967295, not {seed}"):
+    with pytest.raises(UsageError, match=f"--seed must be a whole number from 0 to 4293967295, not {seed}"):
         distributed_utils.call_main(tiny.configuration("data", f"--seed={seed}"), begun.append)
     for fine in (0, 4293967295):
         distributed_utils.call_main(tiny.configuration("data", f"--seed={fine}"), begun.append)

@@ -11,7 +11,7 @@ from evaluated_runs import SIGNATURE, evaluated
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
 from fairseq_intra.runs import steps
-from fairseq_intra.sensitivity import pruned_evaluations, rounds
+from fairseq_intra.sensitivity import pruned_evaluations, self_distillation_rounds
 
 STUB = Path(__file__).parent.parent / "stub_step.py"
 
@@ -23,8 +23,8 @@ def calls(tmp_path, monkeypatch):
     path.touch()
     monkeypatch.setattr(steps, "start_of", lambda name: [sys.executable, "-IS", str(STUB), str(path), name])
     monkeypatch.setattr(pruned_evaluations, "pruning_curve", lambda folders, prefix: f"the table of {folders}")
-    monkeypatch.setattr(rounds, "read_reports", list)
-    monkeypatch.setattr(rounds, "sensitivity_table", lambda *what: f"the table of {what}")
+    monkeypatch.setattr(self_distillation_rounds, "read_reports", list)
+    monkeypatch.setattr(self_distillation_rounds, "sensitivity_table", lambda *what: f"the table of {what}")
     return path
 
 
@@ -215,7 +215,7 @@ def test_the_curve_as_table_and_picture(tmp_path, capsys):
     assert [row[:2] for row in rows[2:6]] == [
         [f"| {model}", f"{first} sensitive"] for model in ("plain", "intra") for first in ("least", "most")
     ]
-    assert rows[2][2] == rows[3][2] and float(rows[2][3]) > float(rows[3][3]) and rows[2][4] == " |"
+    assert rows[2][2] == rows[3][2] and float(rows[2][3]) > float(rows[3][3]) and rows[2][4] == "|"
     assert SIGNATURE in said and (tmp_path / "curve.md").read_text() == said
     drawn = json.loads((tmp_path / "curve.json").read_text())
     assert list(drawn[0]["bleu"]) == ["0.0", "0.1"] and f"{drawn[0]['bleu']['0.1']:.2f}" == rows[2][3]

@@ -193,7 +193,7 @@ def test_equal_scores_are_told_apart_by_their_place():
         ),
         ("--checkpoint {0}/strange.pt", r"strange\.pt cannot be built on .*"),
         ("--checkpoint {0}/none.pt", r"no checkpoint .*none\.pt"),
-        ("--output {0}/none/x.json", "--output .*/none/x.json: its folder is not there"),
+        ("--output {0}/none/x.json", "--output .*/none/x.json: its folder does not exist"),
         ("--output {0}/x", r"--output must end in \.json, not be .*x"),
     ],
 )

@@ -10,9 +10,9 @@ from evaluated_runs import evaluated
 from fairseq_intra.errors import UsageError
 from fairseq_intra.files import write_record
 from fairseq_intra.runs.evaluation import Evaluation
-from fairseq_intra.sensitivity.plot import read_reports, sensitivity_table
-from fairseq_intra.sensitivity.report import Report
+from fairseq_intra.sensitivity.report import Report, read_reports
 from fairseq_intra.sensitivity.statistics import curves, summary
+from fairseq_intra.sensitivity.table import sensitivity_table
 
 SCORES = {"encoder.layers.0.fc1.weight": np.linspace(0.1, 1, 20, dtype=np.float32)}
 NAMES = ("checkpoint", "method", "fingerprint", "criterion", "split", "gradient_of", "scores_sha256", "device")

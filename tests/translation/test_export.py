@@ -36,7 +36,7 @@ def test_repeated_it_is_left_alone_and_nothing_else_is_replaced(translating, tmp
     with pytest.raises(UsageError, match="was made of another checkpoint or --quantization; give another"):
         export(translating, translating.exported, "--quantization", "int8")
     (tmp_path / "mine").write_text("text")
-    with pytest.raises(UsageError, match="is there, and no exported model; give another"):
+    with pytest.raises(UsageError, match="exists and is not an exported model; give another"):
         export(translating, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 

@@ -156,12 +156,12 @@ class StubSubwords:
 
 
 def test_lines_beyond_the_limit_are_translated_in_parts_and_reported(monkeypatch, tmp_path, capsys):
-    from fairseq_intra.translation import translate
+    from fairseq_intra.translation.translate import translate
 
     (tmp_path / "in").write_text("a b\n\na b. c d e f g\n")
     translator = Translator(StubEngine(), StubSubwords())
-    files = translate.Streams(tmp_path / "in", tmp_path / "out")
-    translate.translate(translator, Search(), files, with_scores=False)
+    files = streams.Streams(tmp_path / "in", tmp_path / "out")
+    translate(translator, Search(), files, with_scores=False)
     # A part ends with its sentence, else where four subwords are full.
     assert corpus.lines(tmp_path / "out") == ["b a", "", "b. a f e d c g"]
     assert "longer than the model can take, translated in parts: 1 lines (3)" in capsys.readouterr().err
@@ -190,9 +190,9 @@ def test_a_batch_has_at_most_so_many_subwords_with_padding():
         (["--model", "FOLDER", "--beam", 0], "--beam must be at least 1, not 0"),
         (["--model", "FOLDER"], "is not an exported model: no settings.json"),
         (["--model", "FOLDER", "--input", "FOLDER/none"], "FOLDER/none: no such file"),
-        (["--model", "FOLDER", "--output", "FOLDER/none/out"], "its folder is not there"),
-        (["--model", "FOLDER", "--output", "FOLDER"], "--output FOLDER is there and is no file"),
-        (["--model", "FOLDER", "--output", os.devnull], f"--output {os.devnull} is there and is no file"),
+        (["--model", "FOLDER", "--output", "FOLDER/none/out"], "its folder does not exist"),
+        (["--model", "FOLDER", "--output", "FOLDER"], "--output FOLDER exists and is not a file"),
+        (["--model", "FOLDER", "--output", os.devnull], f"--output {os.devnull} exists and is not a file"),
         (["--checkpoint", "FOLDER/a.pt", "--data", "FOLDER"], "is not a finished dataset: no manifest.json"),
     ],
 )

@@ -7,7 +7,8 @@ from ..files import locked, make_folder, remove, sha256, write_text
 from ..runs.dataset import need_dataset
 from ..runs.same_arguments import keep_arguments
 from ..runs.steps import Step, own_command, work_in_order
-from .plot import read_reports, sensitivity_table
+from .report import read_reports
+from .table import sensitivity_table
 
 
 def self_distill(data: Path, out: Path, rounds: int, method: str, teacher_flags: list[str], flags: list[str]) -> str:
@@ -50,7 +51,7 @@ def self_distill(data: Path, out: Path, rounds: int, method: str, teacher_flags:
     kept = [f"data {sha256(data / 'manifest.json')}", method, *map(str, teacher_flags), *flags]
     with locked(out):
         if not any(path.exists() for path in (*best, *evaluations, *reports)):
-            # What failed before binds nothing.
+            # Without any result, other arguments are allowed.
             remove(out / "arguments.txt")
         keep_arguments(out, kept)
         work_in_order(steps())

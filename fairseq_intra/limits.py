@@ -1,0 +1,24 @@
+"""Limits that several modules share; alpha and the seed have one message for our commands and fairseq's."""
+
+from .errors import UsageError
+
+#: The loss is float32, and its sum over a mini-batch has to fit: the criterion's limit, so that a command which
+#: starts a training rejects what that would.
+HIGHEST_ALPHA = 1_000_000
+#: numpy's limit, less a million epochs: fairseq adds the number of the epoch to the seed of the training's shuffling.
+#: What fairseq cannot take, no command of ours can pass on.
+HIGHEST_SEED = 2**32 - 1 - 1_000_000
+#: fairseq's default of --max-source-positions and --max-target-positions, in subwords with the end of sentence.
+DEFAULT_MAX_POSITIONS = 1024
+
+
+def check_alpha(alpha: float) -> None:
+    """Raises UsageError on an alpha that is negative, above HIGHEST_ALPHA or no number (NaN)."""
+    if not 0 <= alpha <= HIGHEST_ALPHA:
+        raise UsageError(f"--alpha must be a number from 0 to {HIGHEST_ALPHA}, not {alpha}")
+
+
+def check_seed(seed: int) -> None:
+    """Raises UsageError on a seed that is negative or above HIGHEST_SEED."""
+    if not 0 <= seed <= HIGHEST_SEED:
+        raise UsageError(f"--seed must be a whole number from 0 to {HIGHEST_SEED}, not {seed}")

@@ -1,0 +1,25 @@
+"""A training that ends before its late start, with all updates plain, says so (see `late_start`)."""
+
+import functools
+
+from . import training_loop
+
+
+def apply():
+    """Puts the patch into fairseq's training loop."""
+    warn_at_the_end(training_loop.module())
+
+
+def warn_at_the_end(program):
+    """Wraps the function `train` of fairseq's module, which trains an epoch."""
+    train_epoch = program.train
+
+    @functools.wraps(train_epoch)
+    def train(cfg, trainer, task, epoch_itr):
+        valid_losses, should_stop = train_epoch(cfg, trainer, task, epoch_itr)
+        is_last_epoch = 0 < cfg.optimization.max_epoch < epoch_itr.next_epoch_idx
+        if (should_stop or is_last_epoch) and hasattr(task, "warn_if_still_plain"):
+            task.warn_if_still_plain(trainer.get_num_updates())
+        return valid_losses, should_stop
+
+    program.train = train
