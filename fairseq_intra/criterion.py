@@ -111,10 +111,10 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
 
     def _loss_inputs(self, model, sample):
         """The K passes' features [K, N, C] or logits [K, N, V], and target [N], at the N positions that count."""
-        target, keep = target_positions(model, sample, self.padding_idx, self.ignore_prefix_size)
+        target, positions = target_positions(model, sample, self.padding_idx, self.ignore_prefix_size)
         net_input = sample["net_input"] | ({"features_only": True} if self._plan.on_features else {})
         outputs = self.intra_distillation.run_passes(model, net_input)
-        return joined_passes([select_positions(output, keep) for output in outputs]), target[keep]
+        return joined_passes([select_positions(output, positions) for output in outputs]), target
 
     def _loss(self, model, inputs, target):
         settings = {

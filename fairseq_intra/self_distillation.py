@@ -93,9 +93,8 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         if not self._loaded:
             reject_other_inputs(model, sample["net_input"], "self_distillation")
             self._loaded = (self._load(model),)
-        target, keep = target_positions(model, sample, self.padding_idx, self.ignore_prefix_size)
-        logits = select_positions(model(**sample["net_input"])[0].unsqueeze(0), keep)
-        target = target[keep]
+        target, positions = target_positions(model, sample, self.padding_idx, self.ignore_prefix_size)
+        logits = select_positions(model(**sample["net_input"])[0].unsqueeze(0), positions)
         logging_output = counts(sample, self.sentence_avg)
         if self.report_accuracy:
             logging_output["n_correct"] = logits.argmax(-1).eq(target).sum().item()
@@ -103,7 +102,7 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         result = distillation_loss(
             logits,
             target,
-            self._teacher_outputs(self._loaded[0], sample["net_input"], keep),
+            self._teacher_outputs(self._loaded[0], sample["net_input"], positions),
             weight=self.weight,
             temperature=self.temperature,
             label_smoothing=self.eps,
@@ -117,15 +116,15 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
 
     @staticmethod
     @torch.no_grad()
-    def _teacher_outputs(model, net_input, keep):
-        """The teacher's outputs at the positions in keep [B, T]."""
+    def _teacher_outputs(model, net_input, positions):
+        """The teacher's outputs at these positions."""
         try:
             layer = projection(model)
         except NoProjection:
-            return Teacher(select_positions(model(**net_input)[0].unsqueeze(0), keep))
+            return Teacher(select_positions(model(**net_input)[0].unsqueeze(0), positions))
         features = model(**net_input, features_only=True)[0].unsqueeze(0)
         # Under autocast its last layer, a norm, gives float32, and backward projects outside of autocast.
-        features = select_positions(features, keep).to(layer.weight.dtype)
+        features = select_positions(features, positions).to(layer.weight.dtype)
         return Teacher(features, layer.weight, layer.bias)
 
     def _load(self, student):

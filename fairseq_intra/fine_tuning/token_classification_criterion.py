@@ -18,7 +18,7 @@ class TokenClassificationCriterion(PositionwiseCriterion):
     """
 
     def logits(self, sample, outputs):
-        return select_positions(outputs, self._keep(sample))
+        return select_positions(outputs, self._keep(sample).nonzero(as_tuple=True))
 
     def target(self, sample):
         return sample["target"][self._keep(sample)]

@@ -1,6 +1,7 @@
-"""A checkpoint keeps a checksum of its dictionaries, and is not loaded with others of the same size.
+"""A checkpoint keeps a checksum of its dictionaries, and is not loaded with others of the same size, nor reversed.
 
-fairseq checks sizes alone: with another dictionary the model would translate into other words, without an error.
+fairseq checks sizes alone: with another dictionary the model would translate into other words, without an error. So
+would, where both languages share one, a model of the other direction.
 """
 
 import functools
@@ -29,13 +30,17 @@ def apply():
 
 
 def checksums(task) -> dict[str, dict]:
-    """The checksums of a task's dictionaries by side, "source", "target", "label"; without those that it lacks."""
-    found = _symbols(task)
-    return {side: {"symbols": len(symbols), "sha256": _digest(symbols)} for side, symbols in found.items() if symbols}
+    """The checksums of a task's dictionaries and its languages, by side ("source", "target", "label") that it has."""
+    languages = _languages(task)
+    return {
+        side: {"symbols": len(symbols), "sha256": _digest(symbols)} | languages.get(side, {})
+        for side, symbols in _symbols(task).items()
+        if symbols
+    }
 
 
-def check(path, stored: dict | None, symbols: dict[str, list[str]]) -> bool:
-    """Compares the checksums that a checkpoint holds with the symbols of dictionaries.
+def check(path, stored: dict | None, symbols: dict[str, list[str]], languages: dict[str, dict]) -> bool:
+    """Compares the checksums that a checkpoint holds with the symbols of dictionaries, and its direction.
 
     Symbols that a task has appended are allowed, and a dictionary that is shorter is left to the model, which does
     not fit it.
@@ -44,13 +49,15 @@ def check(path, stored: dict | None, symbols: dict[str, list[str]]) -> bool:
         path: of the checkpoint, for the error message.
         stored: its checksums, None where it holds none.
         symbols: the dictionaries' symbols in order, by side.
+        languages: those of the data, as `checksums` has them; {} where another direction is no mistake.
 
     Returns:
         Whether there was anything to compare.
 
     Raises:
-        UsageError: if they differ.
+        UsageError: if they differ, or the data has the two languages the other way round.
     """
+    _check_direction(path, stored or {}, languages)
     for side, known in (stored or {}).items():
         ours = symbols.get(side) or []
         if len(ours) >= known["symbols"] and _digest(ours[: known["symbols"]]) != known["sha256"]:
@@ -59,6 +66,12 @@ def check(path, stored: dict | None, symbols: dict[str, list[str]]) -> bool:
                 f"many symbols ({known['symbols']}); give the dataset that it was trained on"
             )
     return bool(stored)
+
+
+def _check_direction(path, stored, languages):
+    theirs, ours = ([of.get(side, {}).get("language") for side in SIDES[:2]] for of in (stored, languages))
+    if all(ours) and theirs == ours[::-1] != ours:
+        raise UsageError(f"checkpoint {path} translates {'-'.join(theirs)}, and the data is {'-'.join(ours)}")
 
 
 def stored_in(state: dict) -> dict | None:
@@ -81,6 +94,12 @@ def _symbols(task):
     return {side: _dictionary(task, side) for side in SIDES}
 
 
+def _languages(task):
+    cfg = getattr(task, "cfg", None)
+    found = {side: getattr(cfg, f"{side}_lang", None) for side in SIDES[:2]}
+    return {side: {"language": language} for side, language in found.items() if language}
+
+
 def _store():
     save = Trainer.save_checkpoint
 
@@ -99,9 +118,10 @@ def _check_in_training():
     def load_checkpoint(self, filename, reset_optimizer=False, *args, **kwargs):
         extra_state = load(self, filename, reset_optimizer, *args, **kwargs)
         if extra_state is not None:
-            # A head may be fine-tuned further, to other labels.
+            # A head may be fine-tuned further, to other labels, a model to another direction.
             symbols = _symbols(self.task) | ({"label": None} if reset_optimizer else {})
-            check(filename, extra_state.get(KEY), symbols)
+            languages = {} if reset_optimizer else _languages(self.task)
+            check(filename, extra_state.get(KEY), symbols, languages)
         return extra_state
 
     Trainer.load_checkpoint = load_checkpoint
@@ -124,7 +144,7 @@ def _check_elsewhere():
         contents[:] = [(filenames[0], stored_in(state))] if state is not None else []
         loaded = load(filenames, *args, **kwargs)
         for path, stored in contents:
-            if not check(path, stored, _symbols(loaded[-1])):
+            if not check(path, stored, _symbols(loaded[-1]), _languages(loaded[-1])):
                 logger.warning("checkpoint %s %s", path, UNKNOWN)
         contents.clear()
         return loaded

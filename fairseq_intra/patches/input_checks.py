@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import torch
 from fairseq import checkpoint_utils
 from fairseq.data import data_utils
 from fairseq.data.indexed_dataset import _code_to_dtype as DTYPES
@@ -20,31 +21,44 @@ from fairseq.trainer import Trainer
 from ..data.indexed import HEAD, MARK
 from ..errors import UsageError, reason
 from ..limits import check_seed
+from . import training_loop
 
 #: What torch says where names or shapes of parameters are not the model's.
 MISFIT = "loading state_dict"
+#: What fairseq says of a checkpoint that is not there, before its name.
+NO_FILE = "Model file not found:"
 AGAIN = "make the dataset again"
 
 
 def apply():
     """Puts the checks into fairseq's modules."""
-    _check_seed()
+    _check_common_flags()
     _check_data()
     _report_sentences_that_are_too_long()
     _report_what_does_not_fit_in_training()
     _report_what_does_not_fit_elsewhere()
 
 
-def _check_seed():
+def _check_common_flags():
     call = distributed_utils.call_main
 
     @functools.wraps(call)
     def call_main(cfg, main, **kwargs):
         if cfg.common.seed is not None:
             check_seed(cfg.common.seed)
+        if main is training_loop.module().main:
+            _check_precision(cfg.common)
         return call(cfg, main, **kwargs)
 
     distributed_utils.call_main = call_main
+
+
+def _check_precision(common):
+    if common.fp16 and common.amp:
+        raise UsageError("--fp16 and --amp exclude each other; give one of them")
+    if common.fp16 and (common.cpu or not torch.cuda.is_available()):
+        why = "--cpu is given" if common.cpu else "torch sees none"
+        raise UsageError(f"--fp16 needs a GPU, and {why}; leave it out, or take --amp")
 
 
 def _check_data():
@@ -161,6 +175,10 @@ def _report_what_does_not_fit_elsewhere():
     def load_model_ensemble_and_task(filenames, *args, **kwargs):
         try:
             return load(filenames, *args, **kwargs)
+        except OSError as error:
+            if not str(error).startswith(NO_FILE):
+                raise
+            raise UsageError(f"--path{str(error).removeprefix(NO_FILE)}: no such file") from None
         except RuntimeError as error:
             if MISFIT not in str(error):
                 raise

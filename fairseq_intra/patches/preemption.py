@@ -8,6 +8,7 @@ them in every update anyway.
 import contextlib
 import functools
 import logging
+import multiprocessing
 import signal
 
 import torch
@@ -48,6 +49,10 @@ def _listen_while_training():
         if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):
             with contextlib.suppress(ValueError):
                 signal.signal(signal.SIGUSR1, _ask)
+        if multiprocessing.parent_process() is not None:
+            # A worker that fairseq has spawned would start its data loader's processes by exec. The signal, sent to
+            # all processes of the training, would end them: they have no handler.
+            multiprocessing.set_start_method("fork", force=True)
 
     Trainer.__init__ = __init__
 

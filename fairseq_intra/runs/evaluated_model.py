@@ -50,8 +50,9 @@ def _kind(paths, states):
 def _check_dictionaries(paths, dataset, states):
     files = [dataset.folder / name for name in dataset.dictionaries()]
     symbols = dict(zip(("source", "target"), (Dictionary.load(str(file)).symbols for file in files), strict=True))
+    languages = {"source": {"language": dataset.source}, "target": {"language": dataset.target}}
     known = [
-        dictionary_checksum.check(path, dictionary_checksum.stored_in(state), symbols)
+        dictionary_checksum.check(path, dictionary_checksum.stored_in(state), symbols, languages)
         for path, state in zip(paths, states, strict=True)
     ]
     for path, found in zip(paths, known, strict=True):

@@ -3,6 +3,7 @@
 import logging
 from types import SimpleNamespace
 
+import commands
 import pytest
 import small_dataset
 import tiny
@@ -64,9 +65,11 @@ def test_symbols_that_a_task_appends_are_allowed():
     symbols = tiny.dictionary().symbols
     task = SimpleNamespace(source_dictionary=tiny.dictionary(), target_dictionary=tiny.dictionary())
     stored = dictionary_checksum.checksums(task)
-    assert dictionary_checksum.check("model.pt", stored, {"source": [*symbols, "<mask>"], "target": symbols})
+    assert dictionary_checksum.check("model.pt", stored, {"source": [*symbols, "<mask>"], "target": symbols}, {})
     with pytest.raises(UsageError, match="was trained with another source dictionary"):
-        dictionary_checksum.check("model.pt", stored, {"source": [*reversed(symbols), "<mask>"], "target": symbols})
+        dictionary_checksum.check(
+            "model.pt", stored, {"source": [*reversed(symbols), "<mask>"], "target": symbols}, {}
+        )
 
 
 def test_a_checkpoint_without_checksums_is_said_not_to_be_checked(saved, tmp_path, caplog):
@@ -76,3 +79,27 @@ def test_a_checkpoint_without_checksums_is_said_not_to_be_checked(saved, tmp_pat
     with caplog.at_level(logging.WARNING):
         checkpoint.build(tmp_path / "old.pt", saved[1])
     assert f"checkpoint {tmp_path}/old.pt holds no checksum of its dictionaries" in caplog.text
+
+
+def test_a_model_of_the_other_direction_is_rejected():
+    """Both languages have one dictionary: the checksums do not tell."""
+    symbols = {"source": ["a"], "target": ["a"]}
+    known = {"symbols": 1, "sha256": dictionary_checksum._digest(["a"])}
+    stored = {"source": known | {"language": "de"}, "target": known | {"language": "en"}}
+    same, reversed_, other = (
+        {side: {"language": name} for side, name in zip(symbols, names, strict=True)}
+        for names in (("de", "en"), ("en", "de"), ("nl", "en"))
+    )
+    for languages in (same, other, {}):
+        assert dictionary_checksum.check("model.pt", stored, symbols, languages)
+    with pytest.raises(UsageError, match="checkpoint model.pt translates de-en, and the data is en-de"):
+        dictionary_checksum.check("model.pt", stored, symbols, reversed_)
+    assert dictionary_checksum.check("model.pt", {"source": known, "target": known}, symbols, reversed_)
+
+
+def test_fairseqs_commands_reject_the_other_direction(dataset, trained, tmp_path):
+    for path in (dataset / "bin").glob("*.*"):
+        (tmp_path / path.name.replace("de-en", "en-de")).symlink_to(path)
+    flags = ["--task", "translation", "--path", trained.checkpoint, "--cpu"]
+    said = commands.refused("generate", tmp_path, "--user-dir", commands.PLUGIN, *flags)
+    assert "translates de-en, and the data is en-de" in said

@@ -144,6 +144,23 @@ def test_a_seed_that_numpy_does_not_take_is_reported(seed):
     assert [cfg.common.seed for cfg in begun] == [0, 4293967295]
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--fp16", "--cpu"], "--fp16 needs a GPU, and --cpu is given; leave it out, or take --amp"),
+        (["--fp16", "--amp"], "--fp16 and --amp exclude each other"),
+    ],
+)
+def test_a_precision_that_cannot_be_trained_in_is_reported(flags, message):
+    with pytest.raises(UsageError, match=message):
+        distributed_utils.call_main(tiny.configuration("data", *flags), main)
+
+
+def test_a_checkpoint_that_is_not_there_is_reported(tmp_path):
+    with pytest.raises(UsageError, match=f"--path {tmp_path}/nowhere.pt: no such file"):
+        checkpoint_utils.load_model_ensemble_and_task([str(tmp_path / "nowhere.pt")])
+
+
 def test_the_scripts_report_invalid_data_and_checkpoints_in_one_line(damaged, trained, tmp_path):
     truncate(damaged / "bin" / "valid.de-en.en.bin", 50)
     truncated = tmp_path / "truncated.pt"
