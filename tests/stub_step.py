@@ -34,7 +34,7 @@ def main(calls, name, *flags):
             _make(Path(given["--checkpoint"]).with_suffix(f".{language}.json"))
     elif name == "prepare-transfer":
         summary = {"kind": "ner", "source": "en", "languages": ["de", "en"], "labels": ["O"], "splits": {}}
-        _make(Path(given["--output"]) / "manifest.json", json.dumps(summary))
+        _make(Path(given["--out"]) / "manifest.json", json.dumps(summary))
     else:
         _make(Path(given.get("--output") or Path(given["--out"]) / "manifest.json"))
 

@@ -20,11 +20,13 @@ def add_commands(commands):
     )
     command.add_argument("--input", type=Path, required=True, metavar="DIR", help="the text")
     command.add_argument("--source", default="en", help="language to train on (default: %(default)s)")
-    command.add_argument("--languages", nargs="+", default=[], help="languages to test (default: all)")
     command.add_argument(
-        "--encoder", type=Path, required=True, metavar="DIR", help="dict.txt and subwords of the encoder"
+        "--langs", type=str.split, default=[], help="languages to test, as a quoted list (default: all)"
     )
-    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
+    command.add_argument(
+        "--pretrained", type=Path, required=True, metavar="DIR", help="the encoder: dict.txt and subwords"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
     for flag, subwords, default in (
         ("--max-seq-length", "of a window: question, part of the context and four special symbols", 384),
         ("--doc-stride", "from the beginning of a window's context to the next one's", 128),
@@ -49,14 +51,14 @@ def _prepare_transfer(args):
     from ..transfer.windows import Lengths
 
     need_counts(args, "max_seq_length", "doc_stride", "max_query_length")
-    need_folder_of(args.output)
-    if args.output.exists():
-        raise UsageError(f"--output {args.output} already exists")
+    need_folder_of(args.out)
+    if args.out.exists():
+        raise UsageError(f"--out {args.out} already exists")
     given = {name: value for name in Lengths._fields if (value := getattr(args, name)) is not None}
     if given and args.task != "qa":
         raise UsageError(f"--{next(iter(given)).replace('_', '-')} is for --task qa")
     lengths = Lengths(**given)
-    made = prepare(args.task, args.input, args.source, args.languages, args.encoder, args.output, lengths)
+    made = prepare(args.task, args.input, args.source, args.langs, args.pretrained, args.out, lengths)
     for split, counts in made["splits"].items():
         print(f"{split}: " + ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items()))
 

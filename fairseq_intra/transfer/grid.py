@@ -62,8 +62,8 @@ class TransferGrid:
     def preparations(self) -> list[Run]:
         data = self.out / "data"
         given = ["--task", self.task, "--input", self.input, "--source", self.source]
-        given += ["--encoder", self.pretrained, "--output", data]
-        languages = ["--languages", *self.langs] if self.langs else []
+        given += ["--pretrained", self.pretrained, "--out", data]
+        languages = ["--langs", " ".join(self.langs)] if self.langs else []
         step = Step(own_command("prepare-transfer", *given, *languages, *self._lengths()), (data / "manifest.json",))
         return [Run("data", data, [step])]
 

@@ -37,7 +37,8 @@ def test_training_stores_a_checksum_of_symbols_in_order_without_counts(saved, tm
     assert set(stored) == {"source", "target"} and stored["source"]["symbols"] == 16
     counted = tiny.dictionary()
     counted.add_symbol("word3", n=7)
-    task = SimpleNamespace(source_dictionary=counted, target_dictionary=tiny.dictionary())
+    languages = SimpleNamespace(**{f"{side}_lang": stored[side]["language"] for side in stored})
+    task = SimpleNamespace(source_dictionary=counted, target_dictionary=tiny.dictionary(), cfg=languages)
     assert dictionary_checksum.checksums(task) == stored
 
 

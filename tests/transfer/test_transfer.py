@@ -97,7 +97,7 @@ def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
     """In the process, and untrained: what prepare-transfer makes is what the tasks and evaluate-transfer take."""
     TASKS[task][0](tmp_path / "in")
     tagged.write_encoder(tmp_path / "encoder")
-    given = ["--input", tmp_path / "in", "--encoder", tmp_path / "encoder", "--output", tmp_path / "data"]
+    given = ["--input", tmp_path / "in", "--pretrained", tmp_path / "encoder", "--out", tmp_path / "data"]
     more = ["--max-seq-length", "30", "--max-query-length", "16", "--doc-stride", "8"] if task == "qa" else []
     cli.main(["prepare-transfer", "--task", task, *map(str, given), *more])
     name = TASKS[task][1]
@@ -159,8 +159,8 @@ def test_mistakes_end_in_a_one_line_error_message(tmp_path):
     archive = tmp_path / "xlmr"
     archive.mkdir()
     (tmp_path / "in").mkdir()
-    preparing = ["prepare-transfer", "--task", "ner", "--input", tmp_path / "in", "--encoder", archive]
-    preparing += ["--output", tmp_path / "made", "--max-seq-length", "60"]
+    preparing = ["prepare-transfer", "--task", "ner", "--input", tmp_path / "in", "--pretrained", archive]
+    preparing += ["--out", tmp_path / "made", "--max-seq-length", "60"]
     with pytest.raises(UsageError, match="--max-seq-length is for --task qa"):
         cli.main(list(map(str, preparing)))
     command = zero_shot("ner", archive, tmp_path)
