@@ -15,6 +15,7 @@ def test_it_is_not_taken_for_a_flag_of_tpus(flag):
     assert options.parse_args_and_arch(options.get_training_parser(), [*words, "--tpu"]).tpu
 
 
+@pytest.mark.slow
 def test_it_trains_from_the_command_line(dataset, schedule, tmp_path):
     flags = ["--bf16", "--fp16-no-flatten-grads", "--max-update", 2, "--disable-validation", "--no-save"]
     assert "num_updates=2," in commands.train(dataset, tmp_path, *schedule, *flags)
