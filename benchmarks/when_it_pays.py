@@ -11,7 +11,7 @@ from typing import NamedTuple
 from measure import arguments, show
 from time_to_quality import METHODS, STEPS, compared, mean_cost, read_times, record_of, statistics_of
 
-from fairseq_intra.runs.arguments import flag_values
+from fairseq_intra.runs.arguments import flag_values, method_by_flags
 from fairseq_intra.runs.comparison import mean_and_spread
 from fairseq_intra.runs.figures import line_style, new_figure, save_figure
 from fairseq_intra.runs.multi30k_grid import TESTS
@@ -60,21 +60,17 @@ def runs_of(folder, times):
 def cost_of(folder, times):
     """The time of a training in plain updates, by its flags."""
     log = parse_log((folder / "train.log").read_text())
-    flags = flag_values((folder / "arguments.txt").read_text().splitlines())
+    words = (folder / "arguments.txt").read_text().splitlines()
+    flags, method = flag_values(words), method_by_flags(words)
     updates = log.valid[-1]["num_updates"]
+    step = "plain" if method == "plain" else step_of(flags)
     # A late run may end before it has switched.
-    begin = log.switch["num_updates"] if log.switch else updates if is_late(flags) else 0
-    return begin + (updates - begin) * mean_cost(times, step_of(flags), int(flags.get("--distill-interval", 1)))
-
-
-def is_late(flags):
-    return any(flags.get(name, "0") != "0" for name in ("--plain-updates", "--plain-patience"))
+    begin = log.switch["num_updates"] if log.switch else updates if method == "late" else 0
+    return begin + (updates - begin) * mean_cost(times, step, int(flags.get("--distill-interval", 1)))
 
 
 def step_of(flags):
-    """The kind of its steps, of STEPS."""
-    if flags["--criterion"] != "intra_distillation":
-        return "plain"
+    """The kind of steps, of STEPS, that intra-distillation with these flags makes."""
     wanted = ["--num-iter", flags["--num-iter"], *["--encoder-once"] * ("--encoder-once" in flags)]
     found = [name for name, step in STEPS.items() if step == (wanted, 1)]
     return found[0] if found else sys.exit(f"time_to_quality.py measures no steps with {' '.join(wanted)}")

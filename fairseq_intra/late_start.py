@@ -43,6 +43,11 @@ class LateStartFlags(AdaptiveAlphaFlags):
     maximize_best_checkpoint_metric: bool = II("checkpoint.maximize_best_checkpoint_metric")
 
 
+def is_before(switch: int | None, num_updates: int) -> bool:
+    """Whether so many updates were all plain."""
+    return switch is None or num_updates <= switch
+
+
 class LateStartTask(AdaptiveAlphaTask):
     """Mixin of a fairseq task, before it, whose `cfg` has `LateStartFlags`.
 
@@ -120,9 +125,8 @@ class LateStartTask(AdaptiveAlphaTask):
 
     def warn_if_still_plain(self, num_updates: int) -> None:
         """Says at the end of a training that intra-distillation never began."""
-        if (self.cfg.plain_updates or self.cfg.plain_patience) and (
-            self.switch_update is None or num_updates <= self.switch_update
-        ):
+        waits = self.cfg.plain_updates or self.cfg.plain_patience
+        if waits and is_before(self.switch_update, num_updates):
             logger.warning(
                 "the training ended after %d updates, all of them plain: intra-distillation had not begun "
                 "(--plain-updates, --plain-patience)",

@@ -1,4 +1,4 @@
-"""Limits that several modules share; alpha and the seed have one message for our commands and fairseq's."""
+"""Limits that several modules share; what is checked here has one message for our commands and fairseq's."""
 
 from .errors import UsageError
 
@@ -22,3 +22,19 @@ def check_seed(seed: int) -> None:
     """Raises UsageError on a seed that is negative or above HIGHEST_SEED."""
     if not 0 <= seed <= HIGHEST_SEED:
         raise UsageError(f"--seed must be a whole number from 0 to {HIGHEST_SEED}, not {seed}")
+
+
+def check_precision(flags: list[str], no_gpu: str) -> None:
+    """Raises UsageError on two precisions, of which fairseq would take one for the model, and on fp16 without a GPU.
+
+    Without a GPU, fairseq ends at the first overflow in fp16 (fairseq/trainer.py).
+
+    Args:
+        flags: of fairseq-train, those given that choose a precision.
+        no_gpu: why there is no GPU; "" where there is one.
+    """
+    kinds = {flag.rpartition("-")[2] for flag in flags}
+    if len(kinds) > 1:
+        raise UsageError(f"{' and '.join(flags)} exclude each other; give one of them")
+    if no_gpu and "fp16" in kinds:
+        raise UsageError(f"{flags[0]} needs a GPU, and {no_gpu}; leave it out, or take --amp")

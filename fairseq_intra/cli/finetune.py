@@ -6,10 +6,10 @@ from pathlib import Path
 from ..console import say
 from ..errors import UsageError
 from ..methods import METHODS
-from ..run_fairseq import fairseq_command, word_of
+from ..run_fairseq import word_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .training import add_run_flags, as_shell_lines, check_run_flags, report_method, saved_in, total_updates
+from .training import add_run_flags, as_shell_lines, check_run_flags, report_method, saved_in, total_updates, train_in
 
 TASK_OF_THE_METHOD = (
     "--task sentence_prediction_intra_distillation --criterion intra_distillation_sentence_prediction"
@@ -82,9 +82,7 @@ def _finetune(args):
             say(f"{args.out} is finished")
             return
         say(f"fine-tuning {args.method} in {args.out}")
-        run.train(
-            [*fairseq_command("train"), *command], workers.training_environment(cpu=not gpus), total_updates(words)
-        )
+        train_in(run, command, gpus, total_updates(words))
         best = run.finish("checkpoint_best.pt")
         # Of a large model a gigabyte and more, of use to a run that resumes alone.
         (run.checkpoints / "checkpoint_last.pt").unlink(missing_ok=True)

@@ -5,10 +5,10 @@ from pathlib import Path
 from ..console import say
 from ..errors import UsageError
 from ..methods import METHODS
-from ..run_fairseq import fairseq_command, word_of
+from ..run_fairseq import word_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .training import add_run_flags, as_shell_lines, check_run_flags, report_method, saved_in, total_updates
+from .training import add_run_flags, as_shell_lines, check_run_flags, report_method, saved_in, total_updates, train_in
 
 
 def add_commands(commands):
@@ -72,8 +72,6 @@ def _finetune_transfer(args):
             say(f"{args.out} is finished")
             return
         say(f"fine-tuning {args.method} in {args.out}")
-        run.train(
-            [*fairseq_command("train"), *command], workers.training_environment(cpu=not gpus), total_updates(words)
-        )
+        train_in(run, command, gpus, total_updates(words))
         if not team.rank:
             say(f"finished: {run.finish(RECIPES[summary['kind']].tested)}")

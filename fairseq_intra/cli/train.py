@@ -5,10 +5,10 @@ from pathlib import Path
 from ..console import say
 from ..errors import UsageError
 from ..methods import TITLES
-from ..run_fairseq import fairseq_command, word_of
+from ..run_fairseq import word_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .training import add_run_flags, as_shell_lines, check_run_flags, report_method, saved_in, total_updates
+from .training import add_run_flags, as_shell_lines, check_run_flags, report_method, saved_in, total_updates, train_in
 
 TRAIN_METHODS = (*TITLES, "self-distillation")
 #: fairseq's validation by BLEU on text with its subwords joined; checkpoint_best.pt is the best by it.
@@ -119,7 +119,7 @@ def _train(args):
         total = total_updates(words)
         if not gpus and not team.rank:
             _say_how_long(args, command, total)
-        run.train([*fairseq_command("train"), *command], workers.training_environment(cpu=not gpus), total)
+        train_in(run, command, gpus, total)
         if not team.rank:
             say(f"finished: {run.finish('checkpoint_best.pt', 'checkpoint_last.pt')}")
             remove(args.out / CONTINUED)

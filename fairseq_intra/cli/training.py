@@ -6,7 +6,7 @@ from pathlib import Path
 from ..console import say
 from ..errors import UsageError
 from ..limits import check_seed
-from ..run_fairseq import word_of
+from ..run_fairseq import fairseq_command, word_of
 
 
 def add_run_flags(parser, data, methods):
@@ -77,6 +77,13 @@ def total_updates(words: list[str]) -> int | None:
 def saved_in(out: Path) -> list[str]:
     """Where fairseq-train puts the checkpoints, and how it logs."""
     return ["--save-dir", word_of(out / "checkpoints"), "--no-progress-bar", "--log-format", "simple"]
+
+
+def train_in(run, arguments: list[str], gpus: int, total: int | None) -> None:
+    """Starts fairseq-train by this Python in a `RunFolder`; `total` is the number of updates, where it is known."""
+    from ..runs.workers import training_environment
+
+    run.train([*fairseq_command("train"), *arguments], training_environment(cpu=not gpus), total)
 
 
 def as_shell_lines(arguments: list[str]) -> str:

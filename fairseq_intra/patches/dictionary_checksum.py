@@ -33,13 +33,14 @@ def checksums(task) -> dict[str, dict]:
     """The checksums of a task's dictionaries and its languages, by side ("source", "target", "label") that it has."""
     languages = _languages(task)
     return {
-        side: {"symbols": len(symbols), "sha256": _digest(symbols)} | languages.get(side, {})
+        side: {"symbols": len(symbols), "sha256": _digest(symbols)}
+        | ({"language": languages[side]} if side in languages else {})
         for side, symbols in _symbols(task).items()
         if symbols
     }
 
 
-def check(path, stored: dict | None, symbols: dict[str, list[str]], languages: dict[str, dict]) -> bool:
+def check(path, stored: dict | None, symbols: dict[str, list[str]], languages: dict[str, str]) -> bool:
     """Compares the checksums that a checkpoint holds with the symbols of dictionaries, and its direction.
 
     Symbols that a task has appended are allowed, and a dictionary that is shorter is left to the model, which does
@@ -49,7 +50,7 @@ def check(path, stored: dict | None, symbols: dict[str, list[str]], languages: d
         path: of the checkpoint, for the error message.
         stored: its checksums, None where it holds none.
         symbols: the dictionaries' symbols in order, by side.
-        languages: those of the data, as `checksums` has them; {} where another direction is no mistake.
+        languages: those of the data, by side; {} where another direction is no mistake.
 
     Returns:
         Whether there was anything to compare.
@@ -69,7 +70,8 @@ def check(path, stored: dict | None, symbols: dict[str, list[str]], languages: d
 
 
 def _check_direction(path, stored, languages):
-    theirs, ours = ([of.get(side, {}).get("language") for side in SIDES[:2]] for of in (stored, languages))
+    theirs = [stored.get(side, {}).get("language") for side in SIDES[:2]]
+    ours = [languages.get(side) for side in SIDES[:2]]
     if all(ours) and theirs == ours[::-1] != ours:
         raise UsageError(f"checkpoint {path} translates {'-'.join(theirs)}, and the data is {'-'.join(ours)}")
 
@@ -97,7 +99,7 @@ def _symbols(task):
 def _languages(task):
     cfg = getattr(task, "cfg", None)
     found = {side: getattr(cfg, f"{side}_lang", None) for side in SIDES[:2]}
-    return {side: {"language": language} for side, language in found.items() if language}
+    return {side: language for side, language in found.items() if language}
 
 
 def _store():

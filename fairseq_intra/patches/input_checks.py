@@ -20,7 +20,7 @@ from fairseq.trainer import Trainer
 
 from ..data.indexed import HEAD, MARK
 from ..errors import UsageError, reason
-from ..limits import check_seed
+from ..limits import check_precision, check_seed
 from . import training_loop
 
 #: What torch says where names or shapes of parameters are not the model's.
@@ -54,11 +54,8 @@ def _check_common_flags():
 
 
 def _check_precision(common):
-    if common.fp16 and common.amp:
-        raise UsageError("--fp16 and --amp exclude each other; give one of them")
-    if common.fp16 and (common.cpu or not torch.cuda.is_available()):
-        why = "--cpu is given" if common.cpu else "torch sees none"
-        raise UsageError(f"--fp16 needs a GPU, and {why}; leave it out, or take --amp")
+    no_gpu = "--cpu is given" if common.cpu else "" if torch.cuda.is_available() else "torch sees none"
+    check_precision([f"--{name}" for name in ("fp16", "amp") if common[name]], no_gpu)
 
 
 def _check_data():

@@ -6,7 +6,7 @@ import re
 
 from ..console import say
 from ..errors import UsageError
-from ..limits import check_alpha
+from ..limits import check_alpha, check_precision
 from ..methods import method_of
 
 #: Flags that only intra-distillation has; those of METHOD_SWITCHES take no value.
@@ -49,8 +49,14 @@ COMMENTS = {
 }
 #: How much a flag is like one of ours, from 0 to 1, to be taken for it with a typo.
 LIKENESS = 0.88
-#: Flags of fairseq-train that choose the precision of a training.
-PRECISIONS = ("--fp16", "--memory-efficient-fp16", "--bf16", "--memory-efficient-bf16", "--amp")
+#: Flags of fairseq-train that choose the precision of a training, and what it wraps the optimizer in.
+PRECISIONS = {
+    "--memory-efficient-fp16": "MemoryEfficientFP16Optimizer",
+    "--memory-efficient-bf16": "MemoryEfficientFP16Optimizer",
+    "--fp16": "FP16Optimizer",
+    "--bf16": "FP16Optimizer",
+    "--amp": "AMPOptimizer",
+}
 
 
 def flag_values(words: list[str]) -> dict[str, str]:
@@ -177,14 +183,10 @@ def device_flags(passed: list[str], gpus: int, fp16: bool = True) -> list[str]:
         fp16: whether half precision is wanted on a GPU.
 
     Raises:
-        UsageError: if fp16 is asked for without a GPU, where fairseq would end at the first overflow
-            (fairseq/trainer.py), or two precisions are, of which it would take one for the model.
+        UsageError: if fp16 is asked for without a GPU, or two precisions are.
     """
-    given = {flag: flag.rpartition("-")[2] for flag in PRECISIONS if flag in flag_values(passed)}
-    if len(set(given.values())) > 1:
-        raise UsageError(f"{' and '.join(given)} exclude each other; give one of them")
-    if not gpus and "fp16" in given.values():
-        raise UsageError(f"{next(iter(given))} needs a GPU, and torch sees none; leave it out, or take --amp")
+    given = [flag for flag in PRECISIONS if flag in flag_values(passed)]
+    check_precision(given, "" if gpus else "torch sees none")
     if not gpus:
         return ["--cpu"]
     return ["--fp16"] if fp16 and not given else []

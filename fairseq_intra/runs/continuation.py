@@ -12,16 +12,8 @@ from pathlib import Path
 from .. import checkpoint as checkpoints
 from ..console import say
 from ..errors import UsageError
-from .arguments import flag_value, method_by_flags
+from .arguments import PRECISIONS, flag_value, method_by_flags
 
-#: What fairseq wraps an optimizer in, by flag; the state is another one.
-WRAPPERS = {
-    "--memory-efficient-fp16": "MemoryEfficientFP16Optimizer",
-    "--memory-efficient-bf16": "MemoryEfficientFP16Optimizer",
-    "--fp16": "FP16Optimizer",
-    "--bf16": "FP16Optimizer",
-    "--amp": "AMPOptimizer",
-}
 #: What belongs to the earlier training alone.
 DROPPED = ("best", "patience", "task_state")
 
@@ -99,7 +91,7 @@ def _criterion_class(name):
 def _optimizer_class(words):
     from fairseq.optim import OPTIMIZER_REGISTRY
 
-    # Of a preset and what is passed on, a flag may stand without a value.
-    wrapper = next((name for flag, name in WRAPPERS.items() if flag_value(words, flag) is not None), None)
+    # A wrapped optimizer's state is another one. Of a preset and what is passed on, a flag may stand without a value.
+    wrapper = next((name for flag, name in PRECISIONS.items() if flag_value(words, flag) is not None), None)
     kind = OPTIMIZER_REGISTRY.get(flag_value(words, "--optimizer") or "")
     return wrapper or getattr(kind, "__name__", None)

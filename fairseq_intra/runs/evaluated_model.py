@@ -6,6 +6,7 @@ from fairseq.data import Dictionary
 
 from .. import checkpoint as checkpoints
 from ..console import say
+from ..late_start import is_before
 from ..patches import dictionary_checksum
 from .dataset import Dataset
 from .evaluation import TrainingRules
@@ -32,7 +33,7 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict
         "kind": _kind(paths, states),
         "dictionary": _check_dictionaries(paths, dataset, states),
         "training": _training_rules(states[0]),
-        "before_switch": any(map(_is_before_switch, states)) if "late" in methods else None,
+        "before_switch": any(map(_is_before_switch, states, trainings)) if "late" in methods else None,
     }
 
 
@@ -50,7 +51,7 @@ def _kind(paths, states):
 def _check_dictionaries(paths, dataset, states):
     files = [dataset.folder / name for name in dataset.dictionaries()]
     symbols = dict(zip(("source", "target"), (Dictionary.load(str(file)).symbols for file in files), strict=True))
-    languages = {"source": {"language": dataset.source}, "target": {"language": dataset.target}}
+    languages = {"source": dataset.source, "target": dataset.target}
     known = [
         dictionary_checksum.check(path, dictionary_checksum.stored_in(state), symbols, languages)
         for path, state in zip(paths, states, strict=True)
@@ -61,13 +62,13 @@ def _check_dictionaries(paths, dataset, states):
     return "checked" if all(known) else "unchecked"
 
 
-def _is_before_switch(state):
-    training, task = checkpoints.training(state), state["cfg"].task
+def _is_before_switch(state, training):
+    task = state["cfg"].task
     if training.method != "late":
         return False
     kept = ((state.get("extra_state") or {}).get("task_state") or {}).get("late_start", {})
     switch = kept.get("switch_update") if task.plain_patience else task.plain_updates
-    return switch is None or training.num_updates <= switch
+    return is_before(switch, training.num_updates)
 
 
 def _training_rules(state) -> TrainingRules:

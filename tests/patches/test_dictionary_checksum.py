@@ -88,7 +88,7 @@ def test_a_model_of_the_other_direction_is_rejected():
     known = {"symbols": 1, "sha256": dictionary_checksum._digest(["a"])}
     stored = {"source": known | {"language": "de"}, "target": known | {"language": "en"}}
     same, reversed_, other = (
-        {side: {"language": name} for side, name in zip(symbols, names, strict=True)}
+        {side: name for side, name in zip(symbols, names, strict=True)}
         for names in (("de", "en"), ("en", "de"), ("nl", "en"))
     )
     for languages in (same, other, {}):

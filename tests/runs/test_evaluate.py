@@ -14,6 +14,7 @@ import small_dataset
 import tiny
 import torch
 
+from fairseq_intra import checkpoint as checkpoints
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
 from fairseq_intra.runs import evaluated_model, evaluation, generation
@@ -461,4 +462,4 @@ def test_a_late_start_counts_as_plain_up_to_its_switch():
     state = {"cfg": tiny.configuration("data", *flags.split()), "optimizer_history": [{"num_updates": 7}]}
     for switch, expected in ((None, True), (7, True), (6, False)):
         state["extra_state"] = {"task_state": {"late_start": {"switch_update": switch}}}
-        assert evaluated_model._is_before_switch(state) == expected
+        assert evaluated_model._is_before_switch(state, checkpoints.training(state)) == expected

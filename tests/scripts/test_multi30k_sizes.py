@@ -10,9 +10,9 @@ import recorded
 from evaluated_runs import TUNING, evaluated
 
 TESTS = ("test", "test1", "test2")
-INTRA = ["--criterion", "intra_distillation"]
+INTRA = ["--task", "translation_intra_distillation", "--criterion", "intra_distillation"]
 FLAGS = {
-    "plain": ["--criterion", "label_smoothed_cross_entropy"],
+    "plain": ["--task", "translation", "--criterion", "label_smoothed_cross_entropy"],
     "rdrop": [*INTRA, "--num-iter", "2"],
     "late": [*INTRA, "--num-iter", "3", "--plain-patience", "3", "--distill-interval", "2"],
 }
