@@ -74,16 +74,25 @@ def on_logits_runs(args, passes, positions, vocab):
         # From the second round on the buffer holds a gradient, which takes as long.
         gradient(intra_distillation_loss(buffer, target, overwrite_logits=True, **OPTIONS).loss, buffer)
 
+    def ours(**options):
+        return lambda: gradient(intra_distillation_loss(logits, target, **options, **OPTIONS).loss)
+
     buffer = logits.detach().clone().requires_grad_()
-    return {
+    runs = {
         "cross-entropies": lambda: gradient(
             sum(F.cross_entropy(z.float(), target, label_smoothing=0.1, reduction="sum") for z in logits)
         ),
         "naive": lambda: gradient(naive_loss(logits.unbind(), target, *OPTIONS.values())),
-        "ours": lambda: gradient(intra_distillation_loss(logits, target, **OPTIONS).loss),
+        "ours": ours(),
         "ours, gradient over the logits": overwritten,
-        "ours, JS": lambda: gradient(intra_distillation_loss(logits, target, divergence="js", **OPTIONS).loss),
+        "ours, JS": ours(divergence="js"),
     }
+    if args.device == "cpu":
+        runs |= {
+            "ours, compiled": ours(implementation="compiled"),
+            "ours, JS, compiled": ours(divergence="js", implementation="compiled"),
+        }
+    return runs
 
 
 def on_features_runs(args, passes, positions, vocab):
@@ -99,11 +108,14 @@ def on_features_runs(args, passes, positions, vocab):
             loss = F.cross_entropy(F.linear(x, weight).float(), target, label_smoothing=0.1, reduction="sum")
             torch.autograd.grad(loss, [features, weight])
 
-    def ours():
-        loss = intra_distillation_loss_on_features(features, weight, None, target, **OPTIONS).loss
+    def ours(**options):
+        loss = intra_distillation_loss_on_features(features, weight, None, target, **options, **OPTIONS).loss
         torch.autograd.grad(loss, [features, weight])
 
-    return {"projections and cross-entropies": plain, "ours on features": ours}
+    runs = {"projections and cross-entropies": plain, "ours on features": ours}
+    if args.device == "cpu":
+        runs["ours on features, compiled"] = lambda: ours(implementation="compiled")
+    return runs
 
 
 def floor_seconds(args, passes, positions, vocab):

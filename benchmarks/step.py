@@ -6,11 +6,11 @@ On a CPU in float32, also steps with fairseq's --amp, which multiplies in bfloat
 """
 
 from measure import arguments, cell, interleaved, parsed, profile, ratio, show
-from workload import METHODS, K, Workload, add_flags, named
+from workload import COMPILED, METHODS, K, Workload, add_flags, named
 
 from fairseq_intra.patches.amp_on_cpu import bfloat16_products
 
-WITH_AMP = ("plain", "batched", "encoder-once")
+WITH_AMP = ("plain", "batched", "encoder-once", *COMPILED)
 
 
 def main():
@@ -30,6 +30,7 @@ def main():
 def comparison(args, workload, title):
     runs = {method: lambda method=method: workload.step(method) for method in METHODS}
     if args.device == "cpu" and args.dtype == "float32":
+        runs |= {method: lambda method=method: workload.step(method) for method in COMPILED}
         runs |= {f"{method}, --amp": lambda method=method: with_amp(workload, method) for method in WITH_AMP}
     seconds = interleaved(runs, args.rounds, args.device)
     found = {method: ratio(seconds[method], seconds["plain"]) for method in runs}

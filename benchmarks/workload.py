@@ -43,6 +43,8 @@ SIZES = {
     "wmt": ("transformer_vaswani_wmt_en_de_big", {}, 32000, 4096, 28),
 }
 METHODS = ("plain", "naive", "batched", "sequential", "recompute", "encoder-once", "two micro-batches")
+#: On a CPU alone, beside METHODS.
+COMPILED = ("batched, compiled", "encoder-once, compiled")
 K, ALPHA, LABEL_SMOOTHING = 3, 5.0, 0.1
 
 
@@ -134,9 +136,15 @@ class Workload:
             return LabelSmoothedCrossEntropyCriterion(*plain)
         if method == "naive":
             return Naive(*plain)
-        passes = {"encoder-once": "batched", "two micro-batches": "batched"}.get(method, method)
+        mode, _, implementation = method.partition(", ")
+        passes = {"encoder-once": "batched", "two micro-batches": "batched"}.get(mode, mode)
         return IntraDistillationCriterion(
-            *plain, num_iter=K, alpha=ALPHA, passes=passes, encoder_once=method == "encoder-once"
+            *plain,
+            num_iter=K,
+            alpha=ALPHA,
+            passes=passes,
+            encoder_once=mode == "encoder-once",
+            id_loss=implementation or "auto",
         )
 
 

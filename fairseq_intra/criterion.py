@@ -38,7 +38,8 @@ class TranslationFlags(IntraDistillationFlags):
     id_loss: ID_LOSS_CHOICES = field(
         default="auto",
         metadata={
-            "help": "implementation of the loss: torch (closed form), triton (the same as GPU kernels, X only), "
+            "help": "implementation of the loss: torch (closed form), compiled (the same in loops for a CPU that "
+            "torch.compile fuses), triton (the same as GPU kernels, X only), "
             "reference (the definitions by autograd, slow); auto: triton where it can run, else torch"
         },
     )

@@ -396,7 +396,7 @@ class TestReduceMetrics:
         ({"alpha": 1e39}, "--alpha must be a number from 0 to 1000000, not 1e+39"),
         ({"div": "KL"}, "--div must be X or JS, not KL"),
         ({"passes": "both"}, "--passes must be one of auto, batched, sequential, recompute, not both"),
-        ({"id_loss": "fast"}, "--id-loss must be one of auto, torch, triton, reference, not fast"),
+        ({"id_loss": "fast"}, "--id-loss must be one of auto, torch, compiled, triton, reference, not fast"),
     ],
 )
 def test_refuses_in_one_line_that_names_the_flag(task, options, message):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from . import closed_form
+from . import closed_form, compiled
 from .closed_form import Settings, Statistics
 
 #: Chunk size (elements) of the projected logits: large enough for efficient matrix products.
@@ -112,9 +112,11 @@ def _forward(
 ) -> None:
     """Fills in the statistics; writes the gradient of the summed losses to `out`, which may be the logits."""
     for chunk in chunks(backend.CHUNK_SIZE, logits, logits.size(-1)):
-        terms = backend.forward(logits[:, chunk], target[chunk], settings, statistics.of(chunk))
-        if out is not None:
-            backend.gradient(terms, target[chunk], settings, statistics.of(chunk), None, out[:, chunk])
+        of_chunk = logits[:, chunk], target[chunk], settings, statistics.of(chunk)
+        if out is None:
+            backend.forward(*of_chunk)
+        else:
+            backend.forward_and_gradient(*of_chunk, out[:, chunk])
 
 
 def _sums(ctx: Any, statistics: Statistics) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -132,7 +134,8 @@ class _Logits:
         self._gradient: torch.Tensor | None = None
 
     def allows_gradient_in_forward(self, backend: ModuleType) -> bool:
-        on_cpu = backend is closed_form and self._logits.device.type == "cpu"
+        # Not Triton's kernels, even where its interpreter runs them on a CPU.
+        on_cpu = backend in (closed_form, compiled) and self._logits.device.type == "cpu"
         return on_cpu and self._logits.dtype != torch.float16
 
     def chunks(self) -> list[slice]:

@@ -126,6 +126,14 @@ def gradient(
     torch.addcmul(common, weight, probs, out=out)
 
 
+def forward_and_gradient(
+    logits: torch.Tensor, target: torch.Tensor, settings: Settings, statistics: Statistics, out: torch.Tensor
+) -> None:
+    """Fills in the statistics, and writes the gradient of the sum of the losses to `out`, which may be the logits."""
+    terms = forward(logits, target, settings, statistics)
+    gradient(terms, target, settings, statistics, None, out)
+
+
 def _multiply_add(tensor: torch.Tensor, factor: float, addend: float) -> torch.Tensor:
     # In one step, in place, which takes as long as either alone.
     return torch.add(tensor.new_full((), addend), tensor, alpha=factor, out=tensor)

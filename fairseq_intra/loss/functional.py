@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import torch
 
-from . import closed_form
+from . import closed_form, compiled
 from .chunked import ClosedFormLoss
 from .closed_form import Settings
 from .definitions import DIVERGENCES, reference_loss
 
-IMPLEMENTATIONS = ("auto", "torch", "triton", "reference")
+IMPLEMENTATIONS = ("auto", "torch", "compiled", "triton", "reference")
 
 
 class IntraDistillationLoss(NamedTuple):
@@ -45,8 +45,8 @@ def intra_distillation_loss(
         alpha: weight of the divergence.
         label_smoothing: probability mass that the V - 1 wrong types share equally (fairseq's definition).
         divergence: "x" or "js".
-        implementation: "torch", "triton" (X on a GPU), "reference" (the definitions by autograd, slow), or "auto":
-            triton where it can run, else torch.
+        implementation: "torch", "compiled" (fused loops on a CPU, built at the first call), "triton" (X on a GPU),
+            "reference" (the definitions by autograd, slow), or "auto": triton where it can run, else torch.
         overwrite_logits: the gradient is written over the logits, in forward or in backward. Nothing else may need
             them then; a second backward is correct or rejected by autograd.
 
@@ -120,12 +120,30 @@ def choose_implementation(implementation: str, device: torch.device, dtype: torc
     """
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, not {implementation!r}")
-    if implementation not in ("auto", "triton"):
-        return implementation
-    obstacle = _why_not_triton(device, dtype, divergence)
-    if implementation == "triton" and obstacle:
-        raise ValueError(f"triton {obstacle}")
-    return "torch" if obstacle else "triton"
+    if implementation == "auto":
+        return "torch" if _why_not_triton(device, dtype, divergence) else "triton"
+    obstacle = None
+    if implementation == "triton":
+        obstacle = _why_not_triton(device, dtype, divergence)
+    elif implementation == "compiled":
+        obstacle = _why_not_compiled(device)
+    if obstacle:
+        raise ValueError(f"{implementation} {obstacle}")
+    return implementation
+
+
+def _why_not_compiled(device: torch.device) -> str | None:
+    return _why_no_build() if device.type == "cpu" else f"runs on a CPU, not on {device.type}"
+
+
+@functools.cache
+def _why_no_build() -> str | None:
+    """torch.compile needs a C++ compiler, which would first be missed in a training that has begun."""
+    try:
+        torch.compile(torch.neg)(torch.zeros(2))
+    except Exception as error:
+        return f"cannot be built here: {_reason(error)}"
+    return None
 
 
 def _why_not_triton(device: torch.device, dtype: torch.dtype, divergence: str) -> str | None:
@@ -149,14 +167,18 @@ def _why_no_launch() -> str | None:
     try:
         driver.active.get_current_device()
     except Exception as error:  # whatever it is, torch's implementation does without it
-        return f"cannot launch a kernel here: {str(error).strip().splitlines()[0]}"
+        return f"cannot launch a kernel here: {_reason(error)}"
     return None
 
 
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
 def _backend(implementation: str) -> ModuleType:
-    """The module with `forward`, `recompute` and `gradient`."""
-    if implementation == "torch":
-        return closed_form
+    """The module with `forward`, `recompute`, `gradient` and `forward_and_gradient`."""
+    if implementation in ("torch", "compiled"):
+        return {"torch": closed_form, "compiled": compiled}[implementation]
     from . import triton
 
     return triton

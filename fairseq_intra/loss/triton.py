@@ -114,6 +114,13 @@ def gradient(
     torch.autograd.graph.increment_version(out)
 
 
+def forward_and_gradient(
+    logits: torch.Tensor, target: torch.Tensor, settings: Settings, statistics: Statistics, out: torch.Tensor
+) -> None:
+    """As `closed_form.forward_and_gradient`."""
+    gradient(forward(logits, target, settings, statistics), target, settings, statistics, None, out)
+
+
 def constants(num_passes: int, vocab: int) -> dict[str, Any]:
     """What the kernels are compiled for, beside the alignment."""
     passes = triton.next_power_of_2(num_passes)

@@ -273,7 +273,7 @@ def test_reference_is_the_oracle_in_float32(divergence, dtype):
         ("triton", "x", torch.float32, "triton runs on a GPU, not on cpu"),
         ("triton", "js", torch.float32, "triton has no kernel for JS"),
         ("triton", "x", torch.float64, "triton computes in float32"),
-        ("fused", "x", torch.float32, "must be one of auto, torch, triton, reference, not 'fused'"),
+        ("fused", "x", torch.float32, "must be one of auto, torch, compiled, triton, reference, not 'fused'"),
     ],
 )
 def test_refuses_what_cannot_compute_it_here(implementation, divergence, dtype, because):
