@@ -54,7 +54,7 @@ def _of_passes(
     norms = [row.sum(-1, keepdim=True) for row in exps]
     probs = [row / norm for row, norm in zip(exps, norms, strict=True)]
     lse = [norm.log() for norm in norms]
-    deviations = _x_deviations(z) if divergence == "x" else _js_deviations(shifted, lse)
+    deviations = _DEVIATIONS[divergence](z, shifted, lse)
     means = [(p * d).sum(-1, keepdim=True) for p, d in zip(probs, deviations, strict=True)]
     z_target = [row.gather(-1, index) for row in shifted]
     nll = [own_lse - own for own_lse, own in zip(lse, z_target, strict=True)]
@@ -72,15 +72,22 @@ def _of_passes(
     return row_max, lse, means, smoothed, nll, gradients
 
 
-def _x_deviations(z: list[torch.Tensor]) -> list[torch.Tensor]:
+def _x_deviations(
+    z: list[torch.Tensor], _shifted: list[torch.Tensor], _lse: list[torch.Tensor]
+) -> list[torch.Tensor]:
     # Relative to the first pass, as in closed_form: exactly zero where all passes agree.
     differences = [row - z[0] for row in z]
     mean = sum(differences) / len(z)
     return [difference - mean for difference in differences]
 
 
-def _js_deviations(shifted: list[torch.Tensor], lse: list[torch.Tensor]) -> list[torch.Tensor]:
+def _js_deviations(
+    _z: list[torch.Tensor], shifted: list[torch.Tensor], lse: list[torch.Tensor]
+) -> list[torch.Tensor]:
     log_probs = [row - own_lse for row, own_lse in zip(shifted, lse, strict=True)]
     largest = functools.reduce(torch.maximum, log_probs)
     log_sum = functools.reduce(torch.add, [(row - largest).exp() for row in log_probs]).log() + largest
     return [row - log_sum + math.log(len(log_probs)) for row in log_probs]
+
+
+_DEVIATIONS = {"x": _x_deviations, "js": _js_deviations}
