@@ -81,9 +81,9 @@ def saved_in(out: Path) -> list[str]:
 
 def train_in(run, arguments: list[str], gpus: int, total: int | None) -> None:
     """Starts fairseq-train by this Python in a `RunFolder`; `total` is the number of updates, where it is known."""
-    from ..runs.workers import training_environment
+    from ..runs.workers import fairseq_environment
 
-    run.train([*fairseq_command("train"), *arguments], training_environment(cpu=not gpus), total)
+    run.train([*fairseq_command("train"), *arguments], fairseq_environment(cpu=not gpus), total)
 
 
 def as_shell_lines(arguments: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import re
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from ..errors import UsageError
 from ..files import read_lines
 from ..run_fairseq import fairseq_command
-from .workers import CPU_ENVIRONMENT
+from .workers import HIDDEN, fairseq_environment
 
 #: Settings that decide what is translated and scored: with another value the record would not be true.
 OWNED = {
@@ -48,8 +47,7 @@ OWNED = {
 #: Settings that stand in the record under their own names.
 NAMED = ("beam", "lenpen", "max_tokens", "max_len_a", "max_len_b")
 #: What a launcher tells its workers: fairseq-generate would wait for the others.
-LAUNCHER = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "SLURM_STEP_NODELIST")
-LAUNCHER += ("SLURM_JOB_NODELIST",)
+LAUNCHER = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", *HIDDEN)
 
 
 def settings_of(arguments: list[str], passed: list[str]) -> dict:
@@ -141,12 +139,7 @@ def running(command: list[str], errors, env: dict[str, str]) -> Iterator[subproc
 
 def environment(cpu: bool) -> dict[str, str]:
     """The environment of fairseq-generate: not that of a launcher's worker."""
-    kept = {name: value for name, value in os.environ.items() if name not in LAUNCHER}
-    return (
-        kept
-        | {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
-        | (CPU_ENVIRONMENT if cpu else {})
-    )
+    return fairseq_environment(cpu, LAUNCHER) | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
 
 
 def _reason(log):

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from ..errors import UsageError
@@ -90,9 +90,9 @@ def plan_batch(tokens: int, workers: int, most: int, given: int | None = None) -
     return max_tokens, tokens // unit
 
 
-def training_environment(cpu: bool) -> dict[str, str]:
-    """The environment in which fairseq-train is started."""
-    kept = {name: value for name, value in os.environ.items() if name not in HIDDEN}
+def fairseq_environment(cpu: bool, hidden: Collection[str] = HIDDEN) -> dict[str, str]:
+    """The environment in which a command of fairseq's is started."""
+    kept = {name: value for name, value in os.environ.items() if name not in hidden}
     # A module that lies in the current folder is not to be imported in place of a library's.
     return kept | {"PYTHONSAFEPATH": "1"} | (CPU_ENVIRONMENT if cpu else {})
 
