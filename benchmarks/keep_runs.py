@@ -1,6 +1,6 @@
 """Keeps what tables and curves of finished runs are made from: records of evaluations, and each log's validations.
 
-python benchmarks/keep_runs.py --to DIR RUN...
+python benchmarks/keep_runs.py --to DIR [--unfinished] RUN...
 
 DIR/NAME of a run is read like the run itself, by `fairseq-intra table`, `fairseq-intra plot`, time_to_quality.py and
 when_it_pays.py. The times of steps that lie beside a run go with it.
@@ -22,9 +22,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a folder of train or of a grid")
     parser.add_argument("--to", required=True, type=Path, metavar="DIR")
+    parser.add_argument(
+        "--unfinished", action="store_true", help="keep also runs that are not finished, as far as they are"
+    )
     args = parser.parse_args()
     for run in args.runs:
-        if not (run / "finished").exists():
+        if not (run / "finished").exists() and not args.unfinished:
             print(f"{run} is not finished, and left out")
             continue
         keep(run, args.to / run.name)
@@ -34,7 +37,8 @@ def keep(run, to):
     times = run.parent / STEP_TIMES
     (to / "checkpoints").mkdir(parents=True, exist_ok=True)
     for name in ("arguments.txt", "finished"):
-        shutil.copyfile(run / name, to / name)
+        if (run / name).exists():
+            shutil.copyfile(run / name, to / name)
     if times.exists():
         shutil.copyfile(times, to.parent / STEP_TIMES)
     (to / "train.log").write_text("".join(thinned((run / "train.log").read_text().splitlines(keepends=True))))

@@ -108,8 +108,12 @@ def test_kept_runs_have_the_validations_and_records_of_finished_ones(tmp_path, m
     (tmp_path / "done" / "finished").touch()
     (tmp_path / "step_times.json").write_text("{}\n")
     runs = [str(tmp_path / name) for name in ("done", "broken")]
-    monkeypatch.setattr(sys, "argv", ["keep_runs.py", "--to", str(tmp_path / "kept"), *runs])
-    runpy.run_path(str(BENCHMARKS / "keep_runs.py"), run_name="__main__")
+
+    def keep(*flags):
+        monkeypatch.setattr(sys, "argv", ["keep_runs.py", "--to", str(tmp_path / "kept"), *flags, *runs])
+        runpy.run_path(str(BENCHMARKS / "keep_runs.py"), run_name="__main__")
+
+    keep()
     assert capsys.readouterr().out == f"{tmp_path / 'broken'} is not finished, and left out\n"
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {"done", "step_times.json"}
     before, kept = (
@@ -119,8 +123,25 @@ def test_kept_runs_have_the_validations_and_records_of_finished_ones(tmp_path, m
     record = Path("done/checkpoints/average5.test.json")
     assert (tmp_path / "kept" / record).read_bytes() == (tmp_path / record).read_bytes()
     assert not list((tmp_path / "kept").rglob("*.hyp"))
+    keep("--unfinished")
+    assert parse_log((tmp_path / "kept" / "broken" / "train.log").read_text()) == before
+    assert not (tmp_path / "kept" / "broken" / "finished").exists()
     evaluated(tmp_path / "plain" / "checkpoints", "plain", share=3, name="average5.test")
     assert "late intra-distillation" in results_table([tmp_path / "plain", tmp_path / "kept" / "done"])
+
+
+def test_validations_at_equal_updates(run, tmp_path):
+    """The mean of the last five; of a run that has not come so far, nothing."""
+    begin = "2026-11-23 10:00:00 | INFO | valid | epoch 1"
+    for name, validations in (("whole", 8), ("half", 4)):
+        (tmp_path / name).mkdir()
+        lines = [
+            f"{begin} | nll_loss {9 - number} | bleu {number} | num_updates {10 * number}" for number in range(1, 9)
+        ]
+        (tmp_path / name / "train.log").write_text("\n".join(lines[:validations]))
+    table = run("validations.py", "--updates", "45,80", tmp_path / "whole", tmp_path / "half")
+    assert "| whole | 6.500 | 3.000 | 2.50 | 6.00 |" in table
+    assert "| half | nan | nan | nan | nan |" in table
 
 
 def test_the_python_in_shell_recipes_imports_what_is_there():
