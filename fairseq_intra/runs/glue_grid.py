@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ..errors import UsageError
 from .arguments import flags_in_grid
@@ -15,6 +16,7 @@ TASKS = ("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE")
 class GlueGrid:
     """See `grid.Grid`."""
 
+    fewest: ClassVar[int] = 2
     glue: Path  #: folder of the tasks as GLUE has them
     checkpoint: Path | None  #: what is fine-tuned; None: nothing, from scratch
     vocabulary: Path | None  #: None: the checkpoint's folder

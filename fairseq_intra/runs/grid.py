@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ..console import say
 from ..errors import UsageError
@@ -25,6 +25,7 @@ class Grid(Protocol):
 
     out: Path  #: the folder of everything
     methods: list[str]
+    fewest: ClassVar[int]  #: how many methods make a table, plain training among them
 
     def arguments(self) -> list[str]:
         """What must be the same when the grid is repeated in OUT, beside what every run checks by itself."""
@@ -115,8 +116,8 @@ def _check_flags(runs, environment):
 
 
 def _write_table(grid, runs, done, reason):
-    if len(set(grid.methods)) < 2 or PLAIN not in grid.methods:
-        say(f"no table: it needs {PLAIN} and another method")
+    if len(set(grid.methods)) < grid.fewest or PLAIN not in grid.methods:
+        say(f"no table: it needs {PLAIN}{' and another method' if grid.fewest > 1 else ''}")
         return
     left_out = list(dict.fromkeys(run.group for run in runs if run not in done))
     chosen = [run for run in runs if run.group not in left_out]

@@ -21,6 +21,8 @@ PUBLISHED = {
 def multi30k_table(paths: list[Path]) -> str:
     """Tables in Markdown of `evaluate`'s records of tokenised text, of all methods, seeds and test sets.
 
+    Of one method there is nothing to compare but published figures.
+
     Raises:
         UsageError: as `tables.results_table`.
     """
@@ -38,6 +40,8 @@ def multi30k_table(paths: list[Path]) -> str:
     sets = ", ".join(f"{split} is {name}" for split, name in SETS.items())
     parts = ["# Multi30k"]
     parts += [_beside_published(pair, groups) for pair in dict.fromkeys(pair for pair, _ in groups)]
+    if len({entry.evaluation.method for entry in entries}) == 1:
+        return "\n\n".join(parts)
     parts += ["## Test sets together", *(_together(*key, of_group) for key, of_group in groups.items())]
     parts += [f"## Tokens, as published figures count them\n\n{sets}.", results_table(of_tokens)]
     detokenised = [path for path in paths if path not in of_tokens]

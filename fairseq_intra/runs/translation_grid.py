@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ..errors import UsageError
 from ..languages import IWSLT14
@@ -14,6 +15,7 @@ from .steps import Step, own_command
 class TranslationGrid:
     """See `grid.Grid`."""
 
+    fewest: ClassVar[int] = 2
     data: Path  #: folder of datasets NAME-en
     out: Path
     langs: list[str]  #: the NAMEs; empty: all of IWSLT'14, or all that another corpus has

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ..errors import UsageError
 from ..files import sha256
@@ -17,6 +18,7 @@ LENGTHS = ("max-seq-length", "doc-stride", "max-query-length")
 class TransferGrid:
     """See `runs.grid.Grid`."""
 
+    fewest: ClassVar[int] = 2
     task: str
     input: Path
     pretrained: Path  #: an archive of fairseq's, unpacked: model.pt, dict.txt and subwords

@@ -109,6 +109,12 @@ def test_ours_stand_beside_published_figures(results):
     assert "arXiv" not in multi30k_table(results)
 
 
+def test_one_method_stands_beside_published_figures(results):
+    plain = [path for path in results if Evaluation.read(path).method == "plain"]
+    both, alone = multi30k_table(results).split("\n"), multi30k_table(plain).split("\n")
+    assert [line for line in both[: both.index("## Test sets together")] if "late" not in line][:-1] == alone
+
+
 def test_p_values_are_of_all_tests_together_for_each_seed(results):
     lines = multi30k_table(results).split("\n")
     gains = [b - a for t in TESTS for a, b in zip(*(scores(results, m, t) for m in ("plain", "late")), strict=True)]
