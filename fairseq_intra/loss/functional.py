@@ -172,7 +172,7 @@ def _why_no_launch() -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return (str(error).strip() or repr(error)).splitlines()[0]
 
 
 def _backend(implementation: str) -> ModuleType:
