@@ -28,9 +28,10 @@ def main():
 
 
 def comparison(args, workload, title):
-    runs = {method: lambda method=method: workload.step(method) for method in METHODS}
-    if args.device == "cpu" and args.dtype == "float32":
-        runs |= {method: lambda method=method: workload.step(method) for method in COMPILED}
+    in_float32_on_cpu = args.device == "cpu" and args.dtype == "float32"
+    methods = (*METHODS, *COMPILED) if in_float32_on_cpu else METHODS
+    runs = {method: lambda method=method: workload.step(method) for method in methods}
+    if in_float32_on_cpu:
         runs |= {f"{method}, --amp": lambda method=method: with_amp(workload, method) for method in WITH_AMP}
     seconds = interleaved(runs, args.rounds, args.device)
     found = {method: ratio(seconds[method], seconds["plain"]) for method in runs}

@@ -63,7 +63,7 @@ def _of_passes(
         for own_lse, own, row in zip(lse, z_target, shifted, strict=True)
     ]
     mean_weight = alpha if divergence == "x" else torch.zeros_like(alpha)
-    is_target = (torch.arange(z[0].size(-1), device=target.device) == index).to(alpha.dtype)
+    is_target = (torch.arange(z[0].size(-1)) == index).to(alpha.dtype)
     common = -mean_weight * sum(probs) / num_passes - smoothing_mass - confidence * is_target
     gradients = [
         ((common + (1 + mean_weight + alpha * (d - mean)) * p) / num_passes).to(passes[0].dtype)

@@ -177,8 +177,10 @@ def _reason(error: Exception) -> str:
 
 def _backend(implementation: str) -> ModuleType:
     """The module with `forward`, `recompute`, `gradient` and `forward_and_gradient`."""
-    if implementation in ("torch", "compiled"):
-        return {"torch": closed_form, "compiled": compiled}[implementation]
+    if implementation == "torch":
+        return closed_form
+    if implementation == "compiled":
+        return compiled
     from . import triton
 
     return triton
