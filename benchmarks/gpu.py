@@ -41,6 +41,9 @@ def parsed():
     )
     parser.add_argument("--updates", type=int, default=4000, help="of each training (default: %(default)s)")
     parser.add_argument("--preset", default="paper", help="of scripts/train.sh (default: %(default)s)")
+    parser.add_argument(
+        "--parts", nargs="*", choices=list(TABLES), default=list(TABLES), help="only these (default: all)"
+    )
     parser.add_argument("--rounds", type=int, default=9, help="timed rounds, after one to warm up")
     parser.add_argument("--rehearse", action="store_true", help="every part on the CPU with tiny sizes")
     args = parser.parse_args()
@@ -61,9 +64,9 @@ def measure(args):
     """How many cases are left, and the names of those that failed."""
     write_machine(args)
     left, failed = 0, []
-    for _, name, run in cases(args):
+    for part, name, run in cases(args):
         path = args.out / f"{name}.json"
-        if path.exists():
+        if path.exists() or part not in args.parts:
             continue
         if time.monotonic() > args.deadline:
             left += 1

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All measurements on one GPU: tests, kernels, loss, steps, memory, launches, largest batches, trainings.
 #
-# Usage: benchmarks/gpu.sh --out DIR [--minutes 9] [--data DATASET...] [--updates N] [--rehearse]
+# Usage: benchmarks/gpu.sh --out DIR [--minutes 9] [--parts PART...] [--data DATASET...] [--updates N] [--rehearse]
 #
 # Repeated, it goes on where the call before stopped; each figure is a JSON file in DIR. At the end of
 # each call it prints the tables for benchmarks/README.md. --rehearse does every part on the CPU with

@@ -74,6 +74,7 @@ def tests(args):
         "-p",
         "no:cacheprovider",
         "--override-ini=addopts=",
+        *([] if args.rehearse else ["--numprocesses", "8"]),
     ]
     said = {}
     # One test file suffices to rehearse: what needs a GPU is skipped without one.

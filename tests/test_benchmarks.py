@@ -193,7 +193,8 @@ def test_measurements_go_on_where_a_call_stopped(gpu, tmp_path, monkeypatch):
 
     names = ("first", "second", "third")
     monkeypatch.setattr(gpu, "cases", lambda _: [("part", name, lambda name=name: case(name)) for name in names])
-    args = Namespace(out=tmp_path, device="cpu", threads=1, deadline=time.monotonic() - 1)
+    args = Namespace(out=tmp_path, device="cpu", threads=1, deadline=time.monotonic() - 1, parts=["part"])
+    assert gpu.measure(Namespace(**vars(args) | {"parts": ["another"]})) == (0, [])
     assert gpu.measure(args) == (3, [])
     args.deadline += 1000
     assert gpu.measure(args) == (0, ["second"])
