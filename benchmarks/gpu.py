@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import torch
-from gpu_parts import OURS, OutOfTime, cases
+from gpu_parts import LAUNCHED, OURS, OutOfTime, cases
 from measure import cell, machine, ratio
 
 from fairseq_intra.console import say
@@ -30,6 +30,10 @@ def main():
     if failed:
         sys.exit(f"gpu.py: error: failed: {', '.join(failed)}; repeat the command to try them again")
     say(f"{left} cases left: repeat the command" if left else "all cases are finished")
+
+
+#: Columns of the table of the loss.
+LOSSES = (OURS, LAUNCHED, "cross-entropies", "naive")
 
 
 def parsed():
@@ -126,10 +130,10 @@ def loss_table(results):
     rows = []
     for name, found in results.items():
         vocab, dtype = name.split(".")
-        columns = [cell(found["ratios"][which]) for which in (OURS, "cross-entropies", "naive")]
+        columns = [cell(found["ratios"][which]) for which in LOSSES]
         rows.append([f"V = {vocab}, {dtype}", *columns, f"{found['bytes per second'] / 1e12:.2f}"])
     title = "Loss, forward and backward, K = 3: time against 2 reads and 1 write of the logits"
-    return title, ["logits", OURS, "cross-entropies", "naive", "bandwidth of a copy, TB/s"], rows
+    return title, ["logits", *LOSSES, "bandwidth of a copy, TB/s"], rows
 
 
 def step_table(results):

@@ -122,7 +122,7 @@ def floor_seconds(args, passes, positions, vocab):
     """What moving the logits twice and the gradient once takes at the bandwidth of a copy, by round."""
     source = torch.empty(passes, positions, vocab, device=args.device, dtype=getattr(torch, args.dtype))
     target = torch.empty_like(source)
-    copy = interleaved({"copy": lambda: target.copy_(source)}, args.rounds, args.device)["copy"]
+    copy = interleaved({"copy": lambda: target.copy_(source)}, args.rounds, args.device, queued=True)["copy"]
     return [1.5 * seconds for seconds in copy]
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import functools
 import json
 import logging
 import os
@@ -39,12 +40,17 @@ def parsed(parser):
     return args
 
 
-def interleaved(runs, rounds, device):
-    """Seconds of every round, by name: one of each in turn, so that a slow spell of the machine hits all alike."""
+def interleaved(runs, rounds, device, queued=False):
+    """Seconds of every round, by name: one of each in turn, so that a slow spell of the machine hits all alike.
+
+    Args:
+        queued: on a GPU, time the kernels alone: they are launched while it is busy, so that it never waits for the
+            host.
+    """
     seconds = {name: [] for name in runs}
     for number in range(rounds + 1):
         for name, run in runs.items():
-            elapsed = _timed(run, device)
+            elapsed = _timed(run, device, queued)
             if number:
                 seconds[name].append(elapsed)
         print(f"round {number} of {rounds}", file=sys.stderr)
@@ -104,18 +110,31 @@ def cell(found):
     return f"{found['median']:.2f} ({found['p20']:.2f} to {found['p80']:.2f})"
 
 
-def _timed(run, device):
+def _timed(run, device, queued):
     if device == "cpu":
         start = time.perf_counter()
         run()
         return time.perf_counter() - start
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
+    if queued:
+        _keep_busy()
     start.record()
     run()
     end.record()
     torch.cuda.synchronize()
     return start.elapsed_time(end) / 1000
+
+
+@functools.cache
+def _large_buffer():
+    return torch.empty(1 << 28, device="cuda")
+
+
+def _keep_busy():
+    """Some milliseconds of work for a GPU; its cache then holds nothing of the run before."""
+    for _ in range(20):
+        _large_buffer().zero_()
 
 
 def _without_json(argv):

@@ -2,8 +2,8 @@
 
 python benchmarks/validations.py --updates N,N,... RUN...
 
-Each figure is the mean of the last five validations until then: from one validation to the next BLEU goes up and down
-by more than runs differ.
+Each figure is the mean of the last validations until then (--average, five by default): from one to the next BLEU goes
+up and down by more than runs differ.
 """
 
 import statistics
@@ -13,8 +13,6 @@ from measure import arguments, show
 
 from fairseq_intra.runs.training_log import parse_log
 
-AVERAGED = 5
-
 
 def main():
     parser = arguments(__doc__.split("\n")[0])
@@ -23,27 +21,32 @@ def main():
     parser.add_argument(
         "--updates", required=True, metavar="N,N,...", help="updates, those of plain training included"
     )
+    parser.add_argument("--average", type=int, default=5, metavar="N", help="validations (default: %(default)s)")
     args = parser.parse_args()
     updates = [int(number) for number in args.updates.split(",")]
     columns = ["run", *(f"{name}, {number:,}" for name in ("nll", "BLEU") for number in updates)]
-    rows = [[run.name, *cells_of(run, updates)] for run in args.runs]
+    rows = [[run.name, *cells_of(run, updates, args.average)] for run in args.runs]
     show(
         "Validation after so many updates: nll (bits per token) and BLEU", columns, rows, args, table=[columns, *rows]
     )
 
 
-def cells_of(run, updates):
+def cells_of(run, updates, count):
     lines = parse_log((run / "train.log").read_text()).valid
-    found = {name: [mean_at(lines, name, number) for number in updates] for name in ("nll_loss", "bleu")}
-    return [f"{value:.{digits}f}" for name, digits in (("nll_loss", 3), ("bleu", 2)) for value in found[name]]
+    found = {name: [mean_at(lines, name, number, count) for number in updates] for name in ("nll_loss", "bleu")}
+    return [
+        "" if value != value else f"{value:.{digits}f}"
+        for name, digits in (("nll_loss", 3), ("bleu", 2))
+        for value in found[name]
+    ]
 
 
-def mean_at(lines, name, number):
+def mean_at(lines, name, number, count):
     """The mean of the last validations until this update; nan before the first, and behind the last."""
     if not lines or lines[-1]["num_updates"] < number:
         return float("nan")
     values = [line[name] for line in lines if line["num_updates"] <= number]
-    return statistics.mean(values[-AVERAGED:]) if values else float("nan")
+    return statistics.mean(values[-count:]) if values else float("nan")
 
 
 if __name__ == "__main__":

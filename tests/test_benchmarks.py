@@ -141,7 +141,9 @@ def test_validations_at_equal_updates(run, tmp_path):
         (tmp_path / name / "train.log").write_text("\n".join(lines[:validations]))
     table = run("validations.py", "--updates", "45,80", tmp_path / "whole", tmp_path / "half")
     assert "| whole | 6.500 | 3.000 | 2.50 | 6.00 |" in table
-    assert "| half | nan | nan | nan | nan |" in table
+    assert "| half |  |  |  |  |" in table
+    table = run("validations.py", "--updates", "45,80", "--average", 2, tmp_path / "whole")
+    assert "| whole | 5.500 | 1.500 | 3.50 | 7.50 |" in table
 
 
 def test_the_python_in_shell_recipes_imports_what_is_there():

@@ -21,6 +21,7 @@ PATCHES = (
     "amp_step",
     "bf16",
     "atomic_save",
+    "background_loading",
     "preemption",
     "dictionary_checksum",
 )

@@ -19,6 +19,10 @@ from . import training_loop
 
 logger = logging.getLogger(__name__)
 
+#: Its own handlers let the process die, also where nohup has it ignore SIGHUP, or do nothing (LLVM's
+#: lib/Support/Unix/Signals.inc).
+TAKEN_BY_LLVM = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
 #: Seconds that a worker which got the signal adds to its training time, of which fairseq takes the sum.
 MARK = 1e12
 
@@ -61,6 +65,15 @@ def _ask(_number, _frame):
     _State.asked = True
 
 
+def _listen_again():
+    """LLVM, with which Triton compiles a kernel when it is first launched, has taken the signals from Python."""
+    for number in TAKEN_BY_LLVM:
+        handler = signal.getsignal(number)
+        if callable(handler) or handler == signal.SIG_IGN:
+            with contextlib.suppress(ValueError):
+                signal.signal(number, handler)
+
+
 def _agree_in_every_update():
     local_time, step = Trainer._local_cumulative_training_time, Trainer.train_step
 
@@ -71,6 +84,7 @@ def _agree_in_every_update():
     @functools.wraps(step)
     def train_step(self, *args, **kwargs):
         done = step(self, *args, **kwargs)
+        _listen_again()
         mean = self._cumulative_training_time
         if mean is None:
             _State.agreed = _State.asked

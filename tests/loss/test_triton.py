@@ -70,7 +70,9 @@ def test_one_launch_for_all_positions(monkeypatch):
 def test_extreme_logits_equal_oracle(dtype, extreme):
     rows = torch.tensor([[extreme, -extreme, 0], [-extreme, extreme, 0], [0, 0, 0]], dtype=dtype, device=DEVICE)
     logits = torch.stack([rows, rows.roll(1, 0), rows[[0, 0, 0]], rows[[2, 2, 2]]], 1).requires_grad_()
-    compare(logits, torch.tensor([0, 1, 2, 0], device=DEVICE), upstream=0.01, **OPTIONS)
+    # On a GPU a product is fused into the sum behind it: 1 / K in float32 times such a logit is off by this much.
+    fused = OPTIONS["alpha"] / len(logits) * extreme * torch.finfo(torch.float32).eps / 2 if DEVICE == "cuda" else 0
+    compare(logits, torch.tensor([0, 1, 2, 0], device=DEVICE), upstream=0.01, rounding=fused, **OPTIONS)
 
 
 @pytest.mark.parametrize("passes", [2, 3, 5])
