@@ -2,8 +2,8 @@
 
 python benchmarks/validations.py --updates N,N,... RUN...
 
-Each figure is the mean of the last validations until then (--average, five by default): from one to the next BLEU goes
-up and down by more than runs differ.
+Each figure is the mean of the last validations until then (--average, five by default): from one to the next BLEU
+goes up and down by more than runs differ.
 """
 
 import statistics

@@ -23,6 +23,7 @@ PATCHES = (
     "atomic_save",
     "background_loading",
     "preemption",
+    "tokenized_bleu",
     "dictionary_checksum",
 )
 

@@ -54,7 +54,8 @@ def bleu(tokenize: str) -> BLEU:
         UsageError: if the tokenizer's package is not installed.
     """
     try:
-        return BLEU(tokenize=tokenize)
+        # Text whose tokens count as they are is tokenised on purpose: no warning.
+        return BLEU(tokenize=tokenize, force=tokenize == "none")
     except (ImportError, RuntimeError) as error:
         extra = EXTRAS.get(tokenize)
         if extra is None:

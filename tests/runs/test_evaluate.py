@@ -20,7 +20,7 @@ from fairseq_intra.errors import UsageError
 from fairseq_intra.runs import evaluated_model, evaluation, generation
 from fairseq_intra.runs.dataset import read_dataset
 from fairseq_intra.runs.evaluation import Evaluation
-from fairseq_intra.runs.scoring import tokenizer_of
+from fairseq_intra.runs.scoring import bleu, tokenizer_of
 
 PAIRS = corpus.sentences(8, 3)
 SOURCE, TARGET = ([pair[side] for pair in PAIRS] for side in (0, 1))
@@ -184,6 +184,12 @@ def test_chinese_is_scored_with_sacrebleu_s_chinese_tokenizer(evaluate, stub, tm
     )
     assert record.bleu["score"] == pytest.approx(expected.score) and 30 < record.bleu["score"] < 100
     assert "|tok:zh|" in record.bleu["signature"]
+
+
+@pytest.mark.parametrize("tokenize,warned", [("none", False), ("13a", True)])
+def test_only_text_that_is_to_be_tokenised_is_suspected_of_being_so_already(tokenize, warned, caplog):
+    bleu(tokenize).corpus_score(["a house ."] * 100, [["a house ."] * 100])
+    assert ("forgot to detokenize" in caplog.text) is warned
 
 
 def test_hypotheses_at_the_limit_of_their_length_are_counted(evaluate, stub, capsys):
