@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: What ends a command: `kill`, Ctrl-C, a terminal that is closed.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: Exit status of what ended before it was finished, as it was asked to by SIGUSR1: repeat it.
+UNFINISHED = 75
 _FORK = multiprocessing.get_context("fork")
 _WATCH_EVERY = 0.1
 
@@ -48,6 +50,16 @@ def _stop(owner, number, _frame):
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     raise Stopped(number)
+
+
+@contextlib.contextmanager
+def sigusr1_calls(function: Callable[[], object]) -> Iterator[None]:
+    """Within, SIGUSR1, which Slurm can send before its time limit, calls a function."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: function())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @contextlib.contextmanager

@@ -2,12 +2,14 @@
 
     python stub_step.py CALLS NAME FLAGS...
 
-HOLD and FAILS in the environment are parts of the names of runs whose training waits, or fails.
+HOLD and FAILS in the environment are parts of the names of runs whose training waits, or fails; HOLD_IN is another
+step that waits in place of the training. SIGUSR1 makes a training that waits save and end.
 """
 
 import fcntl
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -45,8 +47,8 @@ def _train(out, given):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _make(out / "arguments.txt", "--max-update\n12\n")
         _make(out / "train.log", LOG)
-        while os.environ.get("HOLD", "none") in out.name:
-            time.sleep(0.02)
+        signal.signal(signal.SIGUSR1, lambda *_: _save(out))
+        _hold("train", out.name)
         if os.environ.get("FAILS", "none") in out.name:
             print("something\nthe reason\n", flush=True)
             sys.exit(1)
@@ -54,7 +56,18 @@ def _train(out, given):
         _make(out / "finished")
 
 
+def _save(out):
+    _make(out / "saved")
+    sys.exit(75)
+
+
+def _hold(step, run):
+    while os.environ.get("HOLD", "none") in run and os.environ.get("HOLD_IN", "train") == step:
+        time.sleep(0.02)
+
+
 def _evaluate(checkpoint, average):
+    _hold("evaluate", checkpoint.parent.parent.name)
     if not checkpoint.exists():
         sys.exit(f"{checkpoint}: no such file")
     checkpoint = checkpoint.with_name(f"average{average}.pt") if average else checkpoint

@@ -1,6 +1,8 @@
 """Processes that end with this one."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 
@@ -45,3 +47,9 @@ class Children:
         )
         self._started.append(process)
         return process
+
+    @staticmethod
+    def ask_to_end(process: subprocess.Popen, saves: bool) -> None:
+        """Asks a command to end in order; one that `saves` on SIGUSR1 resumes there when it is repeated."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGUSR1 if saves else signal.SIGTERM)

@@ -60,7 +60,7 @@ class GlueGrid:
         start = ["--checkpoint", self.checkpoint] if self.checkpoint else []
         given = ["--data", self.out / "data" / task, *start, "--method", method, "--seed", seed, "--out", folder]
         best = folder / "checkpoints" / "checkpoint_best.pt"
-        steps = [Step(own_command("finetune", *given, *flags))]
+        steps = [Step(own_command("finetune", *given, *flags), trains=True)]
         return Run(name, folder, steps, method, f"{task}, seed {seed}", best, (folder / "finished",))
 
     def table(self, runs: list[Run]) -> str:

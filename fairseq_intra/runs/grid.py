@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 from ..console import say
 from ..errors import UsageError
 from ..files import locked, make_folder, write_text
-from ..processes import ending_on_signals
+from ..processes import UNFINISHED, ending_on_signals
 from .arguments import without
 from .comparison import PLAIN
 from .same_arguments import keep_arguments
@@ -45,7 +45,8 @@ def carry_out(grid: Grid, places: list[dict[str, str]]) -> None:
 
     Raises:
         UsageError: if a flag is wrong, another process works in OUT, or runs failed (it names them).
-        SystemExit: if a preparation or the check of the flags failed, which has said why, or on a signal.
+        SystemExit: if a preparation or the check of the flags failed, which has said why, or on a signal (by SIGUSR1
+            with UNFINISHED).
     """
     logs = grid.out / "logs"
     with ending_on_signals():
@@ -58,7 +59,7 @@ def carry_out(grid: Grid, places: list[dict[str, str]]) -> None:
             runs = grid.runs()
             if preparations:
                 _check_flags(runs, places[0])
-            run_all(runs, places, logs)
+            _do_all(grid, runs, places, logs)
             failed = [run.name for run in runs if run.state == "failed"]
             try:
                 _write_table(grid, runs, [run for run in runs if run.state == "done"], "failed")
@@ -100,10 +101,17 @@ def _prepare(grid, preparations, logs):
     if all(step.done for run in preparations for step in run.steps):
         return
     # One at a time: each uses all cores.
-    run_all(preparations, [{}], logs)
+    _do_all(grid, preparations, [{}], logs)
     failed = [run.name for run in preparations if run.state == "failed"]
     if failed:
         raise UsageError(f"not prepared: {', '.join(failed)} (see {logs})")
+
+
+def _do_all(grid, runs, places, logs):
+    run_all(runs, places, logs)
+    if any(run.state in ("waiting", "stopped") for run in runs):
+        say(f"stopped by SIGUSR1; the same command resumes {grid.out}")
+        sys.exit(UNFINISHED)
 
 
 def _check_flags(runs, environment):

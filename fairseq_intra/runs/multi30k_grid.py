@@ -54,7 +54,7 @@ class Multi30kGrid:
         best = folder / "checkpoints" / "checkpoint_best.pt"
         preset = [] if any(word.partition("=")[0] == "--preset" for word in flags) else ["--preset", PRESET]
         training = ["--data", data, "--method", method, "--seed", seed, "--out", folder, *preset, *flags]
-        steps, results = [Step(own_command("train", *training))], []
+        steps, results = [Step(own_command("train", *training), trains=True)], []
         for test in _tests_of(data):
             for end, penalty in PENALTIES.items():
                 made = results_of(best.parent, f"average{self.average}.{test}{end}")

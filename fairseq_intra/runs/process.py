@@ -7,9 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from ..processes import signals_raise
+from ..processes import signals_raise, sigusr1_calls
 
 KILL_TIMEOUT = 5  # seconds from SIGTERM to SIGKILL
 AGAIN = 1  # seconds from one SIGUSR1 to the next
@@ -33,7 +33,7 @@ def run(command: list[str], environment: dict[str, str], take: Callable[[bytes],
         Stopped: after SIGINT, SIGTERM or SIGHUP, when nothing of the group is left.
     """
     group = _Group()
-    with signals_raise(), _passing_on_sigusr1(group):
+    with signals_raise(), sigusr1_calls(group.pass_on_sigusr1):
         try:
             group.start(command, environment)
             for line in group.process.stdout:
@@ -73,7 +73,11 @@ class _Group:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
-    def ask_for_checkpoint(self):
+    def pass_on_sigusr1(self):
+        """Returns at once: it is called by a signal."""
+        threading.Thread(target=self._ask_for_checkpoint, daemon=True).start()
+
+    def _ask_for_checkpoint(self):
         while self.process is None or self.process.poll() is None:
             if self.process:
                 self.send(signal.SIGUSR1)
@@ -102,15 +106,3 @@ class _Group:
 def _ignore_sigusr1():
     """Until the plugin handles it (patches/preemption.py), the command would die of it."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-
-
-@contextlib.contextmanager
-def _passing_on_sigusr1(group: _Group) -> Iterator[None]:
-    def pass_on(_number, _frame):
-        threading.Thread(target=group.ask_for_checkpoint, daemon=True).start()
-
-    before = signal.signal(signal.SIGUSR1, pass_on)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGUSR1, before)

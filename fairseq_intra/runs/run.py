@@ -10,13 +10,11 @@ from pathlib import Path
 from ..console import say
 from ..errors import UsageError
 from ..files import locked, make_folder, read_json, remove, write_text
-from ..processes import ending_on_signals
+from ..processes import UNFINISHED, ending_on_signals
 from . import process
 from .arguments import differences, flag_value
 from .train_output import TrainOutput
 
-#: Exit status of a training that ended before its last update, as it was asked to: repeat it.
-UNFINISHED = 75
 TIME_LIMIT = "--stop-time-hours"
 #: What fairseq resumes from.
 LAST = "checkpoint_last.pt"

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +10,11 @@ from pathlib import Path
 from ..cores import core_count
 from ..errors import UsageError
 from ..files import is_locked
+from ..processes import sigusr1_calls
 from .children import Children
 from .progress import Progress
-from .steps import Step
+from .steps import POLL, Step
 from .workers import gpu_count
-
-POLL = 0.1  # seconds
 
 
 @dataclass
@@ -28,8 +28,9 @@ class Run:
     group: str = ""  #: the runs of a group are compared: they are in the table together, or none of them is
     checkpoint: Path | None = None  #: what the results are of
     results: tuple[Path, ...] = ()  #: what the table reads
-    state: str = "waiting"  #: then active, and done or failed
+    state: str = "waiting"  #: then active, and done, failed or stopped
     process: subprocess.Popen | None = field(default=None, repr=False)
+    trains: bool = False  #: the step in hand
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -82,7 +83,8 @@ def run_all(runs: list[Run], at: list[dict[str, str]], logs: Path) -> None:
     """Does all runs, one at each place at a time; returns when none is left. Their `state` tells how they ended.
 
     A run that fails does not stop the others. A run whose folder another process has locked is waited for. What a
-    run prints is in LOGS/NAME.log. However this process ends, the runs end with it; repeated, they resume.
+    run prints is in LOGS/NAME.log. However this process ends, the runs end with it; repeated, they resume. After
+    SIGUSR1 trainings save and end, other steps end, and no run begins.
     """
     with Children() as children:
         _Schedule(runs, at, logs, children).run_all()
@@ -93,6 +95,7 @@ class _Schedule:
         self.runs, self.logs, self.children = runs, logs, children
         self.free, self.waiting, self.active = [*at], [*runs], []
         self.waited_for = set()
+        self.asked = threading.Event()  #: to end
         self.progress = Progress(runs, len(at))
 
     def run_all(self):
@@ -100,13 +103,23 @@ class _Schedule:
         runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
         self.progress.say(f"{runs}, {min(len(self.free), len(self.runs))} at a time")
         try:
-            while self.waiting or self.active:
-                self._start()
-                self._reap()
-                self.progress.show(self.active)
-                time.sleep(POLL)
+            with sigusr1_calls(self.asked.set):
+                self._work()
         finally:
             self.progress.end()
+
+    def _work(self):
+        told = False
+        while self.active or (self.waiting and not self.asked.is_set()):
+            if not self.asked.is_set():
+                self._start()
+            elif not told:
+                for run in self.active:
+                    self.children.ask_to_end(run.process, run.trains)
+                told = True
+            self._reap()
+            self.progress.show(self.active)
+            time.sleep(POLL)
 
     def _start(self):
         for run in [*self.waiting] if self.free else []:
@@ -129,20 +142,26 @@ class _Schedule:
         if not run.steps:
             return False
         with open(self.logs / f"{run.name}.log", "ab") as log:
-            run.process = self.children.start(run.steps.pop(0).command, run.environment, log)
+            step = run.steps.pop(0)
+            run.process, run.trains = self.children.start(step.command, run.environment, log), step.trains
         return True
 
     def _reap(self):
         for run in [*self.active]:
             status = run.process.poll() if run.process else 0
             # The first step has seen that the run is the one asked for; only then does its evaluation count.
-            if status is None or (status == 0 and self._next_step(run)):
+            if status is None or (status == 0 and not self.asked.is_set() and self._next_step(run)):
                 continue
             self.active.remove(run)
             self.free.append(run.environment)
-            run.state = "failed" if status else "done"
-            if status:
+            run.state = self._state_at_its_end(run, status)
+            if run.state == "failed":
                 self.progress.say(f"{run.name} failed: {self._last_line(run)}")
+
+    def _state_at_its_end(self, run, status):
+        if not status and all(step.done for step in run.steps):
+            return "done"
+        return "stopped" if self.asked.is_set() else "failed"
 
     def _last_line(self, run):
         lines = (self.logs / f"{run.name}.log").read_text(encoding="utf-8", errors="replace").split("\n")

@@ -1,12 +1,16 @@
 """What a run is made of: steps, each a command of this package in a process of its own."""
 
 import sys
+import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..processes import ending_on_signals
+from ..processes import UNFINISHED, ending_on_signals, sigusr1_calls
 from .children import Children
+
+POLL = 0.1  # seconds
 
 
 def own_command(name: str, *flags: object) -> list[str]:
@@ -28,6 +32,7 @@ class Step:
 
     command: list[str]
     makes: tuple[Path, ...] = ()  #: empty: it is always run, and sees for itself what is finished
+    trains: bool = False  #: SIGUSR1 makes it save and end
 
     @property
     def done(self) -> bool:
@@ -38,10 +43,24 @@ def work_in_order(steps: Iterable[Step]) -> None:
     """Runs steps one after another; what they print is printed.
 
     Raises:
-        SystemExit: with a step's exit status, if that failed (it has said why), or on a signal.
+        SystemExit: with a step's exit status, if that failed (it has said why), or on a signal; with UNFINISHED after
+            SIGUSR1, which makes a training save and end, and ends another step.
     """
-    with ending_on_signals(), Children() as children:
+    asked = threading.Event()
+    with ending_on_signals(), Children() as children, sigusr1_calls(asked.set):
         for step in steps:
-            status = 0 if step.done else children.start(step.command).wait()
+            status = 0 if step.done else _status(children, step, asked)
+            if asked.is_set():
+                raise SystemExit(UNFINISHED)
             if status:
                 raise SystemExit(status)
+
+
+def _status(children, step, asked):
+    child, told = children.start(step.command), False
+    while child.poll() is None:
+        if asked.is_set() and not told:
+            children.ask_to_end(child, step.trains)
+            told = True
+        time.sleep(POLL)
+    return child.returncode

@@ -66,7 +66,7 @@ class TranslationGrid:
         results = (evaluated.with_suffix(".test.json"),)
         training = ["--data", data, "--method", method, "--seed", seed, "--out", folder, *flags]
         steps = [
-            Step(own_command("train", *training)),
+            Step(own_command("train", *training), trains=True),
             Step(own_command("evaluate", "--data", data, "--checkpoint", best, *average), results),
         ]
         return Run(name, folder, steps, method, f"{dataset}, seed {seed}", best, results)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 KILL_TIMEOUT = 10  # seconds from SIGTERM to SIGKILL
 
 

@@ -43,7 +43,7 @@ def self_distill(data: Path, out: Path, rounds: int, method: str, teacher_flags:
             model = ["--checkpoint", best[number], "--data", data]
             # What is measured is not trained again because its checkpoint was removed.
             if best[number].exists() or not (evaluations[number].exists() and reports[number].exists()):
-                yield Step(own_command("train", "--data", data, "--out", run, *how, *flags))
+                yield Step(own_command("train", "--data", data, "--out", run, *how, *flags), trains=True)
             yield Step(own_command("evaluate", *model), (evaluations[number],))
             yield Step(own_command("sensitivity", *model, "--output", reports[number]), (reports[number],))
 

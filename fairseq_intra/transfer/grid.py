@@ -84,7 +84,7 @@ class TransferGrid:
         given = ["--data", data, "--pretrained", self.pretrained, "--method", method, "--seed", seed, "--out", folder]
         given += ["--batch", self.batch, *(["--epochs", self.epochs] if self.epochs else [])]
         steps = [
-            Step(own_command("finetune-transfer", *given, *flags)),
+            Step(own_command("finetune-transfer", *given, *flags), trains=True),
             Step(own_command("evaluate-transfer", "--checkpoint", tested, "--data", data), results),
         ]
         return Run(name, folder, steps, method, f"seed {seed}", tested, results)

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import os
 import re
 import shlex
 import signal
@@ -248,18 +249,18 @@ def test_two_grids_do_not_share_a_folder(data, calls):
 
 
 @contextlib.contextmanager
-def driven(arguments, calls, hold):
-    """The command in a process of its own, once the run HOLD is in its training."""
+def driven(arguments, calls, hold, step="train"):
+    """The command in a process of its own, once the run HOLD is in its training, or in another step."""
     # Where the tests run in the background, SIGINT is ignored, and the grid would heed that.
     process = subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(calls), *arguments],
-        env=corpus.environment(HOLD=hold),
+        env=corpus.environment(HOLD=hold, HOLD_IN=step),
         stderr=subprocess.PIPE,
         encoding="utf-8",
         preexec_fn=corpus.heed_signals,
     )
     try:
-        wait_for(lambda: hold in runs_of(calls, "train"), process)
+        wait_for(lambda: hold in runs_of(calls, step), process)
         yield process
     finally:
         process.kill()
@@ -276,6 +277,23 @@ def test_a_signal_ends_all_in_one_line(data, calls, number):
         assert process.returncode == 128 + number and "Traceback" not in said
         assert re.search(r"fairseq_intra: stopped by SIG\w+; the same command resumes\n$", said)
         assert not is_locked(data.parent / "out" / NAMES[1])
+
+
+@pytest.mark.parametrize("step", ["train", "evaluate"])
+def test_sigusr1_makes_trainings_save_and_ends_the_rest(data, calls, step):
+    """So does Slurm, in time for the job to be queued again."""
+    with driven(translation(data, "--jobs", "2"), calls, NAMES[1], step) as process:
+        wait_for(lambda: NAMES[2] in runs_of(calls, "train"))
+        process.send_signal(signal.SIGUSR1)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 75
+    assert said.endswith(f"fairseq_intra: stopped by SIGUSR1; the same command resumes {data.parent / 'out'}\n")
+    assert " failed:" not in said and "Traceback" not in said
+    assert (data.parent / "out" / NAMES[1] / "saved").exists() is (step == "train")
+    assert len(called(calls)) < 8
+    calls.write_text("")
+    cli.main(translation(data))
+    assert NAMES[1] in runs_of(calls, "evaluate")
 
 
 def test_after_sigkill_what_it_started_ends_and_the_repeat_resumes(data, calls, capsys):
@@ -405,6 +423,35 @@ def test_transfer_is_prepared_fine_tuned_and_tested_on_every_language(tmp_path, 
     (tmp_path / "xlmr" / "model.pt").write_text("another")
     with pytest.raises(UsageError, match="out was made with other arguments or data"):
         cli.main(command)
+
+
+@pytest.mark.parametrize("trains,status", [(True, signal.SIGUSR1), (False, signal.SIGTERM)])
+def test_sigusr1_ends_steps_in_order_too(tmp_path, trains, status):
+    """A training is told by the signal itself, so that it saves; the step behind it does not begin."""
+    told, ready, later = tmp_path / "told", tmp_path / "ready", tmp_path / "later"
+    program = f"""
+import pathlib, signal, sys, time
+def end(number, _):
+    pathlib.Path({str(told)!r}).write_text(str(number))
+    sys.exit(1)
+for number in (signal.SIGUSR1, signal.SIGTERM):
+    signal.signal(number, end)
+pathlib.Path({str(ready)!r}).touch()
+time.sleep(60)
+"""
+
+    def ask():
+        wait_for(ready.exists)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    with pytest.raises(SystemExit, match="75"):
+        steps.work_in_order(
+            [steps.Step([sys.executable, "-c", program], trains=trains), steps.Step(["touch", str(later)])]
+        )
+    asking.join()
+    assert told.read_text() == str(int(status)) and not later.exists()
 
 
 def test_a_step_and_a_run_are_done_when_all_of_their_results_are_there(tmp_path):
