@@ -23,7 +23,11 @@ LAST = (
     "max-update validate-interval-updates save-interval-updates keep-interval-updates no-epoch-checkpoints "
     "keep-last-epochs log-interval"
 ).split()
-PRESET_METHOD_FLAGS = "num-iter alpha adaptive-alpha temperature-p temperature-q div plain-patience".split()
+PRESET_METHOD_FLAGS = (
+    "num-iter alpha adaptive-alpha temperature-p temperature-q div plain-patience plain-updates".split()
+)
+#: Each ends plain training: of two the later takes the place of the other.
+SWITCHES = ("plain-patience", "plain-updates")
 #: What a run decides by itself: batch and workers, device, places, task and criterion.
 DECIDED = (
     "user-dir data source-lang target-lang log-format fp16 max-tokens update-freq max-updates-train task criterion"
@@ -91,4 +95,9 @@ def _read(path: Path) -> dict[str, dict]:
 
 
 def _merged(sections, part):
-    return sections | {name: sections.get(name, {}) | keys for name, keys in part.items()}
+    merged = {name: sections.get(name, {}) | keys for name, keys in part.items()}
+    for name, other in (SWITCHES, SWITCHES[::-1]):
+        name, other = name.replace("-", "_"), other.replace("-", "_")
+        if name in part.get("task", {}):
+            merged["task"].pop(other, None)
+    return sections | merged

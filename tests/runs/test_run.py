@@ -23,11 +23,13 @@ from fairseq_intra.runs.run import RunFolder
 INTRA = {
     "paper": "--num-iter 3 --alpha 5 --adaptive-alpha 1 --temperature-p 5 --temperature-q 10 --div X",
     "tiny": "--num-iter 3 --alpha 1 --adaptive-alpha 0 --div X",
+    "multi30k": "--num-iter 3 --alpha 1 --adaptive-alpha 0 --div X",
 }
 RDROP = "--num-iter 2 --alpha {} --adaptive-alpha 0 --div X"
 LATE = {
-    name: f"{flags} --plain-patience {patience}"
-    for (name, flags), patience in zip(INTRA.items(), (3, 1), strict=True)
+    "paper": f"{INTRA['paper']} --plain-patience 3",
+    "tiny": f"{INTRA['tiny']} --plain-patience 1",
+    "multi30k": "--num-iter 2 --alpha 1 --adaptive-alpha 0 --div X --plain-updates 1000",
 }
 LAST = "checkpoint_last.pt"
 
@@ -68,7 +70,7 @@ def rejected(call, match):
     return str(error.value)
 
 
-@pytest.mark.parametrize(("preset", "alpha"), [("paper", 5), ("tiny", 1)])
+@pytest.mark.parametrize(("preset", "alpha"), [("paper", 5), ("tiny", 1), ("multi30k", 1)])
 def test_rdrop_and_late_have_the_preset_s_flags(train, tmp_path, capsys, preset, alpha):
     passed = ["--alpha", "2", "--num-iter", "4", "--plain-patience", "7", "--dropout", "0.2", "--passes", "batched"]
     rdrop, late = (train(method=method, preset=preset, out=tmp_path / method) for method in ("rdrop", "late"))
@@ -84,9 +86,13 @@ def test_rdrop_and_late_have_the_preset_s_flags(train, tmp_path, capsys, preset,
     assert follow(late, "--cpu", *passed)
 
 
-def test_a_late_start_by_updates_takes_the_place_of_the_preset_s_patience(train):
-    late = train("--plain-updates", "3", method="late")
-    assert "--plain-patience" not in late and follow(late, "--plain-updates", "3")
+@pytest.mark.parametrize(
+    "preset,given,left_out",
+    [("tiny", "--plain-updates", "--plain-patience"), ("multi30k", "--plain-patience", "--plain-updates")],
+)
+def test_what_ends_plain_training_takes_the_place_of_the_preset_s(train, preset, given, left_out):
+    late = train(given, "3", method="late", preset=preset)
+    assert left_out not in late and late.count(given) == 1 and follow(late, given, "3")
 
 
 def test_flags_that_make_a_run_another_method_are_reported(train, tmp_path, capsys):
