@@ -19,7 +19,7 @@ PRECISIONS = {
 }
 MODES = ("batched", "sequential", "recompute")
 UPDATES = 100
-#: Of so many updates the mean loss is compared: one update's goes its own way once rounding has been amplified.
+#: Of so many updates the mean loss is compared where there is dropout: on a GPU its masks depend on the dtype.
 SPAN = 20
 
 
@@ -49,13 +49,15 @@ def losses(trainer, count):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("common", PRECISIONS.values(), ids=PRECISIONS)
-def test_loss_falls_as_in_float32_over_100_updates(cfg, common, mode):
-    expected = losses(trainer(cfg, passes=mode), UPDATES)
+@pytest.mark.parametrize("dropout", [0, 0.1])
+def test_loss_falls_as_in_float32_over_100_updates(cfg, dropout, common, mode):
+    cfg = cfg.copy()
+    cfg.model.dropout = dropout
+    expected, found = (losses(trainer(cfg, precision, passes=mode), UPDATES) for precision in ({}, common))
     assert expected[-1] < 0.7 * expected[0]
-    found = losses(trainer(cfg, common, passes=mode), UPDATES)
-    torch.testing.assert_close(found[:SPAN], expected[:SPAN], rtol=0.03, atol=0.03)
-    found, expected = (values.view(-1, SPAN).mean(1) for values in (found, expected))
-    torch.testing.assert_close(found, expected, rtol=0.1, atol=0.0)
+    if dropout:
+        found, expected = (values.view(-1, SPAN).mean(1) for values in (found, expected))
+    torch.testing.assert_close(found, expected, rtol=0.03, atol=0.03)
 
 
 @pytest.mark.parametrize("common", [{}, *PRECISIONS.values()], ids=["float32", *PRECISIONS])
