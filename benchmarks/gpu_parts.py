@@ -75,6 +75,8 @@ def tests(args):
         "-p",
         "no:cacheprovider",
         "--override-ini=addopts=",
+        "-m",
+        "gpu",
         *([] if args.rehearse else ["--numprocesses", "8"]),
     ]
     said = {}

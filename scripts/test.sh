@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the test suite on a fresh machine: installs into a virtual environment, checks style, shell scripts and types,
-# then pytest, and the Triton kernels in Triton's interpreter, which a process has to be started with.
+# then pytest, and the Triton kernels in Triton's interpreter, which a process has to be started with. Where there is a GPU,
+# the tests that need one follow; the others do not see it.
 #
 # Usage: scripts/test.sh [--quick] [--python PYTHON] [--venv DIR] [--stack legacy] [--coverage] [pytest's arguments...]
 #
@@ -69,6 +70,13 @@ test_triton() {
   fi
 }
 
+test_on_gpu() {
+  if "$bin/python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+    say "the tests that need a GPU"
+    "$bin/python" "${pytest[@]}" -m gpu tests/loss/test_triton.py tests/test_on_gpu.py
+  fi
+}
+
 if [[ -n $coverage ]]; then "$bin/python" -m coverage erase; fi
 if [[ $# -gt 0 ]]; then
   "$bin/python" "${pytest[@]}" "$@"
@@ -84,4 +92,5 @@ fi
 # In the order of tests/conftest.py, the longest first. test_wheel.py goes the whole way of test_whole_way.py, too.
 "$bin/python" "${pytest[@]}" --numprocesses auto --dist loadfile --no-loadscope-reorder --ignore tests/test_whole_way.py
 test_triton
+test_on_gpu
 report

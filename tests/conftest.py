@@ -1,5 +1,6 @@
 """What several test files need and what takes long to make: once a session."""
 
+import os
 from typing import NamedTuple
 
 import commands
@@ -19,6 +20,12 @@ LONGEST = (
     *("test_safe_loading.py", "test_self_distillation.py", "test_input_checks.py"),
     *("test_atomic_save.py", "test_evaluate_script.py", "test_late_start.py", "test_other_models.py"),
 )
+
+
+def pytest_configure(config):
+    """Only `-m gpu` sees a GPU: all else expects, also of the commands that it starts, what happens without one."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def pytest_collection_modifyitems(items):

@@ -1,6 +1,7 @@
 """The Triton kernels against the oracle: on a GPU, or in Triton's interpreter where TRITON_INTERPRET=1.
 
-scripts/test.sh runs this file by itself in the interpreter, which has to be switched on before Triton is imported.
+scripts/test.sh runs this file by itself in the interpreter, which has to be switched on before Triton is imported; with
+`-m gpu` it runs on a GPU.
 """
 
 import os
@@ -18,6 +19,7 @@ if not (torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1"):
     pytest.skip("needs a GPU or TRITON_INTERPRET=1", allow_module_level=True)
 closed_form_triton = pytest.importorskip("fairseq_intra.loss.triton")
 
+pytestmark = pytest.mark.gpu
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 OPTIONS = {"alpha": 5.0, "label_smoothing": 0.1, "implementation": "triton"}
 DTYPES = [dtype for dtype in TOLERANCE if dtype != torch.float64]
