@@ -1,7 +1,7 @@
 """The Triton kernels against the oracle: on a GPU, or in Triton's interpreter where TRITON_INTERPRET=1.
 
-scripts/test.sh runs this file by itself in the interpreter, which has to be switched on before Triton is imported; with
-`-m gpu` it runs on a GPU.
+scripts/test.sh runs this file by itself in the interpreter, which has to be switched on before Triton is imported.
+On a GPU it runs with `-m gpu`.
 """
 
 import os
