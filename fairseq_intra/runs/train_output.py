@@ -13,9 +13,10 @@ from ..files import check_space_beside, os_error_message
 
 #: Of the log, what the terminal shows: measurements, and what is wrong.
 SHOWN = re.compile(rb"\| (?:train_inner|valid|train|WARNING|ERROR) \||[Ee]rror|intra-distillation begins after")
-#: What fairseq warns of on current torch whatever one does.
-HARMLESS = re.compile(
+#: Not this: what fairseq warns of on current torch whatever one does; a flag that is wrong, which `reason` names.
+HIDDEN = re.compile(
     rb"mismatched key_padding_mask and attn_mask|torch\.cuda\.amp|FutureWarning|UserWarning|pin_memory"
+    rb"|^fairseq-train: error:"
 )
 UPDATES = re.compile(rb"\| train_inner \|.*\bups=([\d.]+).*\bnum_updates=(\d+)")
 #: How a training that came to its end says so: fairseq_cli/train.py, and patches/resume.py.
@@ -60,7 +61,7 @@ class TrainOutput:
         if SWITCH in line:
             # Updates take longer from here: the time left is told from these.
             self._first = None
-        if SHOWN.search(line) and not HARMLESS.search(line):
+        if SHOWN.search(line) and not HIDDEN.search(line):
             self._show(self._progress(line) + line.decode(errors="replace"))
 
     @property

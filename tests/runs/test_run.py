@@ -392,6 +392,7 @@ class TestFolder:
     def test_a_run_that_failed_before_its_first_checkpoint_binds_nothing(self, train, training, tmp_path, capsys):
         training.lines, training.status = ["fairseq-train: error: unrecognized arguments: --dropot 0.2"], 2
         rejected(lambda: train("--dropot", "0.2"), "ends: fairseq-train: error: unrecognized arguments")
+        assert "unrecognized" not in "".join(capsys.readouterr())  # which the message has said
         training.__init__()
         train("--dropout", "0.2")
         assert "has no checkpoint yet: it begins anew with these arguments" in capsys.readouterr().err
