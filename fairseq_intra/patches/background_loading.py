@@ -15,7 +15,7 @@ import weakref
 from fairseq.data.iterators import BackgroundConsumer
 
 #: Seconds that a mini-batch in preparation may take; a data loader that hangs is not to keep the process.
-PATIENCE = 10.0
+PATIENCE = 3.0
 
 _threads: weakref.WeakSet = weakref.WeakSet()
 _ending = threading.Event()
