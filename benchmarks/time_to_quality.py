@@ -345,7 +345,7 @@ def plot(args, curves):
                 points = [(point[0] * second / 60, point[index]) for point in curve]
                 panel.plot(*zip(*points, strict=True), label=None if which else name, **line_style(number))
         panel.set(xlabel="minutes of training on one core", ylabel=label)
-    panels[0].legend()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     save_figure(figure, args.out / "time_to_quality")
 
 

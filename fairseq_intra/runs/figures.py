@@ -39,7 +39,8 @@ def new_figure(columns: int = 1, rows: int = 1):
 
 def line_style(number: int) -> dict:
     """The colour and dash of the curve with this number, as keyword arguments of Axes.plot."""
-    return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)], "linewidth": 1.2}
+    turn, place = divmod(number, len(COLOURS))
+    return {"color": COLOURS[place], "linestyle": DASHES[(place + turn) % len(DASHES)], "linewidth": 1.2}
 
 
 def save_figure(figure, prefix: Path) -> list[Path]:

@@ -33,6 +33,10 @@ def test_every_curve_of_seven_looks_different():
     assert len({style["color"] for style in styles}) == len({str(style["linestyle"]) for style in styles}) == 7
 
 
+def test_more_curves_differ_in_colour_or_dash():
+    assert len({str(figures.line_style(number)) for number in range(20)}) == 20
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"cannot write .*nowhere/picture\.png: No such file"):
         figures.save_figure(drawn(), tmp_path / "nowhere" / "picture")
