@@ -143,7 +143,7 @@ def _continuation(args, words):
 def _words(args, preset, gpus):
     """The flags of fairseq-train that make the run what it is, as arguments.txt keeps them."""
     from ..runs.arguments import device_flags, flag_values, flags_for
-    from ..runs.presets import SWITCHES, TASK_AND_CRITERION, as_words
+    from ..runs.presets import OTHER_SWITCH, TASK_AND_CRITERION, as_words
 
     flags = preset.flags | {"seed": str(args.seed)}
     if args.updates:
@@ -153,8 +153,8 @@ def _words(args, preset, gpus):
     passed = flags_for(args.method, args.passed)
     if criterion == "intra_distillation":
         own = dict(preset.method_flags)
-        for given, other in (SWITCHES, SWITCHES[::-1]):
-            if f"--{given}" in flag_values(passed):
+        for switch, other in OTHER_SWITCH.items():
+            if f"--{switch}" in flag_values(passed):
                 own.pop(other, None)
         words += as_words(own)
     words += device_flags(args.passed, gpus, preset.fp16)

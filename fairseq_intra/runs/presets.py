@@ -26,8 +26,8 @@ LAST = (
 PRESET_METHOD_FLAGS = (
     "num-iter alpha adaptive-alpha temperature-p temperature-q div plain-patience plain-updates".split()
 )
-#: Each ends plain training: of two the later takes the place of the other.
-SWITCHES = ("plain-patience", "plain-updates")
+#: Either ends plain training: the one that is given later takes the place of the other.
+OTHER_SWITCH = {"plain-patience": "plain-updates", "plain-updates": "plain-patience"}
 #: What a run decides by itself: batch and workers, device, places, task and criterion.
 DECIDED = (
     "user-dir data source-lang target-lang log-format fp16 max-tokens update-freq max-updates-train task criterion"
@@ -96,8 +96,7 @@ def _read(path: Path) -> dict[str, dict]:
 
 def _merged(sections, part):
     merged = {name: sections.get(name, {}) | keys for name, keys in part.items()}
-    for name, other in (SWITCHES, SWITCHES[::-1]):
-        name, other = name.replace("-", "_"), other.replace("-", "_")
-        if name in part.get("task", {}):
-            merged["task"].pop(other, None)
+    for switch, other in OTHER_SWITCH.items():
+        if switch.replace("-", "_") in part.get("task", {}):
+            merged["task"].pop(other.replace("-", "_"), None)
     return sections | merged
