@@ -32,10 +32,6 @@ def main():
     say(f"{left} cases left: repeat the command" if left else "all cases are finished")
 
 
-#: Columns of the table of the loss.
-LOSSES = (OURS, LAUNCHED, "cross-entropies", "naive")
-
-
 def parsed():
     parser = argparse.ArgumentParser(prog="benchmarks/gpu.sh", description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True, help="folder of the results; to resume, the same")
@@ -124,6 +120,10 @@ def launch_table(results):
     against = seconds.get(usual, next(iter(seconds.values())))
     rows = [[name, cell(ratio(values, against))] for name, values in seconds.items()]
     return f"Block size and warps of the kernels (now {usual})", ["block size, warps", "time against now"], rows
+
+
+#: Columns of the table of the loss.
+LOSSES = (OURS, LAUNCHED, "cross-entropies", "naive")
 
 
 def loss_table(results):

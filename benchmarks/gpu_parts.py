@@ -123,8 +123,7 @@ def loss(args, positions, vocab, dtype):
     runs = on_logits_runs(settings, 3, positions, vocab)
     with _kernels(args):
         seconds = interleaved({name: runs[name] for name in wanted}, args.rounds, args.device, queued=True)
-        launched = interleaved({OURS: runs[OURS]}, args.rounds, args.device)
-    seconds[LAUNCHED] = launched[OURS]
+        seconds |= interleaved({LAUNCHED: runs[OURS]}, args.rounds, args.device)
     floor = floor_seconds(settings, 3, positions, vocab)
     bandwidth = 3 * 3 * positions * vocab * torch.finfo(getattr(torch, dtype)).bits / 8 / min(floor)
     ratios = {name: ratio(seconds[name], floor) for name in seconds}

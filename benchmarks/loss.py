@@ -44,7 +44,7 @@ def described(args):
 
 def comparison(args, *shape):
     runs, on_features = on_logits_runs(args, *shape), on_features_runs(args, *shape)
-    seconds = interleaved({**runs, **on_features}, args.rounds, args.device)
+    seconds = interleaved({**runs, **on_features}, args.rounds, args.device, queued=True)
     found, rows = {}, []
     for names, baseline in ((runs, "cross-entropies"), (on_features, "projections and cross-entropies")):
         for name in names:
@@ -136,7 +136,7 @@ def growth(args):
     rows, found = [], {}
     for name, values in steps.items():
         runs = {value: on_logits_runs(args, **{**base, name: value})["ours"] for value in values}
-        seconds = interleaved(runs, args.rounds, args.device)
+        seconds = interleaved(runs, args.rounds, args.device, queued=True)
         for value in values[1:]:
             per_number = [s * values[0] / value for s in seconds[value]]
             found[f"{name} {values[0]} to {value}"] = ratio(per_number, seconds[values[0]])

@@ -35,18 +35,18 @@ def cells_of(run, updates, count):
     lines = parse_log((run / "train.log").read_text()).valid
     found = {name: [mean_at(lines, name, number, count) for number in updates] for name in ("nll_loss", "bleu")}
     return [
-        "" if value != value else f"{value:.{digits}f}"
+        "" if value is None else f"{value:.{digits}f}"
         for name, digits in (("nll_loss", 3), ("bleu", 2))
         for value in found[name]
     ]
 
 
 def mean_at(lines, name, number, count):
-    """The mean of the last validations until this update; nan before the first, and behind the last."""
+    """The mean of the last validations until this update; None before the first, and behind the last."""
     if not lines or lines[-1]["num_updates"] < number:
-        return float("nan")
+        return None
     values = [line[name] for line in lines if line["num_updates"] <= number]
-    return statistics.mean(values[-count:]) if values else float("nan")
+    return statistics.mean(values[-count:]) if values else None
 
 
 if __name__ == "__main__":
