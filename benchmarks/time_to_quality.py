@@ -100,25 +100,11 @@ def main():
     parser.set_defaults(rounds=3, threads=1)
     parser.add_argument("--data", required=True, type=Path, help="a prepared dataset")
     parser.add_argument("--out", required=True, type=Path, help="where the runs go")
-    parser.add_argument("--budget", required=True, type=int, metavar="N", help="of every run, in plain updates")
-    parser.add_argument(
-        "--switch", type=int, metavar="N", help="plain updates of late runs (default: 5/16 of the budget)"
-    )
     parser.add_argument("--batch-tokens", required=True, type=int, metavar="N", help="of an update, as in train")
-    parser.add_argument("--methods", default=" ".join(METHODS), help="as a quoted list (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default: %(default)s)")
-    parser.add_argument(
-        "--tests", default="test", help="splits that are scored, as a quoted list (default: %(default)s)"
-    )
     parser.add_argument("--parts", default="calibrate,train,table", help="what to do (default: %(default)s)")
+    add_comparison(parser)
     args, args.flags = parser.parse_known_args()
-    args.methods = args.methods.split()
-    if unknown := [name for name in args.methods if name not in METHODS]:
-        parser.error(f"--methods: {unknown[0]} is none of {', '.join(METHODS)}")
-    args.interval = args.budget // VALIDATIONS
-    args.switch = args.switch or 5 * args.interval
-    if args.switch % args.interval:
-        parser.error(f"--switch must be a multiple of {args.interval}, the interval of the checkpoints")
+    check_comparison(parser, args)
     os.environ |= {"FAIRSEQ_INTRA_PYTHON": sys.executable, "OMP_NUM_THREADS": str(args.threads)}
     parts = args.parts.split(",")
     if "calibrate" in parts:
@@ -132,6 +118,29 @@ def main():
             run(args, name, seed)
     if "table" in parts:
         table(args)
+
+
+def add_comparison(parser):
+    """What says which runs are compared, and at which time."""
+    parser.add_argument("--budget", required=True, type=int, metavar="N", help="of every run, in plain updates")
+    parser.add_argument(
+        "--switch", type=int, metavar="N", help="plain updates of late runs (default: 5/16 of the budget)"
+    )
+    parser.add_argument("--methods", default=" ".join(METHODS), help="as a quoted list (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default: %(default)s)")
+    parser.add_argument(
+        "--tests", default="test", help="splits that are scored, as a quoted list (default: %(default)s)"
+    )
+
+
+def check_comparison(parser, args):
+    args.methods = args.methods.split()
+    if unknown := [name for name in args.methods if name not in METHODS]:
+        parser.error(f"--methods: {unknown[0]} is none of {', '.join(METHODS)}")
+    args.interval = args.budget // VALIDATIONS
+    args.switch = args.switch or 5 * args.interval
+    if args.switch % args.interval:
+        parser.error(f"--switch must be a multiple of {args.interval}, the interval of the checkpoints")
 
 
 def call(script, *words):
@@ -245,6 +254,15 @@ class Result(NamedTuple):
     lenpen: float  #: the tuned one
 
 
+def results(args):
+    """{method: {seed: Result}} of what is finished."""
+    found = {
+        name: {seed: kept for seed in range(1, args.seeds + 1) if (kept := result(args, name, seed))}
+        for name in args.methods
+    }
+    return {name: runs for name, runs in found.items() if runs}
+
+
 def result(args, name, seed):
     """None where the run is not finished."""
     folder = folder_of(args, name, seed)
@@ -271,11 +289,7 @@ def curve_of(args, name, seed):
 
 
 def table(args):
-    found = {
-        name: {seed: kept for seed in range(1, args.seeds + 1) if (kept := result(args, name, seed))}
-        for name in args.methods
-    }
-    found = {name: runs for name, runs in found.items() if runs}
+    found = results(args)
     costs = {step: round(step_cost(args.times, step), 2) for step in args.times}
     spread = ", ".join(f"{step} {cost} ({spread_of(args, step)})" for step, cost in costs.items())
     print(f"A step's time in that of a plain one, median and range of {args.rounds} rounds: {spread}.\n")

@@ -1,106 +1,111 @@
-"""The gain of a method over the number of pairs: the table and the picture of multi30k_sizes.sh.
+"""What the same time buys over the number of pairs: the table and the picture of multi30k_sizes.sh.
 
-python benchmarks/when_it_pays.py --out DIR --step-times FILE
+python benchmarks/when_it_pays.py --budget N --switch N --tests NAMES --methods NAMES [--seeds N] --prefix PATH DIR...
+
+Each DIR is time_to_quality.py's --out, or what keep_runs.py kept of it; its name is the number of pairs. The
+picture is PATH.png and PATH.svg.
 """
 
+import argparse
 import statistics
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
+from keep_runs import STEP_TIMES
 from measure import arguments, show
-from time_to_quality import METHODS, STEPS, compared, mean_cost, read_times, record_of, statistics_of
+from time_to_quality import add_comparison, check_comparison, read_times, results, scores_of
 
-from fairseq_intra.runs.arguments import flag_values, method_by_flags
-from fairseq_intra.runs.comparison import mean_and_spread
 from fairseq_intra.runs.figures import line_style, new_figure, save_figure
-from fairseq_intra.runs.multi30k_grid import TESTS
 from fairseq_intra.runs.scoring import bleu_of
-from fairseq_intra.runs.training_log import parse_log
 
-
-class Training(NamedTuple):
-    """A finished training."""
-
-    statistics: list[list[int]]  #: BLEU's, by sentence, of the three tests
-    cost: float  #: its time, in plain updates
-    plain: "Training | None"  #: that of the same seed
+COLUMNS = ["pairs", "method", "seeds", "BLEU", "difference from plain", "p, median", "p of each seed"]
+COLUMNS += ["BLEU, tuned", "difference", "p, median", "p of each seed", "plain's level after", "in plain's time"]
 
 
 def main():
     parser = arguments(__doc__.split("\n")[0])
-    parser.add_argument("--out", required=True, type=Path, help="that of multi30k_sizes.sh")
-    parser.add_argument("--step-times", required=True, type=Path, help="what time_to_quality.py measured")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="of runs, named by the number of pairs")
+    parser.add_argument("--prefix", required=True, type=Path, metavar="PATH", help="of the picture's files")
+    add_comparison(parser)
     args = parser.parse_args()
-    times = read_times(args.step_times)
-    sizes = sorted(int(path.name) for path in args.out.iterdir() if path.name.isdigit())
-    found = {size: runs for size in sizes if (runs := runs_of(args.out / str(size), times))}
-    if not found:
-        sys.exit(f"no size of {args.out} has a finished run yet")
-    columns = ["pairs", "method", "seeds", "BLEU", "difference from plain", "p, median", "time", "in plain's"]
-    rows = [row(size, method, runs) for size, of_size in found.items() for method, runs in of_size.items()]
-    title = "BLEU of the three tests together, length penalty tuned on valid; time in plain updates"
-    show(title, columns, rows, args, table=[columns, *rows])
-    plot(found, args.out / "when_it_pays")
-
-
-def runs_of(folder, times):
-    """{method: its finished runs, by seed}; plain is the first."""
+    check_comparison(parser, args)
     found = {}
-    for name in METHODS:
-        for path in sorted(folder.glob(f"en-de.{name}.seed*")):
-            records = [record_of(path, test, "tuned") for test in TESTS]
-            if all(record.exists() for record in records):
-                seed = path.name.rpartition("seed")[2]
-                plain = found.get("plain", {}).get(seed)
-                found.setdefault(name, {})[seed] = Training(statistics_of(records), cost_of(path, times), plain)
-    return {name: list(runs.values()) for name, runs in found.items()}
+    for folder in args.folders:
+        if not folder.resolve().name.isdigit():
+            parser.error(f"{folder}: its name is not a number of pairs")
+        if not (folder / STEP_TIMES).exists():
+            parser.error(f"{folder} has no {STEP_TIMES}; time_to_quality.py --parts calibrate makes it")
+        runs = results(argparse.Namespace(**vars(args), out=folder, times=read_times(folder / STEP_TIMES)))
+        # Without plain training there is nothing to compare with.
+        if "plain" in runs:
+            found[int(folder.resolve().name)] = runs
+    found = dict(sorted(found.items()))
+    if not found:
+        sys.exit("no size has a finished run of plain training yet")
+    rows = [row(size, name, runs) for size, runs in found.items() for name in runs]
+    title = f"The time of {args.budget} plain updates at each size; late from {args.switch}; two length penalties"
+    show(title, COLUMNS, rows, args, table=[COLUMNS, *rows])
+    plot(found, args)
 
 
-def cost_of(folder, times):
-    """The time of a training in plain updates, by its flags."""
-    log = parse_log((folder / "train.log").read_text())
-    words = (folder / "arguments.txt").read_text().splitlines()
-    flags, method = flag_values(words), method_by_flags(words)
-    updates = log.valid[-1]["num_updates"]
-    step = "plain" if method == "plain" else step_of(flags)
-    # A late run may end before it has switched.
-    begin = log.switch["num_updates"] if log.switch else updates if method == "late" else 0
-    return begin + (updates - begin) * mean_cost(times, step, int(flags.get("--distill-interval", 1)))
+def row(size, name, runs):
+    own, plain = runs[name], runs["plain"]
+    scores = [cell for kind in ("default", "tuned") for cell in scores_of(kind, name, own, plain)]
+    return [f"{size:,}", name, str(len(own)), *scores, *time_to_level(own, plain)]
 
 
-def step_of(flags):
-    """The kind of steps, of STEPS, that intra-distillation with these flags makes."""
-    wanted = ["--num-iter", flags["--num-iter"], *["--encoder-once"] * ("--encoder-once" in flags)]
-    found = [name for name, step in STEPS.items() if step == (wanted, 1)]
-    return found[0] if found else sys.exit(f"time_to_quality.py measures no steps with {' '.join(wanted)}")
+def time_to_level(own, plain):
+    """(plain updates until BLEU on valid is what plain training's is in its last quarter, that in plain's own)."""
+    reached = [(first(run.curve, level(plain[seed])), plain[seed]) for seed, run in own.items() if seed in plain]
+    if not reached or None in [cost for cost, _ in reached]:
+        return "not reached", ""
+    costs, theirs = [cost for cost, _ in reached], [first(run.curve, level(run)) for _, run in reached]
+    ratios = [cost / other for cost, other in zip(costs, theirs, strict=True)]
+    return f"{statistics.mean(costs):.0f}", f"{statistics.mean(ratios):.2f}"
 
 
-def row(size, method, runs):
-    cost = statistics.mean(run.cost for run in runs)
-    first = [f"{size:,}", method, str(len(runs)), mean_and_spread([bleu_of(run.statistics) for run in runs])]
-    pairs = [(run.plain.statistics, run.statistics) for run in runs if run.plain]
-    if not pairs:
-        return [*first, "", "", f"{cost:.0f}", ""]
-    difference, p, _ = compared(pairs)
-    ratio = statistics.mean(run.cost / run.plain.cost for run in runs if run.plain)
-    return [*first, difference, p, f"{cost:.0f}", f"{ratio:.2f}"]
+def level(plain):
+    """BLEU on valid of a plain run, the mean of the last quarter of its time."""
+    end = plain.curve[-1][0]
+    return statistics.mean(bleu for cost, _, bleu in plain.curve if cost > 3 / 4 * end)
 
 
-def plot(found, prefix):
-    figure, (score, cost) = new_figure(1, 2)
-    for number, method in enumerate(dict.fromkeys(method for of_size in found.values() for method in of_size)):
-        of_size = {size: runs[method] for size, runs in found.items() if method in runs}
-        style = {"marker": "o", "markersize": 3, "label": method, **line_style(number)}
-        scores = [[bleu_of(run.statistics) for run in runs] for runs in of_size.values()]
-        spreads = [statistics.stdev(each) if len(each) > 1 else 0 for each in scores]
-        score.errorbar(list(of_size), [statistics.mean(each) for each in scores], spreads, **style)
-        costs = [statistics.mean(run.cost for run in runs) for runs in of_size.values()]
-        cost.plot(list(of_size), costs, **style)
-    for panel, label in ((score, "BLEU"), (cost, "time in plain updates")):
-        panel.set(xlabel="pairs of training text", ylabel=label, xscale="log")
-    score.legend()
-    save_figure(figure, prefix)
+def first(curve, bleu):
+    """The cost of the first validation that is as good; None if none is."""
+    return next((cost for cost, _, value in curve if value >= bleu), None)
+
+
+def plot(found, args):
+    figure, (scores, gains) = new_figure(1, 2)
+    for number, name in enumerate(args.methods):
+        of_size = {size: runs for size, runs in found.items() if name in runs}
+        style = {"marker": "o", "markersize": 3, "capsize": 2, "label": name, **line_style(number)}
+        bleu = [[bleu_of(run.statistics["tuned"]) for run in runs[name].values()] for runs in of_size.values()]
+        draw(scores, list(of_size), bleu, style)
+        compared = {size: gain for size, runs in of_size.items() if (gain := differences(runs, name))}
+        if name != "plain" and compared:
+            draw(gains, list(compared), list(compared.values()), style)
+    scores.set(ylabel="BLEU, length penalty tuned")
+    gains.set(ylabel="difference from plain")
+    gains.axhline(0, color="gray", linewidth=0.8)
+    for panel in (scores, gains):
+        panel.set(xlabel="pairs of training text", xscale="log")
+        panel.set_xticks(list(found), [f"{size:,}" for size in found])
+        panel.set_xticks([], minor=True)
+    scores.legend()
+    save_figure(figure, args.prefix)
+
+
+def draw(panel, sizes, values, style):
+    """The mean over seeds at each size, with the standard deviation."""
+    spreads = [statistics.stdev(each) if len(each) > 1 else 0 for each in values]
+    panel.errorbar(sizes, [statistics.mean(each) for each in values], spreads, **style)
+
+
+def differences(runs, name):
+    """A method's BLEU less plain's, of the seeds that both have."""
+    pairs = [(run, runs["plain"][seed]) for seed, run in runs[name].items() if seed in runs["plain"]]
+    return [bleu_of(own.statistics["tuned"]) - bleu_of(plain.statistics["tuned"]) for own, plain in pairs]
 
 
 if __name__ == "__main__":

@@ -91,6 +91,63 @@ def test_the_table_of_time_to_quality(run, tmp_path):
     assert (tmp_path / "out" / "time_to_quality.svg").exists()
 
 
+@pytest.fixture
+def sizes(tmp_path):
+    """Three sizes, 160 plain updates each: of the second plain training alone is finished, of the third nothing."""
+    steps = json.dumps({"two passes": [(2, 1), (3, 1.5), (4, 2)]})
+    for size, method, share in ((100, "plain", 2), (100, "rdrop", 3), (2000, "plain", 2)):
+        folder = tmp_path / str(size) / f"{method}.seed1"
+        for name, tuning in (("average5.test", None), ("average5.test.tuned", TUNING)):
+            evaluated(folder / "checkpoints", method, share=share, name=name, tuning=tuning)
+        # R-Drop makes half as many updates, and is as good on valid after each as plain training after two.
+        step = 2 if method == "plain" else 1
+        begin = "2026-11-23 10:00:00 | INFO | valid | epoch 1 | nll_loss 4"
+        lines = [f"{begin} | bleu {number} | num_updates {5 * step * number}" for number in range(1, 17)]
+        (folder / "train.log").write_text("\n".join(lines))
+    (tmp_path / "300").mkdir()
+    for size in ("100", "2000", "300"):
+        (tmp_path / size / "step_times.json").write_text(steps)
+    return tmp_path
+
+
+@pytest.fixture
+def when_it_pays(run, sizes):
+    given = ["--budget", 160, "--switch", 80, "--methods", "plain rdrop late", "--prefix", sizes / "picture"]
+    return lambda *names: run("when_it_pays.py", *given, *(sizes / name for name in names))
+
+
+def test_the_gain_over_the_number_of_pairs(sizes, when_it_pays):
+    table = when_it_pays("2000", "300", "100")
+    rows = [line.split("|")[1:-1] for line in table.split("\n") if line.startswith("|")][2:]
+    plain, rdrop, other = ([cell.strip() for cell in row] for row in rows)
+    assert plain[:3] == ["100", "plain", "1"] and other[:3] == ["2,000", "plain", "1"]
+    # The mean of the last four validations, 14.5, is reached by the 15th.
+    for row in (plain, other):
+        assert row[4:7] == row[8:11] == [""] * 3 and row[11:] == ["150", "1.00"]
+    assert rdrop[:3] == ["100", "rdrop", "1"] and rdrop[11:] == ["150", "1.00"]
+    for score, difference, p in (rdrop[3:6], rdrop[7:10]):
+        assert float(difference) == pytest.approx(float(score) - float(plain[3]), abs=0.011) and float(p) < 0.1
+    assert (sizes / "picture.svg").exists() and (sizes / "picture.png").exists()
+
+
+def test_plain_s_level_that_is_never_reached(sizes, when_it_pays):
+    log = sizes / "100" / "rdrop.seed1" / "train.log"
+    log.write_text(re.sub(r"bleu \d+", "bleu 14.4", log.read_text()))
+    rdrop = when_it_pays("100").rstrip().split("\n")[-1]
+    assert rdrop.endswith("| not reached |  |")
+
+
+def test_folders_that_are_no_sizes(sizes, when_it_pays, capsys):
+    wrong = {"picture": "its name is not a number of pairs", "400": "has no step_times.json"}
+    for name, message in wrong.items():
+        with pytest.raises(SystemExit, match="2"):
+            when_it_pays("100", name)
+        assert message in capsys.readouterr().err.splitlines()[-1]
+    with pytest.raises(SystemExit, match="no size has a finished run of plain training"):
+        when_it_pays("300")
+    assert not (sizes / "picture.png").exists()
+
+
 def test_kept_runs_have_the_validations_and_records_of_finished_ones(tmp_path, monkeypatch, capsys):
     log = "".join(
         [
