@@ -121,7 +121,7 @@ def by_generate(args, scratch):
         command = [*generation.fairseq_command("generate"), args.data / "bin", *flags]
         environment = generation.environment(cpu=True)
         subprocess.run([str(word) for word in command], stdout=out, stderr=errors, env=environment, check=True)
-    return generation.read_hypotheses(output)[0], decoding_seconds(output, log)
+    return [best[0].text for best in generation.read_nbest(output)], decoding_seconds(output, log)
 
 
 def decoding_seconds(*logs):

@@ -229,16 +229,18 @@ def run(args, name, seed):
         (plain,) = (folder_of(args, "plain", seed) / "checkpoints").glob(f"checkpoint_*_{args.switch}.pt")
         flags += [METHODS[name].start, plain, *(["--plain-updates", begin] if begin else [])]
     call("train.sh", *flags)
-    best = folder / "checkpoints" / "checkpoint_best.pt"
-    for test in args.tests.split():
-        for penalty in ([], ["--tune-lenpen"]):
-            if not record_of(folder, test, penalty).exists():
-                given = ["--data", args.data, "--checkpoint", best, "--average", AVERAGED, "--split", test]
-                call("evaluate.sh", *given, *penalty)
+    if not all(path.exists() for paths in records_of(args, folder).values() for path in paths):
+        given = ["--data", args.data, "--checkpoint", folder / "checkpoints" / "checkpoint_best.pt"]
+        call("evaluate.sh", *given, "--average", AVERAGED, "--split", args.tests, "--tune-lenpen")
 
 
-def record_of(folder, test, penalty):
-    return folder / "checkpoints" / f"average{AVERAGED}.{test}{'.tuned' if penalty else ''}.json"
+def records_of(args, folder):
+    """The evaluations of all tests, by length penalty."""
+    names = {"default": "", "tuned": ".tuned"}
+    return {
+        kind: [folder / "checkpoints" / f"average{AVERAGED}.{test}{end}.json" for test in args.tests.split()]
+        for kind, end in names.items()
+    }
 
 
 def statistics_of(records):
@@ -265,11 +267,7 @@ def results(args):
 
 def result(args, name, seed):
     """None where the run is not finished."""
-    folder = folder_of(args, name, seed)
-    records = {
-        kind: [record_of(folder, test, penalty) for test in args.tests.split()]
-        for kind, penalty in (("default", []), ("tuned", ["--tune-lenpen"]))
-    }
+    records = records_of(args, folder_of(args, name, seed))
     if not all(path.exists() for paths in records.values() for path in paths):
         return None
     found = {kind: statistics_of(paths) for kind, paths in records.items()}

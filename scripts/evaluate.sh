@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Translates a split with a trained model and scores it with sacreBLEU against the raw reference.
+# Translates splits with a trained model and scores them with sacreBLEU against the raw reference.
 #
 # Usage: scripts/evaluate.sh --checkpoint FILE --data DIR [options] [fairseq-generate's flags...]
 #

@@ -14,9 +14,12 @@ from pathlib import Path
 folder = Path(__file__).parent
 words = "\\n".join([*sys.argv[1:], *map("=".join, os.environ.items())])
 (folder / "calls").open("a").write(words + "\\0")
-for number, line in enumerate((folder / "hypotheses").read_text(encoding="utf-8").split("\\n")[:-1]):
-    probabilities = " ".join("-1.0000" for _ in [*line.split(), "end"])
-    said = f"S-{number}\\tx\\nH-{number}\\t-1\\t{line}\\nD-{number}\\t-1\\t{line}\\nP-{number}\\t{probabilities}\\n"
+nbest = int(sys.argv[sys.argv.index("--nbest") + 1]) if "--nbest" in sys.argv else 1
+for number, lines in enumerate((folder / "hypotheses").read_text(encoding="utf-8").split("\\n")[:-1]):
+    said = f"S-{number}\\tx\\n"
+    for line in lines.split("\\t")[:nbest]:
+        probabilities = " ".join("-1.0000" for _ in [*line.split(), "end"])
+        said += f"H-{number}\\t-1\\t{line}\\nD-{number}\\t-1\\t{line}\\nP-{number}\\t{probabilities}\\n"
     sys.stdout.buffer.write(said.encode())
 if (folder / "fails").exists():
     sys.exit("fairseq_intra: error: " + (folder / "fails").read_text())
@@ -72,7 +75,7 @@ class StubGenerate:
         (folder / "stub.py").write_text(STUB, encoding="utf-8")
 
     def translates(self, lines: list[str]) -> None:
-        """What it prints."""
+        """What it prints: the best of every sentence, and behind tabs others as good, for --nbest."""
         (self.folder / "hypotheses").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def fails(self, why: str) -> None:

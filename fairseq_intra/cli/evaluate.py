@@ -7,8 +7,11 @@ from .command import add_command, need_counts, need_lenpen
 
 EXAMPLE = "fairseq-intra evaluate --checkpoint RUN/checkpoints/checkpoint_best.pt --data DATA --average 5"
 METRICS = ("bleu", "chrf", "ter")
+SPLITS = ("valid", "test", "test1", "test2")
+#: What a request takes as it was given.
+TAKEN = "beam lenpen tune_lenpen max_tokens tokenize confidence truncate_source engine passed".split()
 TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none")
-TEXT = "translate a split with a trained model and score it with sacreBLEU against the raw reference"
+TEXT = "translate splits with a trained model and score them with sacreBLEU against the raw reference"
 MORE = """Prints the scores with their signatures. Beside the checkpoint, or in --output, it leaves
 NAME.SPLIT.json (scores and how they were made), .hyp (hypotheses, in the order of the split) and .ref
 (the reference); for a WMT set SPLIT is its name, with _ in place of /. All other flags go to fairseq-generate.
@@ -26,8 +29,8 @@ def add_commands(commands):
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset made by data-prep/")
     command.add_argument(
         "--split",
-        choices=("valid", "test", "test1", "test2"),
-        help="default: test; test1 and so on where the dataset has several",
+        metavar="LIST",
+        help="of valid test test1 test2, as a quoted list (default: test); a dataset may have several tests",
     )
     command.add_argument(
         "--wmt-set",
@@ -51,8 +54,8 @@ def add_commands(commands):
     command.add_argument(
         "--tune-lenpen",
         action="store_true",
-        help="the length penalty of 0.6, 0.7, ... 1.6 that has the highest BLEU on valid; the results are called "
-        "NAME.SPLIT.tuned, and a table keeps them apart",
+        help="score also with the length penalty of 0.6, 0.7, ... 1.6 that has the highest BLEU on valid; these "
+        "results are called NAME.SPLIT.tuned, and a table keeps them apart",
     )
     command.add_argument(
         "--max-tokens", type=int, default=8000, help="source tokens per batch (default: %(default)s)"
@@ -83,11 +86,11 @@ def _evaluate(args):
         request = _request(args)
         from ..runs.evaluate import evaluate
 
-        records = evaluate(request)
-        for found in records:
-            _report(found)
-        _say_what_was_cut(records[0])
-        print(f"written: {request.output}.json, {request.output}.hyp")
+        for path, records in evaluate(request):
+            for found in records:
+                _report(found)
+            _say_what_was_cut(records[0])
+            print(f"written: {path}.json, {path}.hyp", flush=True)
 
 
 def _request(args):
@@ -102,7 +105,8 @@ def _request(args):
         raise UsageError("--split and --wmt-set exclude each other")
     if args.tune_lenpen and args.lenpen is not None:
         raise UsageError("--lenpen and --tune-lenpen exclude each other")
-    if args.tune_lenpen and args.split == "valid":
+    splits = _splits(args)
+    if args.tune_lenpen and "valid" in splits:
         raise UsageError("--tune-lenpen chooses on valid; score another split")
     if args.tune_lenpen and args.engine != "fairseq":
         raise UsageError(f"--tune-lenpen works with --engine fairseq, not {args.engine}")
@@ -117,20 +121,24 @@ def _request(args):
     _need_writable(folder, args.output is not None)
     if args.average:
         paths = [_average(paths, args.average, folder)]
-    split = args.wmt_set or args.split or "test"
-    tuned = ".tuned" * args.tune_lenpen
     return Request(
         checkpoints=paths,
         data=args.data,
-        split=split,
+        splits=splits,
         wmt=args.wmt_set is not None,
         metrics=metrics,
-        output=folder / f"{'+'.join(path.stem for path in paths)}.{split.replace('/', '_')}{tuned}",
-        lenpen=None if args.tune_lenpen else args.lenpen,
-        **{name: getattr(args, name) for name in ("beam", "max_tokens", "tokenize", "confidence", "engine")},
-        truncate_source=args.truncate_source,
-        passed=args.passed,
+        output=folder,
+        **{name: getattr(args, name) for name in TAKEN},
     )
+
+
+def _splits(args):
+    if args.wmt_set:
+        return (args.wmt_set,)
+    splits = ("test",) if args.split is None else tuple(args.split.split())
+    if not splits or not set(splits) <= set(SPLITS) or len(set(splits)) < len(splits):
+        raise UsageError(f"--split must be some of {', '.join(SPLITS)}, each once, not '{args.split}'")
+    return splits
 
 
 def _checkpoints(value):

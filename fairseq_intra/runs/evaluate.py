@@ -1,10 +1,12 @@
-"""`fairseq-intra evaluate`: a trained model translates a split or a WMT set, and sacreBLEU scores it."""
+"""`fairseq-intra evaluate`: a trained model translates splits or a WMT set, and sacreBLEU scores them."""
 
 import contextlib
 import os
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -21,8 +23,8 @@ from .dataset import Dataset, read_dataset
 from .decoding_input import DecodingInput, split_input, text_input
 from .evaluated_model import about_model, position_limits
 from .evaluation import FORMAT, Evaluation, join
-from .generation import generate, read_hypotheses, read_nbest, settings_of
-from .length_penalty import DEFAULT, Tuning, choose, shown
+from .generation import NbestEntry, generate, read_nbest, settings_of
+from .length_penalty import Tuning, best_of, choose, shown
 from .scored_texts import score_texts, texts_to_score
 from .scoring import bleu, tokenizer_of
 from .wmt_sets import reference_file, source_file
@@ -37,22 +39,37 @@ class Request:
 
     checkpoints: list[Path]  #: several are an ensemble
     data: Path
-    split: str  #: valid, test, or sacreBLEU's name of a WMT set
+    splits: tuple[str, ...]  #: valid, test and so on, or sacreBLEU's name of a WMT set
     wmt: bool
     metrics: tuple[str, ...]
     beam: int
-    lenpen: float | None  #: None: the one that is best on valid
+    lenpen: float
+    tune_lenpen: bool  #: also by the length penalty that is best on valid
     max_tokens: int
-    output: Path  #: OUTPUT.json, .hyp and .ref are written
+    output: Path  #: folder of the results
     tokenize: str | None
     confidence: bool
     truncate_source: bool
     engine: str  #: fairseq or ctranslate2
     passed: list[str]  #: fairseq-generate's other flags
 
+    def result(self, split: str, tuned: bool) -> Path:
+        """RESULT.json, .hyp and .ref are written."""
+        names = "+".join(path.stem for path in self.checkpoints)
+        return self.output / f"{names}.{split.replace('/', '_')}{'.tuned' * tuned}"
 
-def evaluate(request: Request) -> list[Evaluation]:
-    """Checks, translates, scores and records; of tokenised text there are two records, see `scored_texts`.
+
+class Result(NamedTuple):
+    """What came of one split and length penalty."""
+
+    path: Path  #: PATH.json, .hyp and .ref were written
+    records: list[Evaluation]  #: of tokenised text two, see `scored_texts`
+
+
+def evaluate(request: Request) -> Iterator[Result]:
+    """Checks all, and then translates, scores and records split by split.
+
+    With --tune-lenpen the hypotheses of both length penalties are of one search (see `length_penalty`).
 
     Raises:
         UsageError: if a file is missing or was changed, a flag cannot be passed, or fairseq-generate fails.
@@ -60,35 +77,45 @@ def evaluate(request: Request) -> list[Evaluation]:
     dataset = read_dataset(request.data)
     tokenize = request.tokenize or ("none" if dataset.tokenized else tokenizer_of(dataset.target))
     bleu(tokenize)
-    source, reference = _texts(request, dataset)
-    if request.lenpen is None:
+    texts = {split: _texts(request, dataset, split) for split in request.splits}
+    if request.tune_lenpen:
         dataset.check_split("valid")
-    _check_nothing_is_lost(request.output, dataset)
+    for split in request.splits:
+        for tuned in {False, request.tune_lenpen}:
+            _check_nothing_is_lost(request.result(split, tuned), dataset)
     evaluated = _identities(request.checkpoints)
     states = [checkpoints.load(path) for path in request.checkpoints]
-    about = about_model(request.checkpoints, dataset, states) | {"split": request.split, "engine": request.engine}
-    with tempfile.TemporaryDirectory(prefix="fairseq_intra.") as folder:
-        scratch = Path(folder)
-        limits = position_limits(states)
-        # The parameters are the other process's business: their memory is free from here on.
-        del states
-        tuning = None
-        if request.lenpen is None:
-            tuning = _tuned(request, dataset, tokenize, limits, scratch)
-            request = replace(request, lenpen=tuning["chosen"])
-        by_engine = _by_ctranslate2 if request.engine == "ctranslate2" else _by_fairseq
-        decoding, decoded = by_engine(request, dataset, source, limits, scratch)
+    about = about_model(request.checkpoints, dataset, states) | {"engine": request.engine}
+    limits = position_limits(states)
+    # The parameters are the other process's business: their memory is free from here on.
+    del states
+    tunings = [None, _tuned(request, dataset, tokenize, limits)] if request.tune_lenpen else [None]
+    penalties = [tuning["chosen"] if tuning else request.lenpen for tuning in tunings]
+    by_engine = _by_ctranslate2 if request.engine == "ctranslate2" else _by_fairseq
+    for split, (source, reference) in texts.items():
+        with _scratch() as scratch:
+            decoding, translations = by_engine(request, dataset, split, source, limits, penalties, scratch)
         _check_same(request.checkpoints, evaluated)
-    with _kept_if_scoring_fails(request.output, decoded.hypotheses):
-        limit = _at_limit(decoded.lengths, decoded.sizes, decoding, limits[1])
-        more = {"decoding": decoding, "tuning": tuning, "truncated": decoded.truncated, "at_length_limit": limit}
-        texts = texts_to_score(dataset, request.output, decoded.hypotheses, read_lines(reference), tokenize)
-        return [_write_record(about | more, request, scored) for scored in texts]
+        for tuning, lenpen, decoded in zip(tunings, penalties, translations, strict=True):
+            fields = about | {"split": split, "tuning": tuning, "decoding": decoding | {"lenpen": lenpen}}
+            path = request.result(split, tuning is not None)
+            with _kept_if_scoring_fails(path, decoded.hypotheses):
+                fields |= {"truncated": decoded.truncated, "at_length_limit": _at_limit(decoded, decoding, limits[1])}
+                scored = texts_to_score(dataset, path, decoded.hypotheses, read_lines(reference), tokenize)
+                records = [_write_record(fields, request, each) for each in scored]
+            yield Result(path, records)
 
 
-def _check_nothing_is_lost(output, dataset):
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for a search's files."""
+    with tempfile.TemporaryDirectory(prefix="fairseq_intra.") as folder:
+        yield Path(folder)
+
+
+def _check_nothing_is_lost(result, dataset):
     """Raises UsageError where an evaluation on another dataset would be replaced."""
-    path = output.with_name(f"{output.name}.json")
+    path = result.with_name(f"{result.name}.json")
     if not path.exists():
         return
     earlier = Evaluation.read(path)
@@ -121,58 +148,64 @@ def _write_record(fields, request, scored):
     return record
 
 
-def _texts(request, dataset) -> tuple[Path, Path]:
+def _texts(request, dataset, split) -> tuple[Path, Path]:
     """The files of source and reference, checked."""
     if request.wmt:
         if dataset.lowercase:
             raise UsageError(f"{dataset.folder} was lowercased, and WMT's sets are scored as they are written")
         dataset.check(*dataset.dictionaries(), "spm/joint.model")
-        return source_file(request.split, dataset.pair), reference_file(request.split, dataset.pair)
-    dataset.check_split(request.split)
+        return source_file(split, dataset.pair), reference_file(split, dataset.pair)
+    dataset.check_split(split)
     raw = dataset.folder / "raw"
-    return raw / f"{request.split}.{dataset.source}", raw / f"{request.split}.{dataset.target}"
+    return raw / f"{split}.{dataset.source}", raw / f"{split}.{dataset.target}"
 
 
-def _tuned(request, dataset, tokenize, limits, scratch) -> Tuning:
+def _tuned(request, dataset, tokenize, limits) -> Tuning:
     """The length penalty that is best on valid, and the choice."""
-    folder = scratch / "tuning"
-    folder.mkdir()
-    asked = replace(request, split="valid", lenpen=DEFAULT, passed=[*request.passed, "--nbest", str(request.beam)])
-    given = split_input(dataset, "valid", limits, request.truncate_source, folder)
-    decoding, generated = _translate(asked, dataset, given, folder)
+    with _scratch() as scratch:
+        given = split_input(dataset, "valid", limits, request.truncate_source, scratch)
+        decoding, nbest = _translate(request, dataset, "valid", given, scratch)
     if decoding["flags"].get("unnormalized"):
         raise UsageError("--tune-lenpen has no effect with --unnormalized")
     reference = read_lines(dataset.folder / "raw" / f"valid.{dataset.target}")
-    found = choose(read_nbest(generated), reference, "valid", tokenize)
+    found = choose(nbest, reference, "valid", tokenize)
     say(f"length penalty {found['chosen']:g}: BLEU on valid {max(found['bleu']):.2f}, of {shown(found)}")
     return found
 
 
-def _by_fairseq(request, dataset, source, limits, scratch) -> tuple[dict, Decoded]:
-    """(settings of the search, what fairseq-generate translates)."""
+def _by_fairseq(request, dataset, split, source, limits, penalties, scratch) -> tuple[dict, list[Decoded]]:
+    """(settings of the search, what fairseq-generate translates, by each of the length penalties)."""
     if request.wmt:
         given = text_input(dataset, source, read_lines(source), limits[0], request.truncate_source, scratch)
     else:
-        given = split_input(dataset, request.split, limits, request.truncate_source, scratch)
-    decoding, generated = _translate(request, dataset, given, scratch)
-    hypotheses, lengths = read_hypotheses(generated)
-    return decoding, Decoded(hypotheses, lengths, given.sizes.tolist(), given.truncated)
+        given = split_input(dataset, split, limits, request.truncate_source, scratch)
+    decoding, nbest = _translate(request, dataset, split, given, scratch)
+    translations = []
+    for lenpen in penalties:
+        best = best_of(nbest, lenpen, request.lenpen)
+        # Lengths count the end of a sentence.
+        hypotheses, lengths = [entry.text for entry in best], [entry.length - 1 for entry in best]
+        translations.append(Decoded(hypotheses, lengths, given.sizes.tolist(), given.truncated))
+    return decoding, translations
 
 
-def _by_ctranslate2(request, dataset, source, limits, scratch) -> tuple[dict, Decoded]:
-    """(settings of the search, what CTranslate2 translates)."""
+def _by_ctranslate2(request, dataset, split, source, limits, penalties, scratch) -> tuple[dict, list[Decoded]]:
+    """(settings of the search, what CTranslate2 translates by the one length penalty)."""
     dataset.check("spm/joint.model")
-    search = Search(request.beam, request.lenpen, batch_tokens=request.max_tokens)
-    say(f"translating {request.split} with {request.checkpoints[0]} by CTranslate2")
+    (lenpen,) = penalties
+    search = Search(request.beam, lenpen, batch_tokens=request.max_tokens)
+    say(f"translating {split} with {request.checkpoints[0]} by CTranslate2")
     decoded = ctranslate2_decoding.translate(
         request.checkpoints[0], dataset, source, search, Limits(*limits, *MAX_LEN), request.truncate_source, scratch
     )
-    named = {"beam": request.beam, "lenpen": request.lenpen, "max_tokens": request.max_tokens}
-    return named | {"max_len_a": MAX_LEN[0], "max_len_b": MAX_LEN[1], "flags": {}}, decoded
+    named = {"beam": request.beam, "lenpen": lenpen, "max_tokens": request.max_tokens}
+    return named | {"max_len_a": MAX_LEN[0], "max_len_b": MAX_LEN[1], "flags": {}}, [decoded]
 
 
-def _translate(request: Request, dataset: Dataset, given: DecodingInput, scratch: Path) -> tuple[dict, Path]:
-    """(settings of the search, fairseq-generate's output)."""
+def _translate(
+    request: Request, dataset: Dataset, split: str, given: DecodingInput, scratch: Path
+) -> tuple[dict, list[list[NbestEntry]]]:
+    """(settings of the search, fairseq-generate's n-best lists: whole ones where a length penalty is chosen)."""
     cpu = not torch.cuda.is_available()
     arguments = [word_of(given.folder), "--user-dir", str(PACKAGE), *(["--cpu"] if cpu else [])]
     arguments += ["--path", os.pathsep.join(map(word_of, request.checkpoints)), "--gen-subset", given.subset]
@@ -187,24 +220,25 @@ def _translate(request: Request, dataset: Dataset, given: DecodingInput, scratch
     ]
     arguments += ["--post-process", dataset.subwords, "--no-progress-bar", *given.flags]
     decoding = settings_of(arguments, request.passed)
-    say(f"translating {request.split} with {', '.join(map(str, request.checkpoints))}")
-    generate([*arguments, *request.passed], scratch / "generated", len(given.sizes), cpu)
-    return decoding, scratch / "generated"
+    say(f"translating {split} with {', '.join(map(str, request.checkpoints))}")
+    whole = ["--nbest", str(request.beam)] if request.tune_lenpen else []
+    generate([*arguments, *request.passed, *whole], scratch / "generated", len(given.sizes), cpu)
+    return decoding, read_nbest(scratch / "generated")
 
 
-def _at_limit(lengths, sizes, decoding, model_limit):
+def _at_limit(decoded, decoding, model_limit):
     """How many hypotheses are as long as the limit of their source allows (fairseq/sequence_generator.py)."""
-    limits = [int(decoding["max_len_a"] * size + decoding["max_len_b"]) for size in sizes]
-    return sum(length >= min(limit, model_limit - 1) for length, limit in zip(lengths, limits, strict=False))
+    limits = [int(decoding["max_len_a"] * size + decoding["max_len_b"]) for size in decoded.sizes]
+    return sum(length >= min(limit, model_limit - 1) for length, limit in zip(decoded.lengths, limits, strict=False))
 
 
 @contextlib.contextmanager
-def _kept_if_scoring_fails(output, hypotheses):
+def _kept_if_scoring_fails(result, hypotheses):
     """Decoding may have taken hours: its translations stay, whatever becomes of their score."""
     try:
         yield
     except BaseException:
-        kept = output.with_name(f"{output.name}.unscored.hyp")
+        kept = result.with_name(f"{result.name}.unscored.hyp")
         with contextlib.suppress(OSError):
             write_text(kept, join(hypotheses))
             say(f"the translations are kept in {kept}")

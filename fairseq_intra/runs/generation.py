@@ -148,18 +148,6 @@ def _reason(log):
     return last.removeprefix("fairseq_intra: error: ")
 
 
-def read_hypotheses(generated: Path) -> tuple[list[str], list[int]]:
-    """(hypotheses, lengths): the best of every sentence, detokenised, in the split's order.
-
-    Lengths are in subwords, without the end of sentence.
-
-    Raises:
-        UsageError: if a sentence has none.
-    """
-    best = [hypotheses[0] for hypotheses in read_nbest(generated)]
-    return [hypothesis.text for hypothesis in best], [hypothesis.length - 1 for hypothesis in best]
-
-
 class NbestEntry(NamedTuple):
     """One line of an n-best list."""
 

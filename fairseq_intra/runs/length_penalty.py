@@ -24,7 +24,7 @@ class Tuning(TypedDict):
     chosen: float
 
 
-def best_of(nbest: list[list[NbestEntry]], lenpen: float, decoded_with: float = DEFAULT) -> list[str]:
+def best_of(nbest: list[list[NbestEntry]], lenpen: float, decoded_with: float = DEFAULT) -> list[NbestEntry]:
     """The hypothesis of each sentence that is best by a length penalty.
 
     Args:
@@ -36,7 +36,7 @@ def best_of(nbest: list[list[NbestEntry]], lenpen: float, decoded_with: float = 
     def score(hypothesis):
         return hypothesis.score * hypothesis.length ** (decoded_with - lenpen)
 
-    return [max(hypotheses, key=score).text for hypotheses in nbest]
+    return [max(hypotheses, key=score) for hypotheses in nbest]
 
 
 def choose(nbest: list[list[NbestEntry]], reference: list[str], split: str, tokenize: str) -> Tuning:
@@ -48,7 +48,8 @@ def choose(nbest: list[list[NbestEntry]], reference: list[str], split: str, toke
         split: its name, for the record.
         tokenize: sacreBLEU's tokenizer.
     """
-    scores = [bleu_of(sentence_statistics(best_of(nbest, lenpen), reference, tokenize)) for lenpen in GRID]
+    texts = [[hypothesis.text for hypothesis in best_of(nbest, lenpen)] for lenpen in GRID]
+    scores = [bleu_of(sentence_statistics(hypotheses, reference, tokenize)) for hypotheses in texts]
     _, _, chosen = max((score, -abs(lenpen - DEFAULT), lenpen) for score, lenpen in zip(scores, GRID, strict=True))
     return {"split": split, "grid": list(GRID), "bleu": [round(score, 2) for score in scores], "chosen": chosen}
 

@@ -11,8 +11,8 @@ from .steps import Step, own_command
 
 PRESET = "multi30k"
 TESTS = ("test", "test1", "test2")
-#: What `evaluate` is told, and how its results end: the default length penalty, and the one that is best on valid.
-PENALTIES = {"": [], ".tuned": ["--tune-lenpen"]}
+#: How the results of `evaluate --tune-lenpen` end: the default length penalty, and the one that is best on valid.
+PENALTIES = ("", ".tuned")
 
 
 @dataclass
@@ -54,14 +54,15 @@ class Multi30kGrid:
         best = folder / "checkpoints" / "checkpoint_best.pt"
         preset = [] if any(word.partition("=")[0] == "--preset" for word in flags) else ["--preset", PRESET]
         training = ["--data", data, "--method", method, "--seed", seed, "--out", folder, *preset, *flags]
-        steps, results = [Step(own_command("train", *training), trains=True)], []
-        for test in _tests_of(data):
-            for end, penalty in PENALTIES.items():
-                made = results_of(best.parent, f"average{self.average}.{test}{end}")
-                given = ["--data", data, "--checkpoint", best, "--average", self.average, "--split", test, *penalty]
-                steps.append(Step(own_command("evaluate", *given), made))
-                results += made
-        return Run(name, folder, steps, method, f"{pair}, seed {seed}", best, tuple(results))
+        tests = _tests_of(data)
+        names = [f"average{self.average}.{test}{end}" for test in tests for end in PENALTIES]
+        results = tuple(path for result in names for path in results_of(best.parent, result))
+        given = ["--data", data, "--checkpoint", best, "--average", self.average, "--split", " ".join(tests)]
+        steps = [
+            Step(own_command("train", *training), trains=True),
+            Step(own_command("evaluate", *given, "--tune-lenpen"), results),
+        ]
+        return Run(name, folder, steps, method, f"{pair}, seed {seed}", best, results)
 
     def table(self, runs: list[Run]) -> str:
         from .multi30k_table import multi30k_table

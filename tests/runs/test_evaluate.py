@@ -80,25 +80,53 @@ def test_scores_come_with_all_that_decided_them(evaluate, stub, tmp_path, capsys
     assert not list((tmp_path / "out").glob(".*"))
 
 
-def test_a_tuned_length_penalty_is_chosen_on_valid_and_recorded(evaluate, stub, data, tmp_path, capsys):
-    for path in [*data.glob("raw/test.*"), *data.glob("bin/test.*")]:
-        shutil.copyfile(path, path.with_name(path.name.replace("test.", "valid.", 1)))
-    small_dataset.write_manifest(data)
+@pytest.fixture
+def with_splits(data):
+    """The dataset has its test text by these names, too."""
+
+    def copy(*names):
+        for name in names:
+            for path in [*data.glob("raw/test.*"), *data.glob("bin/test.*")]:
+                shutil.copyfile(path, path.with_name(path.name.replace("test.", f"{name}.", 1)))
+        small_dataset.write_manifest(data)
+
+    return copy
+
+
+def test_a_tuned_length_penalty_is_chosen_on_valid_and_recorded(evaluate, stub, with_splits, capsys):
+    with_splits("valid")
     record = evaluate("--tune-lenpen", "--beam", 3, split="test.tuned")
     assert record.tuning["split"] == "valid" and record.tuning["chosen"] == record.decoding["lenpen"] == 1.0
     assert len(set(record.tuning["bleu"])) == 1 and len(record.tuning["grid"]) == 11
     assert "length penalty 1: BLEU on valid" in capsys.readouterr().err
-    first, second = ([line for line in call if "=" not in line] for call in stub.calls)
-    assert first[-2:] == ["--nbest", "3"] and first[first.index("--gen-subset") + 1] == "valid"
-    assert "--nbest" not in second and second[second.index("--lenpen") + 1] == "1.0"
-    assert evaluate().tuning is None and (tmp_path / "out/checkpoint_best.test.tuned.json").exists()
+    valid, test = ([line for line in call if "=" not in line] for call in stub.calls)
+    for call, split in ((valid, "valid"), (test, "test")):
+        assert call[-2:] == ["--nbest", "3"] and call[call.index("--gen-subset") + 1] == split
+        assert call[call.index("--lenpen") + 1] == "1.0"
+
+
+def test_one_search_of_each_split_serves_both_length_penalties(evaluate, stub, with_splits, tmp_path, capsys):
+    """With a higher one the longer hypothesis of two that are as good by the default is the best."""
+    with_splits("valid", "test1")
+    stub.translates([f"{' '.join(line.split()[:-2])}\t{line}" for line in TARGET])
+    for split in ("test", "test1"):
+        tuned = evaluate("--tune-lenpen", "--split", "test test1", split=f"{split}.tuned")
+        default = Evaluation.read(tmp_path / f"out/checkpoint_best.{split}.json")
+        assert (tuned.split, default.split) == (split, split)
+        assert tuned.tuning["chosen"] == tuned.decoding["lenpen"] == 1.1 and tuned.bleu["score"] > 99
+        assert default.tuning is None and default.decoding == tuned.decoding | {"lenpen": 1.0}
+        assert default.bleu["score"] < 99 and default.decoding["flags"] == {}
+    assert [call[call.index("--gen-subset") + 1] for call in stub.calls] == 2 * ["valid", "test", "test1"]
+    written = [line for line in capsys.readouterr().out.split("\n") if line.startswith("written: ")]
+    names = [f"{tmp_path}/out/checkpoint_best.{split}{end}" for split in ("test", "test1") for end in ("", ".tuned")]
+    assert written == 2 * [f"written: {name}.json, {name}.hyp" for name in names]
 
 
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
         (("--lenpen", 1), "--lenpen and --tune-lenpen exclude each other"),
-        (("--split", "valid"), "--tune-lenpen chooses on valid; score another split"),
+        (("--split", "test valid"), "--tune-lenpen chooses on valid; score another split"),
         (("--engine", "ctranslate2"), "--tune-lenpen works with --engine fairseq, not ctranslate2"),
         ((), "manifest.json has no raw/valid.de: no such split"),
     ],
@@ -334,7 +362,8 @@ def test_a_manifest_of_the_wrong_shape_is_one_line(evaluate, data, manifest):
     [
         ("--checkpoint /nowhere.pt", "--checkpoint /nowhere.pt: no such file"),
         ("--data /nowhere", "--data /nowhere is not a prepared dataset: no manifest.json"),
-        ("--split train", "argument --split: invalid choice: 'train'"),
+        ("--split train", "--split must be some of valid, test, test1, test2, each once, not 'train'"),
+        ("--split=", "--split must be some of valid, test, test1, test2, each once, not ''"),
         ("--beam 0", "--beam must be at least 1, not 0"),
         ("--beam=x", "argument --beam: invalid int value: 'x'"),
         ("--lenpen -1", "--lenpen must be a number of at least 0, not '-1'"),
@@ -417,17 +446,6 @@ def test_other_text_is_another_corpus(tmp_path):
 def test_an_ensemble_of_two_methods_is_of_neither(evaluate, checkpoint, tmp_path):
     plain = small_dataset.write_checkpoint(tmp_path / "plain.pt", "--num-iter", "1")
     assert evaluate(model=f"{plain}:{checkpoint}", name="plain+checkpoint_best").method == "mixed"
-
-
-def test_the_penalty_that_was_chosen_is_the_one_that_translates(evaluate, stub, data, monkeypatch):
-    for path in [*data.glob("raw/test.*"), *data.glob("bin/test.*")]:
-        shutil.copyfile(path, path.with_name(path.name.replace("test.", "valid.", 1)))
-    small_dataset.write_manifest(data)
-    found = {"split": "valid", "grid": [1.0, 1.3], "bleu": [1.0, 2.0], "chosen": 1.3}
-    monkeypatch.setattr("fairseq_intra.runs.evaluate.choose", lambda *_: found)
-    record = evaluate("--tune-lenpen", split="test.tuned")
-    assert [call[call.index("--lenpen") + 1] for call in stub.calls] == ["1.0", "1.3"]
-    assert record.decoding["lenpen"] == 1.3 and record.tuning == found
 
 
 def test_an_evaluation_on_another_dataset_is_not_replaced(evaluate, data, tmp_path, stub):

@@ -9,7 +9,7 @@ from evaluated_runs import REFERENCE, digest, evaluated, spoilt
 
 from fairseq_intra.errors import UsageError
 from fairseq_intra.runs.evaluation import Evaluation
-from fairseq_intra.runs.generation import read_hypotheses
+from fairseq_intra.runs.generation import read_nbest
 
 
 def generated(folder, texts, order=None):
@@ -27,14 +27,16 @@ def generated(folder, texts, order=None):
 def test_hypotheses_come_in_the_order_of_the_split(tmp_path):
     texts = ["first", "", "third\u2028with\x85odd breaks", "D-9\tlooks like one", *map(str, range(4, 12))]
     path = generated(tmp_path, texts, order=[10, 2, 0, 11, 3, 1, 9, 4, 8, 5, 7, 6])
-    assert read_hypotheses(path) == (texts, [2] * 12)
+    found = [(entry.text, entry.length) for (entry,) in read_nbest(path)]
+    assert found == [(text, 3) for text in texts]
 
 
-def test_of_several_hypotheses_the_best_counts(tmp_path):
+def test_several_hypotheses_stay_in_their_order(tmp_path):
     path = tmp_path / "nbest"
     texts = {"best of 1": 1, "worse of 1": 1, "best of 0": 0, "worse of 0": 0}
     path.write_text("".join(f"D-{number}\t-0.1\t{text}\nP-{number}\t-1\n" for text, number in texts.items()))
-    assert read_hypotheses(path)[0] == ["best of 0", "best of 1"]
+    found = [[entry.text for entry in entries] for entries in read_nbest(path)]
+    assert found == [["best of 0", "worse of 0"], ["best of 1", "worse of 1"]]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ def test_of_several_hypotheses_the_best_counts(tmp_path):
 def test_missing_hypotheses_are_noticed(tmp_path, content):
     (tmp_path / "cut").write_text(content)
     with pytest.raises(UsageError, match="lacks hypotheses"):
-        read_hypotheses(tmp_path / "cut")
+        read_nbest(tmp_path / "cut")
 
 
 def test_of_two_evaluations_at_once_one_stays_whole(tmp_path):

@@ -33,7 +33,7 @@ def test_the_best_of_a_list_is_what_fairseq_finds_with_that_penalty(spread):
     ]
     found = {}
     for lenpen in (0.0, *GRID, 3.0):
-        found[lenpen] = best_of(lists, lenpen)
+        found[lenpen] = [best.text for best in best_of(lists, lenpen)]
         assert found[lenpen] == [str(hypotheses[0]["tokens"].tolist()) for hypotheses in generated(lenpen)]
     assert found[0.0] != found[3.0]
 
@@ -49,6 +49,7 @@ def lists(best_at):
 @pytest.mark.parametrize(("best_at", "chosen"), [(1.25, 1.3), (0.65, 1.0), (9.0, 1.0)])
 def test_the_penalty_with_the_highest_bleu_and_of_equals_the_default(best_at, chosen):
     found = choose(lists(best_at), REFERENCE, "valid", "13a")
-    scores = [sacrebleu.corpus_bleu(best_of(lists(best_at), lenpen), [REFERENCE]).score for lenpen in found["grid"]]
+    texts = [[best.text for best in best_of(lists(best_at), lenpen)] for lenpen in found["grid"]]
+    scores = [sacrebleu.corpus_bleu(hypotheses, [REFERENCE]).score for hypotheses in texts]
     assert found["bleu"] == [round(score, 2) for score in scores] and found["grid"] == list(GRID)
     assert found["chosen"] == chosen and found["split"] == "valid"
