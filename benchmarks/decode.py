@@ -142,13 +142,14 @@ def by_evaluate(args, scratch):
     request = evaluate.Request(
         checkpoints=[args.checkpoint],
         data=args.data,
-        split="test",
+        splits=("test",),
         wmt=False,
         metrics=METRICS[:2],
         beam=5,
         lenpen=1.0,
+        tune_lenpen=False,
         max_tokens=BATCH_TOKENS,
-        output=scratch / "evaluated",
+        output=scratch,
         tokenize=None,
         confidence=False,
         truncate_source=False,
@@ -158,10 +159,10 @@ def by_evaluate(args, scratch):
     evaluate.generate, before = generate, evaluate.generate
     begin = time.perf_counter()
     with contextlib.redirect_stderr(io.StringIO()):
-        evaluate.evaluate(request)
+        (result,) = evaluate.evaluate(request)
     total = time.perf_counter() - begin
     evaluate.generate = before
-    return read_lines(scratch / "evaluated.hyp"), spent["decoding"], total - spent["process"]
+    return read_lines(result.path.with_name(f"{result.path.name}.hyp")), spent["decoding"], total - spent["process"]
 
 
 def by_engine(engine, sources):

@@ -26,6 +26,9 @@ def main():
         "--unfinished", action="store_true", help="keep also runs that are not finished, as far as they are"
     )
     args = parser.parse_args()
+    names = [run.name for run in args.runs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        parser.error(f"two runs are called {twice[0]}; keep them in two folders")
     for run in args.runs:
         if not (run / "finished").exists() and not args.unfinished:
             print(f"{run} is not finished, and left out")

@@ -137,6 +137,8 @@ def check_comparison(parser, args):
     args.methods = args.methods.split()
     if unknown := [name for name in args.methods if name not in METHODS]:
         parser.error(f"--methods: {unknown[0]} is none of {', '.join(METHODS)}")
+    if "plain" not in args.methods:
+        parser.error("--methods needs plain, with which the others are compared")
     args.interval = args.budget // VALIDATIONS
     args.switch = args.switch or 5 * args.interval
     if args.switch % args.interval:

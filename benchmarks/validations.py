@@ -45,7 +45,7 @@ def mean_at(lines, name, number, count):
     """The mean of the last validations until this update; None before the first, and behind the last."""
     if not lines or lines[-1]["num_updates"] < number:
         return None
-    values = [line[name] for line in lines if line["num_updates"] <= number]
+    values = [line[name] for line in lines if line["num_updates"] <= number and name in line]
     return statistics.mean(values[-count:]) if values else None
 
 

@@ -206,8 +206,10 @@ def need_folder_of(output: Path) -> None:
     """Checks before long work that files whose names begin with --output can be written.
 
     Raises:
-        UsageError: if their folder does not exist.
+        UsageError: if their folder does not exist, or it is a folder's name that has no name to begin with.
     """
+    if output.name in ("", ".."):
+        raise UsageError(f"--output '{output}' must end in the beginning of the files' names")
     if not output.parent.is_dir():
         raise UsageError(f"--output {output}: its folder does not exist")
 

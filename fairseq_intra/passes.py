@@ -52,14 +52,15 @@ def choose_mode(model, mode, encoder_once=False):
 
 
 def reject_passes_without_layers(model):
-    """Raises UsageError where torch's DistributedDataParallel would meet parameters in one pass and not in another.
+    """Raises UsageError where torch's DistributedDataParallel would wait for the gradients of dropped layers.
 
-    With --find-unused-parameters it counts what the last pass leaves out (LayerDrop) as done, though others used it.
+    A worker may drop a layer in all of its passes while another uses it: they would exchange different gradients, and
+    stop. With --find-unused-parameters, what the last pass drops counts as done, though others used it.
     """
-    finds_unused = any(getattr(module, "find_unused_parameters", False) for module in model.modules())
-    if finds_unused and any(map(_drops_layers, model.modules())):
+    waits = any(isinstance(module, torch.nn.parallel.DistributedDataParallel) for module in model.modules())
+    if waits and any(map(_drops_layers, model.modules())):
         raise UsageError(
-            "--find-unused-parameters does not work with several passes of a model with LayerDrop; use "
+            "several workers cannot train a model with LayerDrop by torch's DistributedDataParallel; use "
             "--ddp-backend legacy_ddp"
         )
 

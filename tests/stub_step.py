@@ -9,6 +9,7 @@ step that waits in place of the training. SIGUSR1 makes a training that waits sa
 import fcntl
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -23,6 +24,7 @@ def main(calls, name, *flags):
     if "--dry-run" in flags:
         if "--bad" in flags:
             sys.exit("fairseq_intra: error: --bad is no flag")
+        print(shlex.join(flags))
         return
     with open(calls, "a") as file:
         file.write(json.dumps([name, os.environ.get("CUDA_VISIBLE_DEVICES"), *flags]) + "\n")

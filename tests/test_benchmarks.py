@@ -74,8 +74,9 @@ def test_the_table_of_time_to_quality(run, tmp_path):
         (folder / "train.log").write_text("\n".join(lines))
     given = ["--data", "data", "--out", tmp_path / "out", "--budget", 160, "--switch", 80, "--seeds", 2]
     given += ["--batch-tokens", 2048]
-    with pytest.raises(SystemExit):
-        run("time_to_quality.py", *given, "--out", tmp_path, "--parts", "table")
+    for wrong in (["--out", tmp_path], ["--methods", "rdrop late"]):
+        with pytest.raises(SystemExit):
+            run("time_to_quality.py", *given, *wrong, "--parts", "table")
     table = run("time_to_quality.py", *given, "--parts", "table", "--json", tmp_path / "json")
     assert "three passes 2.5 (2.50 to 2.50)" in table and "two passes 1.75 (1.50 to 2.00)" in table
     rows = [line.split("|")[1:-1] for line in table.split("\n") if line.startswith("|")][2:]
@@ -201,6 +202,9 @@ def test_validations_at_equal_updates(run, tmp_path):
     assert "| half |  |  |  |  |" in table
     table = run("validations.py", "--updates", "45,80", "--average", 2, tmp_path / "whole")
     assert "| whole | 5.500 | 1.500 | 3.50 | 7.50 |" in table
+    log = tmp_path / "half" / "train.log"
+    log.write_text(re.sub(r" \| bleu [\d.]+", "", log.read_text()))
+    assert "| half | " in run("validations.py", "--updates", "40", tmp_path / "half")
 
 
 def test_the_python_in_shell_recipes_imports_what_is_there():

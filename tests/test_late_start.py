@@ -12,7 +12,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEn
 
 from fairseq_intra import checkpoint
 from fairseq_intra.errors import UsageError
-from fairseq_intra.patches.still_plain_warning import warn_at_the_end
+from fairseq_intra.patches.still_plain_warning import warn_at_the_end, warn_at_the_lowest_rate
 
 
 @pytest.fixture
@@ -196,6 +196,24 @@ def test_the_last_epoch_of_a_training_says_that_it_was_plain(max_epoch, should_s
     trainer, task = SimpleNamespace(get_num_updates=lambda: 7), SimpleNamespace(warn_if_still_plain=said.append)
     assert program.train(cfg, trainer, task, SimpleNamespace(next_epoch_idx=2)) == ([1.0], should_stop)
     assert said == [7] * warned
+
+
+@pytest.mark.parametrize(("rate", "warned"), [(0.1, 1), (0.2, 0)])
+def test_a_training_whose_rate_has_become_too_low_says_that_it_was_plain(rate, warned):
+    said = []
+
+    class Trainer:
+        cfg = SimpleNamespace(optimization=SimpleNamespace(stop_min_lr=0.1))
+        task = SimpleNamespace(warn_if_still_plain=said.append)
+
+        def lr_step(self, epoch, val_loss=None):
+            return rate
+
+        def get_num_updates(self):
+            return 7
+
+    warn_at_the_lowest_rate(Trainer)
+    assert Trainer().lr_step(2, 3.0) == rate and said == [7] * warned
 
 
 def test_a_run_that_ends_while_plain_says_so(configuration, caplog):

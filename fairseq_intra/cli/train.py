@@ -105,6 +105,8 @@ def _train(args):
     if args.continue_from:
         kept.insert(0, f"# continued {sha256(args.continue_from)}")
     if teacher := flag_value(args.passed, "--teacher"):
+        if not Path(teacher).is_file():
+            raise UsageError(f"--teacher {teacher}: no such file")
         kept.insert(0, f"# teacher {sha256(Path(teacher))}")
     with run.opened(kept, args.extend):
         if run.is_finished(kept):

@@ -98,7 +98,7 @@ def _prepare(pair, source, folder, workers, steps, merges):
 
 
 def _write_text(found: Text, languages, to):
-    """The text as distributed, or made alike from raw text: normalised, tokenised and lower-cased by sacremoses."""
+    """The text as distributed, or made alike from raw text: lower-cased, normalised, tokenised by sacremoses."""
     for split, sides in found.splits.items():
         if found.layout == "raw":
             say(f"{split}: tokenising {len(sides[0])} pairs")
@@ -116,7 +116,7 @@ def _moses(language):
 
 def _tokenised(line, language):
     normaliser, tokenizer = _moses(language)
-    return tokenizer.tokenize(normaliser.normalize(line), return_str=True).lower()
+    return tokenizer.tokenize(normaliser.normalize(line.lower()), return_str=True)
 
 
 def _make(text, pair, out, workers, steps, merges):

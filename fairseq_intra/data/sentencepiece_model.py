@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, islice
 from math import ceil
@@ -94,17 +95,28 @@ def explain(message: str, vocab_size: int) -> str:
 
 
 def encode(model: Path, source: Path, destination: Path, workers: int) -> None:
-    """Writes the subwords of every line, with a space between them; reports lines too long for most models."""
+    """Writes the subwords of every line, with a space between them; reports lines too long for most models.
+
+    What the model does not know becomes its unknown symbol, and not a type of the dictionary; it is reported, too.
+    """
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
-    too_long, number = [], 0
+    known = set(map(processor.id_to_piece, range(processor.get_piece_size())))
+    unknown = processor.id_to_piece(processor.unk_id())
+    too_long, number, subwords, left_out = [], 0, 0, Counter()
     with destination.open("w", encoding="utf-8", newline="\n") as stream:
         for batch in batches(read(source), BATCH):
             encoded = processor.encode(batch, out_type=str, num_threads=workers)
-            stream.writelines(" ".join(line) + "\n" for line in encoded)
+            for line in encoded:
+                subwords += len(line)
+                left_out.update(piece for piece in line if piece not in known)
+                stream.write(" ".join(piece if piece in known else unknown for piece in line) + "\n")
             # The end of the sentence takes a position, too.
             places = [place for place, line in enumerate(encoded, 1) if len(line) >= DEFAULT_MAX_POSITIONS]
             too_long += [number + place for place in places]
             number += len(batch)
+    if left_out:
+        most = " ".join(piece for piece, _ in left_out.most_common(5))
+        say(f"{source}: {left_out.total()} of {subwords} subwords are unknown to the SentencePiece model, as {most}")
     if too_long:
         say(
             f"{source}: {len(too_long)} lines, the first is line {too_long[0]}, have more subwords than a model with "

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from ..errors import UsageError
 from .archives import members, naming
 from .parallel_text import Pair
+from .visible_text import visible
 
 LANGUAGES = ("en", "de")
 LONGEST_WORD = 100
@@ -21,10 +21,6 @@ FEWEST_LETTERS = 0.5
 LINE = re.compile(r"(?P<url>https?://\S+) (?P<bytes>\d+) (?P<sha256>[0-9a-f]{64}) (?P<corpus>\S+)")
 NO_LETTER = re.compile(r"[\W\d_]+")
 LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1}}}")
-# Control characters, byte order marks, soft hyphens: nothing that a reader sees, but for the two that join letters.
-INVISIBLE = dict.fromkeys(code for code in range(0x10000) if unicodedata.category(chr(code)) in ("Cc", "Cf"))
-INVISIBLE |= dict.fromkeys((code for code in INVISIBLE if chr(code).isspace()), " ")
-del INVISIBLE[0x200C], INVISIBLE[0x200D]
 
 
 @dataclass(frozen=True)
@@ -114,12 +110,11 @@ def lines_of(path: Path, name: str) -> Iterator[bytes]:
 
 
 def cleaned(line: bytes) -> str | None:
-    """A line's text in composed characters, with one space between words; None if it is not UTF-8."""
+    """A line's text as its reader sees it; None if it is not UTF-8."""
     try:
-        text = line.decode("utf-8")
+        return visible(line.decode("utf-8"))
     except UnicodeDecodeError:
         return None
-    return " ".join(unicodedata.normalize("NFC", text.translate(INVISIBLE)).split())
 
 
 def unusable(source: str | None, target: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What is fixed in fairseq, each by feature and not by version number. Applied once; for plain training too."""
+"""What is fixed in fairseq, none by its version number. Applied once; for plain training too."""
 
 import functools
 import importlib

@@ -58,7 +58,8 @@ def check(path, stored: dict | None, symbols: dict[str, list[str]], languages: d
     Raises:
         UsageError: if they differ, or the data has the two languages the other way round.
     """
-    _check_direction(path, stored or {}, languages)
+    theirs, ours = ([given.get(side) for side in SIDES[:2]] for given in (_stored_languages(stored or {}), languages))
+    check_direction(path, theirs, ours)
     for side, known in (stored or {}).items():
         ours = symbols.get(side) or []
         if len(ours) >= known["symbols"] and _digest(ours[: known["symbols"]]) != known["sha256"]:
@@ -69,9 +70,12 @@ def check(path, stored: dict | None, symbols: dict[str, list[str]], languages: d
     return bool(stored)
 
 
-def _check_direction(path, stored, languages):
-    theirs = [stored.get(side, {}).get("language") for side in SIDES[:2]]
-    ours = [languages.get(side) for side in SIDES[:2]]
+def _stored_languages(stored):
+    return {side: known.get("language") for side, known in stored.items()}
+
+
+def check_direction(path, theirs: list[str | None], ours: list[str | None]) -> None:
+    """Raises UsageError where a checkpoint has the languages of the data, source and target, the other way round."""
     if all(ours) and theirs == ours[::-1] != ours:
         raise UsageError(f"checkpoint {path} translates {'-'.join(theirs)}, and the data is {'-'.join(ours)}")
 

@@ -5,11 +5,14 @@ scale grows (fairseq/optim/fp16_optimizer.py, amp_optimizer.py).
 """
 
 import functools
+import logging
 
 import torch
 from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.optim.fp16_optimizer import _FP16OptimizerMixin as HalfPrecisionOptimizer
 from fairseq.optim.fp16_optimizer import _MemoryEfficientFP16OptimizerMixin as MemoryEfficientOptimizer
+
+logger = logging.getLogger(__name__)
 
 #: What the loss scaler counts, by its attributes (fairseq/optim/dynamic_loss_scaler.py).
 COUNTS = ("_iter", "_last_overflow_iter", "_last_rescale_iter", "_overflows_since_rescale")
@@ -47,10 +50,20 @@ def _float32_parameters(self):
 
 @torch.no_grad()
 def _take_float32_parameters(self, saved):
-    ours = _tensors(self.fp32_params)
-    if [tensor.shape for tensor in ours] == [tensor.shape for tensor in saved]:
-        for tensor, value in zip(ours, saved, strict=True):
-            tensor.copy_(value)
+    ours, half = _tensors(self.fp32_params), self.fp16_params[0].dtype
+    if [tensor.shape for tensor in ours] != [tensor.shape for tensor in saved]:
+        return
+    # fairseq has made ours of the model's half-precision parameters.
+    if not all(
+        torch.equal(value.to(tensor).to(half), tensor.to(half)) for tensor, value in zip(ours, saved, strict=True)
+    ):
+        logger.warning(
+            "the checkpoint's parameters are not those that its optimizer's state belongs to (an average, or changed "
+            "otherwise); the training continues from the checkpoint's"
+        )
+        return
+    for tensor, value in zip(ours, saved, strict=True):
+        tensor.copy_(value)
 
 
 def _counts(self):

@@ -17,6 +17,7 @@ from fairseq.data.indexed_dataset import _code_to_dtype as DTYPES
 from fairseq.distributed import utils as distributed_utils
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
+from torch.multiprocessing import ProcessExitedException
 
 from ..data.indexed import HEAD, MARK
 from ..errors import UsageError, reason
@@ -48,14 +49,24 @@ def _check_common_flags():
             check_seed(cfg.common.seed)
         if main is training_loop.module().main:
             _check_precision(cfg.common)
-        return call(cfg, main, **kwargs)
+        try:
+            return call(cfg, main, **kwargs)
+        except ProcessExitedException as error:
+            raise _end_of(error) from None
 
     distributed_utils.call_main = call_main
 
 
+def _end_of(error):
+    """The end of a command of which fairseq has started a worker for each GPU: the worker has said why it ended."""
+    if error.signal_name:
+        return UsageError(f"a worker was ended by {error.signal_name}")
+    return SystemExit(error.exit_code)
+
+
 def _check_precision(common):
     no_gpu = "--cpu is given" if common.cpu else "" if torch.cuda.is_available() else "torch sees none"
-    check_precision([f"--{name}" for name in ("fp16", "amp") if common[name]], no_gpu)
+    check_precision([f"--{name}" for name in ("fp16", "bf16", "amp") if common[name]], no_gpu)
 
 
 def _check_data():

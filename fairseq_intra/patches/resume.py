@@ -55,7 +55,8 @@ def _remember_patience():
 def _find_the_place_in_the_epoch():
     """fairseq counts an epoch's mini-batches for each worker: with other workers it would repeat some, or stop.
 
-    With the same mini-batches the place is found exactly, with others (--max-tokens) by the share of the epoch.
+    With the same mini-batches none is missed, and where what is left does not divide among the workers, fewer come
+    twice than there are workers; with others (--max-tokens) the place is found by the share of the epoch.
     """
     save, load = EpochBatchIterator.state_dict, EpochBatchIterator.load_state_dict
 

@@ -2,12 +2,15 @@
 
 import functools
 
+from fairseq.trainer import Trainer
+
 from . import training_loop
 
 
 def apply():
     """Puts the patch into fairseq's training loop."""
     warn_at_the_end(training_loop.module())
+    warn_at_the_lowest_rate(Trainer)
 
 
 def warn_at_the_end(program):
@@ -23,3 +26,17 @@ def warn_at_the_end(program):
         return valid_losses, should_stop
 
     program.train = train
+
+
+def warn_at_the_lowest_rate(trainer):
+    """Wraps the trainer's `lr_step`, after which fairseq ends a training whose rate is as low as --stop-min-lr."""
+    step = trainer.lr_step
+
+    @functools.wraps(step)
+    def lr_step(self, *args, **kwargs):
+        rate = step(self, *args, **kwargs)
+        if rate <= self.cfg.optimization.stop_min_lr and hasattr(self.task, "warn_if_still_plain"):
+            self.task.warn_if_still_plain(self.get_num_updates())
+        return rate
+
+    trainer.lr_step = lr_step

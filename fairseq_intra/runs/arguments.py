@@ -47,6 +47,8 @@ COMMENTS = {
     "continued": "the checksum of --continue-from",
     "teacher": "the checksum of --teacher",
 }
+#: Short forms of fairseq-train's flags; it has no others.
+SHORT = {"-a": "--arch", "-s": "--source-lang", "-t": "--target-lang"}
 #: How much a flag is like one of ours, from 0 to 1, to be taken for it with a typo.
 LIKENESS = 0.88
 #: Flags of fairseq-train that choose the precision of a training, and what it wraps the optimizer in.
@@ -66,8 +68,9 @@ def flag_values(words: list[str]) -> dict[str, str]:
         if word.startswith("# "):
             what, _, value = word[2:].partition(" ")
             values[COMMENTS.get(what, what)], name = value, None
-        elif word.startswith("--"):
+        elif word.startswith("--") or word in SHORT:
             name, _, value = word.partition("=")
+            name = SHORT.get(name, name)
             values[name] = value
         elif name:
             values[name] = f"{values[name]} {word}".strip()
@@ -136,7 +139,7 @@ def without(words: list[str], flags: re.Pattern, why: str = "") -> list[str]:
             kept.append(word)
         elif equals or name in METHOD_SWITCHES:
             dropped.append(word)
-        elif not left or left[0].startswith("--"):
+        elif not left or left[0].startswith("--") or left[0] in SHORT:
             raise UsageError(f"{word} needs a value")
         else:
             dropped += [word, left.pop(0)]

@@ -22,7 +22,7 @@ from .ctranslate2_decoding import Decoded
 from .dataset import Dataset, read_dataset
 from .decoding_input import DecodingInput, split_input, text_input
 from .evaluated_model import about_model, position_limits
-from .evaluation import FORMAT, Evaluation, join
+from .evaluation import FORMAT, Evaluation, join, unfinished_run
 from .generation import NbestEntry, generate, read_nbest, settings_of
 from .length_penalty import Tuning, best_of, choose, shown
 from .scored_texts import score_texts, texts_to_score
@@ -80,12 +80,15 @@ def evaluate(request: Request) -> Iterator[Result]:
     texts = {split: _texts(request, dataset, split) for split in request.splits}
     if request.tune_lenpen:
         dataset.check_split("valid")
+    for run in filter(None, dict.fromkeys(unfinished_run(path.parent) for path in request.checkpoints)):
+        say(f"{run} is not finished: its training may go on, or has failed")
+    identities = _identities(request.checkpoints)
+    states = [checkpoints.load(path) for path in request.checkpoints]
+    evaluated = list(zip(request.checkpoints, identities, map(_fingerprint, states), strict=True))
+    about = about_model(request.checkpoints, dataset, states) | {"engine": request.engine}
     for split in request.splits:
         for tuned in {False, request.tune_lenpen}:
-            _check_nothing_is_lost(request.result(split, tuned), dataset)
-    evaluated = _identities(request.checkpoints)
-    states = [checkpoints.load(path) for path in request.checkpoints]
-    about = about_model(request.checkpoints, dataset, states) | {"engine": request.engine}
+            _check_nothing_is_lost(request.result(split, tuned), about)
     limits = position_limits(states)
     # The parameters are the other process's business: their memory is free from here on.
     del states
@@ -95,7 +98,7 @@ def evaluate(request: Request) -> Iterator[Result]:
     for split, (source, reference) in texts.items():
         with _scratch() as scratch:
             decoding, translations = by_engine(request, dataset, split, source, limits, penalties, scratch)
-        _check_same(request.checkpoints, evaluated)
+        _check_same(evaluated)
         for tuning, lenpen, decoded in zip(tunings, penalties, translations, strict=True):
             fields = about | {"split": split, "tuning": tuning, "decoding": decoding | {"lenpen": lenpen}}
             path = request.result(split, tuning is not None)
@@ -113,16 +116,19 @@ def _scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _check_nothing_is_lost(result, dataset):
-    """Raises UsageError where an evaluation on another dataset would be replaced."""
+def _check_nothing_is_lost(result, about):
+    """Raises UsageError where an evaluation on another dataset, or of another model, would be replaced."""
     path = result.with_name(f"{result.name}.json")
     if not path.exists():
         return
-    earlier = Evaluation.read(path)
-    if earlier.corpus not in (None, dataset.corpus):
+    earlier, other = Evaluation.read(path), None
+    if earlier.corpus not in (None, about["corpus"]):
+        other = f"on another dataset ({earlier.dataset}, {earlier.source}-{earlier.target})"
+    elif (earlier.method, earlier.seed) != (about["method"], about["seed"]):
+        other = f"of another model ({earlier.method}, seed {earlier.seed})"
+    if other:
         raise UsageError(
-            f"{path} is an evaluation on another dataset ({earlier.dataset}, {earlier.source}-{earlier.target}), and "
-            "would be replaced; give --output DIR, or remove it"
+            f"{path} is an evaluation {other}, and would be replaced; give another folder by --output, or remove it"
         )
 
 
@@ -132,10 +138,17 @@ def _identities(paths):
     return [its and (its.st_dev, its.st_ino, its.st_size, its.st_mtime_ns) for its in found]
 
 
-def _check_same(paths, before):
-    """Raises UsageError where a training has replaced a checkpoint while it was read, more than once."""
-    for path, was, now in zip(paths, before, _identities(paths), strict=True):
-        if was != now:
+def _fingerprint(state):
+    return checkpoints.fingerprint(state["model"])
+
+
+def _check_same(evaluated):
+    """Raises UsageError where a training has replaced a checkpoint while it was read, more than once.
+
+    The same average may have been written again, by an evaluation of another split.
+    """
+    for path, identity, fingerprint in evaluated:
+        if _identities([path]) != [identity] and _fingerprint(checkpoints.load(path)) != fingerprint:
             raise UsageError(
                 f"{path} was replaced while it was evaluated; evaluate again when its training has ended"
             )

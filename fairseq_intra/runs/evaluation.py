@@ -139,6 +139,13 @@ def _folder_to_itself(folder):
         os.close(opened)
 
 
+def unfinished_run(checkpoints: Path) -> Path | None:
+    """The run of `train` whose folder of checkpoints this is, if it has not come to its end."""
+    run = checkpoints.absolute().parent
+    is_run = checkpoints.name == "checkpoints" and (run / "arguments.txt").exists()
+    return run if is_run and not (run / "finished").exists() else None
+
+
 def is_evaluation(path: Path) -> bool:
     """Whether a JSON file is an `Evaluation`'s: its texts lie beside it, or it has the counts in their place."""
     if path.with_suffix(".hyp").exists():

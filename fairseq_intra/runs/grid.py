@@ -1,5 +1,6 @@
 """What `fairseq-intra grid` does with a grid of runs: does them all, lists their commands, or makes their table."""
 
+import math
 import os
 import re
 import shlex
@@ -12,7 +13,7 @@ from ..console import say
 from ..errors import UsageError
 from ..files import locked, make_folder, write_text
 from ..processes import UNFINISHED, ending_on_signals
-from .arguments import without
+from .arguments import flag_value, flag_values, without
 from .comparison import PLAIN
 from .same_arguments import keep_arguments
 from .scheduler import Run, run_all
@@ -83,9 +84,11 @@ def list_commands(grid: Grid) -> None:
 
 
 def show_commands(runs: list[Run]) -> None:
-    """Prints a line of shell for every run."""
+    """Prints a line of shell for every run, which finds this package where this process has found it."""
+    path = os.environ.get("PYTHONPATH")
+    found = f"PYTHONPATH={shlex.quote(path)} " if path else ""
     for run in runs:
-        print(" && ".join(shlex.join(step.command) for step in run.steps))
+        print(" && ".join(found + shlex.join(step.command) for step in run.steps))
 
 
 def make_table(grid: Grid) -> None:
@@ -119,8 +122,29 @@ def _check_flags(runs, environment):
     for run in {run.method: run for run in runs}.values():
         # A dry run has no command to show for a run that continues another one.
         command = [*without(run.steps[0].command, CONTINUES), "--dry-run"]
-        if subprocess.run(command, stdout=subprocess.DEVNULL, env=os.environ | environment).returncode:
+        dry = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment)
+        if dry.returncode:
             raise SystemExit(1)
+        for step in run.steps[1:]:
+            _check_average(shlex.split(dry.stdout), flag_value(step.command, "--average"))
+
+
+def _check_average(training, average):
+    """Raises UsageError where a training keeps fewer checkpoints than are to be averaged."""
+    flags = flag_values(training)
+
+    def kept(name):
+        number = int(flags.get(name, -1))
+        return number if number >= 0 else math.inf
+
+    epochs = 0 if "--no-epoch-checkpoints" in flags else kept("--keep-last-epochs")
+    # Beside those that are named by their update, checkpoint_last.pt may be one (see checkpoint.last_checkpoints).
+    updates = kept("--keep-interval-updates") + 1 if int(flags.get("--save-interval-updates", 0)) else 0
+    if average and int(average) > max(epochs, updates):
+        raise UsageError(
+            f"--average {average}: with these flags a training keeps {max(epochs, updates)} checkpoints; give "
+            f"--keep-last-epochs {average}, or --save-interval-updates N --keep-interval-updates {average}"
+        )
 
 
 def _write_table(grid, runs, done, reason):

@@ -131,8 +131,11 @@ class RunFolder:
         return (self.checkpoints / LAST).is_file()
 
     def _was_cleared(self):
-        """Whether it is finished and evaluated, so that its checkpoints may be gone."""
-        return self.finished.exists() and any(self._evaluations())
+        """Whether it is finished and evaluated, so that its checkpoints may be gone.
+
+        The scores of `finetune`, which leaves a run.json, are those of its validations, in the log.
+        """
+        return self.finished.exists() and (any(self._evaluations()) or (self.folder / "run.json").exists())
 
     def _need_checkpoints(self):
         is_whole = self._has_checkpoints() if self.finished.exists() else self._can_be_resumed()

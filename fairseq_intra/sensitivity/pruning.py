@@ -1,5 +1,6 @@
 """Setting to zero the parameters of a checkpoint that contribute least, or most, or some at random."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ from .. import checkpoint
 from ..errors import UsageError
 from .report import Report
 from .statistics import part
+
+#: Names of biases, recurrent layers' (bias_ih_l0) among them.
+BIAS = re.compile(r"(^|[._])bias(_|$)")
 
 
 def prune(
@@ -76,4 +80,4 @@ def _first(scores, order, ratio, seed):
 
 
 def _is_norm_or_bias(name):
-    return part(name) == "norms" or name.endswith("bias")
+    return part(name) == "norms" or BIAS.search(name) is not None

@@ -33,8 +33,7 @@ def read_pairs(
     Raises:
         UsageError: if the file cannot be read, lacks a column, has an invalid line, or no pair.
     """
-    names, *rows = [line.rstrip("\r").split("\t") for line in read_lines(path)] or [[]]
-    names[:1] = [name.removeprefix("\ufeff") for name in names[:1]]
+    names, *rows = _rows(path)
     for name in (*columns, *["language"] * (language is not None)):
         if name not in names:
             raise UsageError(f"{path} has no column {name}, only {', '.join(names) or 'nothing'}")
@@ -55,6 +54,12 @@ def read_pairs(
     return pairs
 
 
+def _rows(path):
+    """The lines of a table, split, the first one its head."""
+    head, *rows = [line.rstrip("\r").split("\t") for line in read_lines(path)] or [[]]
+    return [[name.removeprefix("\ufeff") for name in head[:1]] + head[1:], *rows]
+
+
 def _misfit(row, names, found, columns):
     """What is wrong with a line, if anything."""
     if len(row) != len(names):
@@ -64,7 +69,7 @@ def _misfit(row, names, found, columns):
 
 def languages(path: Path) -> list[str]:
     """The languages of a table with the column "language", sorted."""
-    names, *rows = [line.split("\t") for line in read_lines(path)] or [[]]
+    names, *rows = _rows(path)
     if "language" not in names:
         raise UsageError(f"{path} has no column language, only {', '.join(names) or 'nothing'}")
     column = names.index("language")

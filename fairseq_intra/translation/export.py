@@ -37,7 +37,7 @@ def export(checkpoint: Path, data: Path, output: Path, quantization: str) -> Non
         say(f"{output} is finished")
         return
     make_folder("--output", output.absolute().parent)
-    engine = FairseqEngine(checkpoint, data / "bin")
+    engine = FairseqEngine(checkpoint, data / "bin", languages=(made["source"], made["target"]))
     limits = engine.limits
     settings = Settings(
         format=FORMAT,

@@ -1,6 +1,6 @@
 """fairseq's generator in this process: any translation model that fairseq trains."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fairseq import utils
@@ -8,6 +8,7 @@ from fairseq.dataclass.configs import GenerationConfig
 
 from .. import checkpoint as checkpoints
 from ..limits import DEFAULT_MAX_POSITIONS
+from ..patches.dictionary_checksum import check_direction
 from .search import Hypothesis, Limits, Search, batches
 
 
@@ -18,10 +19,16 @@ class FairseqEngine:
         checkpoint: the model.
         data: the folder of dictionaries, bin/ of a dataset.
         device: cpu or cuda.
+        languages: source and target of the dataset, where they are known.
+
+    Raises:
+        UsageError: if the model cannot be built on the dictionaries, or translates in the other direction.
     """
 
-    def __init__(self, checkpoint: Path, data: Path, device: str = "cpu"):
+    def __init__(self, checkpoint: Path, data: Path, device: str = "cpu", languages: Sequence[str] = ()):
         built = checkpoints.build(checkpoint, data)
+        if languages:
+            check_direction(checkpoint, [built.cfg.task.source_lang, built.cfg.task.target_lang], list(languages))
         self.limits = limits_of(built.cfg)
         self._task, self._cuda = built.task, device == "cuda"
         # Convolutional models would be made for the beam size of their training's configuration.

@@ -43,7 +43,8 @@ def load_checkpoint(checkpoint: Path, data: Path, device: str, threads: int | No
 
     if threads:
         torch.set_num_threads(threads)
-    engine = FairseqEngine(checkpoint, data / "bin", _device(device, torch.cuda.device_count()))
+    languages = (made["source"], made["target"])
+    engine = FairseqEngine(checkpoint, data / "bin", _device(device, torch.cuda.device_count()), languages)
     return Translator(engine, Subwords(data / "spm/joint.model", bool(made["settings"].get("lowercase"))))
 
 

@@ -89,14 +89,14 @@ def test_repeated_nothing_is_fetched_or_made_again(made):
     assert not (base / "none").exists()
 
 
-def test_raw_text_is_normalised_tokenised_and_lowercased_and_either_direction_has_the_same_merges(tmp_path):
+def test_raw_text_is_lowercased_normalised_and_tokenised_and_either_direction_has_the_same_merges(tmp_path):
     files = repository(layout="raw", names=dict(list(NAMES.items())[:3]))
-    files["data/task1/raw/val.de.gz"] = gzip.compress("„Ein Hund“, sagt er.\n".encode() * NAMES["val"])
+    files["data/task1/raw/val.de.gz"] = gzip.compress("„Ein Hund“, sagt er zu St.\n".encode() * NAMES["val"])
     source = unpacked(tmp_path / "repository", files)
     steps = ["--steps", "archive text raw bpe"]
     for direction in ([], ["--reverse"]):
         prepare("multi30k", "--input", source, "--out", tmp_path / "out", *direction, *steps)
-    assert corpus.lines(tmp_path / "out/en-de/raw/valid.de")[0] == "&quot; ein hund &quot; , sagt er ."
+    assert corpus.lines(tmp_path / "out/en-de/raw/valid.de")[0] == "&quot; ein hund &quot; , sagt er zu st ."
     codes = [(tmp_path / "out" / pair / "bpe" / "codes").read_bytes() for pair in ("en-de", "de-en")]
     assert codes[0] == codes[1] and not (tmp_path / "out/en-de/raw/test1.de").exists()
 

@@ -38,6 +38,21 @@ def test_lines_longer_than_the_positions_of_a_model_are_reported(tmp_path, capsy
     assert len(corpus.lines(tmp_path / "encoded")) == 4
 
 
+def test_what_the_model_does_not_know_is_its_unknown_symbol(tmp_path, capsys):
+    """SentencePiece's own text of it would become a type of the dictionary, which the model hardly meets."""
+    lines = [pair[0] for pair in corpus.sentences(200, seed=6)]
+    (tmp_path / "joint.model").write_bytes(model_of(tmp_path, lines)[0])
+    (tmp_path / "text").write_text(f"{lines[0]}\n{lines[0]} 漢字かな {lines[1]}\n", encoding="utf-8")
+    sentencepiece_model.encode(tmp_path / "joint.model", tmp_path / "text", tmp_path / "encoded", 1)
+    known, unknown = (line.split() for line in corpus.lines(tmp_path / "encoded"))
+    assert unknown[: len(known)] == known and "<unk>" not in known
+    assert unknown.count("<unk>") == 1 and not any("漢" in piece for piece in unknown)
+    counted = (
+        f"{tmp_path}/text: 1 of {len(known) + len(unknown)} subwords are unknown to the SentencePiece model, as 漢"
+    )
+    assert counted in capsys.readouterr().err
+
+
 def test_other_text_gives_the_same_model_as_ever(tmp_path):
     lines = [pair[0] for pair in corpus.sentences(200, seed=6)]
     own = io.BytesIO()

@@ -43,6 +43,24 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, common):
         assert resumed.optimizer.scaler.loss_scale == whole.optimizer.scaler.loss_scale > 4
 
 
+def test_parameters_that_were_changed_in_the_checkpoint_are_those_that_it_continues_with(tmp_path, caplog):
+    """As in an average that keeps an optimizer's state, which fairseq's own script writes."""
+    tiny.save_dictionaries(tmp_path)
+    cfg = tiny.configuration(tmp_path, *FLAGS.split())
+    cfg.common["bf16"] = cfg.common["fp16_no_flatten_grads"] = True
+    saved, resumed = (tiny.trainer(cfg) for _ in range(2))
+    trained(saved, 2)
+    saved.consolidate_optimizer()
+    saved.save_checkpoint(str(tmp_path / "checkpoint.pt"), {"train_iterator": {"epoch": 1}})
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=False)
+    for value in state["model"].values():
+        value.fill_(0.125)
+    torch.save(state, tmp_path / "checkpoint.pt")
+    resumed.load_checkpoint(str(tmp_path / "checkpoint.pt"))
+    assert "not those that its optimizer's state belongs to" in caplog.text
+    assert all(bool((parameter == 0.125).all()) for parameter in resumed.optimizer.fp32_params)
+
+
 @pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="this torch has a gradient scaler for GPUs alone")
 def test_the_gradient_scaler_of_amp_is_kept(tmp_path):
     tiny.save_dictionaries(tmp_path)

@@ -14,6 +14,7 @@ from fairseq.data import Dictionary, data_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed import utils as distributed_utils
 from fairseq_cli.train import main
+from torch.multiprocessing import ProcessExitedException
 
 from fairseq_intra import checkpoint, cli
 from fairseq_intra.checkpoint import Training
@@ -149,11 +150,27 @@ def test_a_seed_that_numpy_does_not_take_is_reported(seed):
     [
         (["--fp16", "--cpu"], "--fp16 needs a GPU, and --cpu is given; leave it out, or take --amp"),
         (["--fp16", "--amp"], "--fp16 and --amp exclude each other"),
+        (["--bf16", "--amp"], "--bf16 and --amp exclude each other"),
     ],
 )
 def test_a_precision_that_cannot_be_trained_in_is_reported(flags, message):
     with pytest.raises(UsageError, match=message):
         distributed_utils.call_main(tiny.configuration("data", *flags), main)
+
+
+@pytest.mark.parametrize(
+    ("status", "signal_name", "code"),
+    [(1, None, 1), (75, None, 75), (-9, "SIGKILL", "fairseq_intra: error: a worker was ended by SIGKILL")],
+)
+def test_what_a_worker_has_said_is_not_said_again(status, signal_name, code):
+    """fairseq starts a worker for each GPU; torch raises in the process that waits for them."""
+
+    def ends(_cfg):
+        raise ProcessExitedException("process 0 terminated", 0, 1234, status, signal_name)
+
+    with pytest.raises(SystemExit) as ended:
+        distributed_utils.call_main(tiny.configuration("data"), ends)
+    assert ended.value.code == code and ended.value.__suppress_context__
 
 
 def test_a_checkpoint_that_is_not_there_is_reported(tmp_path):

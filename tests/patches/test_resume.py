@@ -244,6 +244,13 @@ def test_resumed_by_another_number_of_workers_an_epoch_has_every_mini_batch_once
     assert sorted(taken + rest) == [*range(40)]
 
 
+@pytest.mark.parametrize(("before", "now", "each"), [(1, 2, 7), (2, 4, 7), (1, 8, 39)])
+def test_where_the_rest_does_not_divide_few_mini_batches_come_twice_and_none_is_missed(before, now, each):
+    taken, state = batches(None, before, each)
+    rest, _ = batches(state, now)
+    assert set(taken + rest) == {*range(40)} and 0 < len(taken + rest) - 40 < now
+
+
 @pytest.mark.parametrize(("size", "left"), [(80, 40), (10, 5), (1, 1)])
 def test_with_other_mini_batches_it_goes_on_at_the_same_share_and_says_so(caplog, size, left):
     _, state = batches(None, 1, 20)

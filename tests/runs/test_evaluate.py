@@ -258,8 +258,9 @@ def test_translations_are_kept_when_scoring_fails(evaluate, tmp_path, monkeypatc
 
 
 def test_a_checkpoint_that_its_training_replaces_meanwhile_is_not_scored(
-    evaluate, checkpoint, stub, tmp_path, monkeypatch
+    evaluate, checkpoint, stub, with_splits, tmp_path, monkeypatch
 ):
+    with_splits("valid")
     mine = shutil.copy(checkpoint, tmp_path)
     generate = generation.generate
 
@@ -269,9 +270,37 @@ def test_a_checkpoint_that_its_training_replaces_meanwhile_is_not_scored(
         os.replace(other, mine)
 
     monkeypatch.setattr("fairseq_intra.runs.evaluate.generate", replacing)
+    assert evaluate(model=mine).seed == 1
+    # Written again is not replaced by another model: the mean of checkpoints, evaluated on another split.
+    state = checkpoints.load(checkpoint)
+    next(iter(state["model"].values())).add_(1)
+    checkpoint = tmp_path / "changed.pt"
+    checkpoints.save(state, checkpoint)
     with pytest.raises(UsageError, match="checkpoint_best.pt was replaced while it was evaluated"):
-        evaluate(model=mine)
-    assert not list((tmp_path / "out").glob("*.json"))
+        evaluate("--split", "valid", model=mine)
+    assert not list((tmp_path / "out").glob("*.valid.json"))
+
+
+def test_another_model_s_evaluation_is_not_replaced(evaluate, tmp_path):
+    evaluate()
+    for flags, earlier in ((("--seed", "2"), "intra, seed 1"), (("--num-iter", "1"), "intra, seed 1")):
+        other = small_dataset.write_checkpoint(tmp_path / "other" / "checkpoint_best.pt", *flags)
+        with pytest.raises(UsageError, match=rf"test.json is an evaluation of another model \({earlier}\).*--output"):
+            evaluate(model=other)
+
+
+def test_the_score_of_an_unfinished_training_is_called_so(evaluate, checkpoint, tmp_path, capsys):
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    mine = shutil.copy(checkpoint, run / "checkpoints")
+    evaluate(model=mine)
+    assert "not finished" not in capsys.readouterr().err
+    (run / "arguments.txt").touch()
+    evaluate(model=mine)
+    assert f"{run} is not finished" in capsys.readouterr().err
+    (run / "finished").touch()
+    evaluate(model=mine)
+    assert "not finished" not in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_to_is_named_before_the_work(checkpoint, data, stub, monkeypatch):
@@ -451,9 +480,7 @@ def test_an_ensemble_of_two_methods_is_of_neither(evaluate, checkpoint, tmp_path
 def test_an_evaluation_on_another_dataset_is_not_replaced(evaluate, data, tmp_path, stub):
     first = evaluate()
     other = small_dataset.write_dataset(tmp_path / "other", SOURCE, [f"{line}." for line in TARGET])
-    with pytest.raises(
-        UsageError, match=r"test.json is an evaluation on another dataset \(data, de-en\).*--output DIR"
-    ):
+    with pytest.raises(UsageError, match=r"test.json is an evaluation on another dataset \(data, de-en\).*--output"):
         evaluate(dataset=other)
     assert len(stub.calls) == 1
     assert evaluate("--beam", 2).corpus == first.corpus

@@ -166,7 +166,18 @@ def test_results_of_an_unfinished_run_are_not_in_the_table(data, calls, capsys):
     assert "Left out, for a run of it is not finished: de-en, seed 1." in capsys.readouterr().out
 
 
-def test_a_list_has_one_command_a_run_which_does_it_and_nothing_else_is_made(data, calls, capsys):
+@pytest.mark.parametrize("path", [None, "/an other/folder"])
+def test_a_list_finds_the_package_where_it_was_made(data, calls, capsys, monkeypatch, path):
+    monkeypatch.setenv("PYTHONPATH", path) if path else monkeypatch.delenv("PYTHONPATH", raising=False)
+    cli.main(translation(data, "--list"))
+    words, start = shlex.split(capsys.readouterr().out.split("\n")[0]), steps.start_of("train")
+    commands = [words, words[words.index("&&") + 1 :]]
+    for command in commands:
+        assert command[: len(start) - 1 + bool(path)] == [*[f"PYTHONPATH={path}"] * bool(path), *start[:-1]]
+
+
+def test_a_list_has_one_command_a_run_which_does_it_and_nothing_else_is_made(data, calls, capsys, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     cli.main(translation(data, "--dropout", "0.2", "--list"))
     lines = capsys.readouterr().out.split("\n")[:-1]
     assert len(lines) == 4 and not called(calls) and not (data.parent / "out").exists()
@@ -353,6 +364,23 @@ def test_what_is_wrong_with_the_flags_of_a_training_is_said_once(data, calls, ca
         cli.main(translation(data, "--bad"))
     assert ended.value.code == 1 and capfd.readouterr().err == "fairseq_intra: error: --bad is no flag\n"
     assert not (data.parent / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("kept", "average"),
+    [
+        ("--keep-last-epochs 3", 4),
+        ("--no-epoch-checkpoints --save-interval-updates 5 --keep-interval-updates 2", 4),
+        ("--no-epoch-checkpoints", 1),
+    ],
+)
+def test_an_average_of_more_checkpoints_than_are_kept_is_said_before_training(data, calls, kept, average):
+    with pytest.raises(UsageError, match=f"--average {average}: with these flags a training keeps {average - 1} ch"):
+        cli.main(translation(data, "--average", average, *kept.split()))
+    assert not called(calls) and not (data.parent / "out").exists()
+    if average > 1:
+        cli.main(translation(data, "--average", average - 1, *kept.split()))
+        assert runs_of(calls, "train") == NAMES
 
 
 def test_every_run_may_continue_a_checkpoint(data, calls):

@@ -292,6 +292,15 @@ def test_a_finished_run_is_left_alone_and_never_mixed_with_another(train, data, 
     rejected(train, "The first that differs: the checksum of --data is ")
 
 
+def test_short_flags_are_flags(train, data, tmp_path):
+    train("-s", "de", "-t", "en", "--adaptive-alpha", "1", "-a", "transformer_tiny")
+    said = rejected(
+        lambda: train("-s", "de", "-t", "fr", "--adaptive-alpha", "1", "-a", "transformer_tiny"), "differs"
+    )
+    assert said.endswith("--target-lang is en in the run and fr here")
+    assert arguments.flag_values(["--alpha", "-1", "-s", "de"]) == {"--alpha": "-1", "--source-lang": "de"}
+
+
 def test_two_at_once_are_rejected(train, training, tmp_path):
     (tmp_path / "out").mkdir()
     with (tmp_path / "out" / ".lock").open("w") as lock:

@@ -73,6 +73,17 @@ def test_a_late_run_that_is_still_plain_is_named(tmp_path):
     assert "before the switch" not in table.results_table(runs)
 
 
+def test_an_unfinished_run_is_named(tmp_path):
+    runs = [tmp_path / name for name in ("plain", "late")]
+    for run in runs:
+        evaluated(run / "checkpoints", run.name)
+        (run / "arguments.txt").touch()
+        (run / "finished").touch()
+    assert "Not finished" not in table.results_table(runs)
+    (runs[1] / "finished").unlink()
+    assert "\nNot finished: late." in table.results_table(runs)
+
+
 def test_the_signature_stands_below(pair):
     assert f"BLEU, sacreBLEU signature `{SIGNATURE}`, text as it is written;" in table.results_table(pair)
 

@@ -38,6 +38,25 @@ def test_a_run_json_of_the_wrong_shape_is_one_line(tmp_path, run):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("# data b", "the checksum of --data is a and b"),
+        ("# checkpoint c", "the checksum of --checkpoint is none and c"),
+        ("--max-epoch\n30", "--max-epoch is 3 and 30"),
+    ],
+)
+def test_runs_of_a_task_that_cannot_be_compared_are_named(tmp_path, line, named):
+    runs = [finetuned(tmp_path / method, RUN | {"method": method}) for method in ("plain", "intra")]
+    for run in runs:
+        (run / "arguments.txt").write_text(f"# data a\n--max-epoch\n3\n--alpha\n{len(run.name)}\n")
+    assert "| CoLA |" in task_table(runs)
+    with (runs[1] / "arguments.txt").open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(UsageError, match=f"plain and .*intra cannot be compared: {named}$"):
+        task_table(runs)
+
+
 def test_the_best_epoch_of_a_run_counts_and_one_without_a_number_does_not(tmp_path):
     runs = [finetuned(tmp_path / method, RUN | {"method": method}) for method in ("plain", "intra")]
     for run, scores in zip(runs, ((20, 40, 30), ("nan", 42.5, 10)), strict=True):

@@ -147,6 +147,13 @@ def test_everything_prunable_and_everything(prune):
     assert not any(value.any() for name, value in after.items() if "version" not in name)
 
 
+def test_biases_of_recurrent_layers_stay():
+    names = ("decoder.layers.0.bias_ih", "encoder.lstm.bias_hh_l0_reverse", "encoder.layers.0.fc1.bias", "bias")
+    assert all(map(pruning._is_norm_or_bias, names))
+    others = ("encoder.lstm.weight_ih_l0", "decoder.biased.weight", "decoder.embed_tokens.weight")
+    assert not any(map(pruning._is_norm_or_bias, others))
+
+
 def test_tied_copies_stay_tied(prune, trained, tmp_path):
     """As in checkpoints written on a GPU, whose names share no memory."""
     state = checkpoint.load(trained.checkpoint)

@@ -19,7 +19,7 @@ from fairseq_intra.runs import workers
 from fairseq_intra.transfer.evaluate import TransferEvaluation
 from fairseq_intra.transfer.recipes import recipe
 from fairseq_intra.transfer.table import transfer_table
-from fairseq_intra.transfer.xnli import read_pairs
+from fairseq_intra.transfer.xnli import languages, read_pairs
 
 #: What writes each task's text, and fairseq's name of the task.
 TASKS = {
@@ -230,6 +230,13 @@ def test_invalid_tables_are_rejected(tmp_path, text, message):
     (tmp_path / "train.tsv").write_text(text)
     with pytest.raises(UsageError, match=message):
         read_pairs(tmp_path / "train.tsv", COLUMNS)
+
+
+def test_a_table_with_a_byte_order_mark_and_carriage_returns(tmp_path):
+    path = tmp_path / "test.tsv"
+    path.write_text("\ufefflanguage\tpremise\thypo\tlabel\r\nfr\ta\tb\tneutral\r\nde\tc\td\tneutral\r\n")
+    assert languages(path) == ["de", "fr"]
+    assert read_pairs(path, COLUMNS, "fr") == [("a", "b", "neutral")]
 
 
 def test_invalid_lines_of_the_training_file_are_left_out_and_counted(tmp_path, caplog):

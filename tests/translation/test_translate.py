@@ -215,7 +215,9 @@ def test_a_convolutional_model_translates_with_any_beam(tmp_path):
     trainer = tiny.trainer(cfg)
     trainer.consolidate_optimizer()
     trainer.save_checkpoint(str(tmp_path / "best.pt"), {})
-    engine = FairseqEngine(tmp_path / "best.pt", tmp_path)
+    with pytest.raises(UsageError, match="best.pt translates de-en, and the data is en-de"):
+        FairseqEngine(tmp_path / "best.pt", tmp_path, languages=("en", "de"))
+    engine = FairseqEngine(tmp_path / "best.pt", tmp_path, languages=("de", "en"))
     sources = [["w1", "w2", "w3"], ["w4"], ["w5", "w6"]]
     for beam in (1, 4, 5):
         assert dict(engine.translate(sources, Search(beam=beam))).keys() == {0, 1, 2}
