@@ -61,6 +61,7 @@ STEPS = {
     "encoder once": Step(["--num-iter", "3", "--encoder-once"]),
     "two passes, encoder once": Step(["--num-iter", "2", "--encoder-once"]),
     "a third of the tokens": Step(["--num-iter", "3"], batches=3),
+    "a third of each batch": Step(["--num-iter", "3", "--distill-part", "3"]),
 }
 METHODS = {
     "plain": Method("plain", ["--method", "plain"]),
@@ -73,6 +74,7 @@ METHODS = {
     "late-two-passes": Method("two passes", LATE, CONTINUED),
     "late-two-passes-encoder-once": Method("two passes, encoder once", LATE, CONTINUED),
     "late-small-batches": Method("a third of the tokens", LATE, CONTINUED),
+    "late-part": Method("a third of each batch", LATE, CONTINUED),
     "late-alpha-5": Method("three passes", [*LATE, *ALPHA_5], CONTINUED),
     "late-two-passes-alpha-5": Method("two passes", [*LATE, *ALPHA_5], CONTINUED),
     "late-every-second-alpha-5": Method("three passes", [*LATE, *ALPHA_5], CONTINUED, interval=2),

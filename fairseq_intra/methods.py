@@ -13,8 +13,8 @@ METHODS = tuple(TITLES)
 def method_of(cfg) -> str:
     """The method that a configuration trains with, told from what decides the loss, whatever the run was called.
 
-    One pass is plain training; a late start is "late"; two passes in every update, with the X-divergence and a
-    constant alpha, are R-Drop, whose loss that is up to a factor (see `loss.definitions`); all else is "intra".
+    One pass is plain training; a late start is "late"; two passes over all of every update, with the X-divergence and
+    a constant alpha, are R-Drop, whose loss that is up to a factor (see `loss.definitions`); all else is "intra".
 
     Args:
         cfg: of fairseq-train, with the sections task and criterion.
@@ -30,7 +30,7 @@ def method_of(cfg) -> str:
         return "plain"
     if cfg["task"].get("plain_updates") or cfg["task"].get("plain_patience"):
         return "late"
-    if (cfg["task"].get("distill_interval") or 1) > 1:
+    if any((cfg["task"].get(name) or 1) > 1 for name in ("distill_interval", "distill_part")):
         return "intra"
     grows = cfg["task"].get("adaptive_alpha") == 1 and (flags.get("alpha") or 0) > 1
     is_rdrop = flags.get("num_iter") == 2 and str(flags.get("div")) == "X" and not flags.get("encoder_once")

@@ -30,6 +30,13 @@ class TranslationIntraDistillationConfig(LateStartFlags, TranslationFlags, Trans
             "passes over --max-tokens do not fit in memory together; gradients are those of the whole"
         },
     )
+    distill_part: int = field(
+        default=1,
+        metadata={
+            "help": "beyond the paper: an update of intra-distillation takes one in N sentences of its mini-batches, "
+            "others in other epochs, so that with N = K it costs what a plain one does; 1 means all"
+        },
+    )
 
 
 @register_task("translation_intra_distillation", dataclass=TranslationIntraDistillationConfig)
@@ -47,15 +54,19 @@ class TranslationIntraDistillationTask(LateStartTask, TranslationTask):
             UsageError: if the criterion is another, values contradict each other, p >= q, or the number of updates
                 is unknown.
         """
-        if self.cfg.split_batch < 1:
-            raise UsageError(f"--split-batch must be at least 1, not {self.cfg.split_batch}")
+        for name in ("split_batch", "distill_part"):
+            if self.cfg[name] < 1:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {self.cfg[name]}")
         return super().build_criterion(self._criterion_config(cfg), **more)
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         if self.cfg.split_batch > 1 and isinstance(model, FullyShardedDataParallel):
             # Its workers wait for each other in every forward, and one may have fewer sentences than micro-batches.
             raise UsageError("--split-batch does not work with --ddp-backend fully_sharded; use --update-freq")
-        *first, last = micro_batches(sample, self.cfg.split_batch, self.target_dictionary.pad())
+        pad = self.target_dictionary.pad()
+        if not self._is_plain(update_num):
+            sample = part_of(sample, self.cfg.distill_part, update_num, pad)
+        *first, last = micro_batches(sample, self.cfg.split_batch, pad)
         more = (model, criterion, optimizer, update_num, ignore_grad)
         train = super().train_step
         with _no_sync(model):
@@ -90,6 +101,23 @@ def _no_sync(model):
     return model.no_sync() if hasattr(model, "no_sync") else contextlib.nullcontext()
 
 
+def part_of(sample, number, update_num, padding_idx):
+    """One in `number` sentences of a mini-batch, in their order; in other updates they are others.
+
+    A mini-batch comes in every epoch, but at other updates. So all of its sentences are taken alike.
+
+    Args:
+        sample: what fairseq's loader of language pairs gives, at least one sentence.
+        number: 1 gives the sample itself.
+        update_num: the number of the update, by which they are chosen: all workers and resumed runs agree.
+        padding_idx: index of the padding, which ntokens does not count.
+    """
+    if number == 1:
+        return sample
+    sentences = len(sample["target"])
+    return _micro_batch(sample, slice(update_num % min(number, sentences), None, number), padding_idx)
+
+
 def micro_batches(sample, number, padding_idx):
     """The micro-batches of a mini-batch: some of its sentences each, in their order.
 
@@ -104,7 +132,8 @@ def micro_batches(sample, number, padding_idx):
         # The plain step: counting tokens would make it wait for the GPU.
         return [sample]
     sentences = torch.arange(len(sample["target"]))
-    return [_micro_batch(sample, rows, padding_idx) for rows in sentences.tensor_split(number) if len(rows)]
+    parts = [rows.tolist() for rows in sentences.tensor_split(number) if len(rows)]
+    return [_micro_batch(sample, slice(rows[0], rows[-1] + 1), padding_idx) for rows in parts]
 
 
 def joined_results(results):
@@ -115,7 +144,6 @@ def joined_results(results):
 
 
 def _micro_batch(sample, rows, padding_idx):
-    rows = slice(rows[0].item(), rows[-1].item() + 1)
     kept = {name: sample[name][rows] for name in ("id", "target")}
     net_input = {
         name: value[rows] if torch.is_tensor(value) else value for name, value in sample["net_input"].items()

@@ -40,12 +40,13 @@ def test_a_checkpoint_tells_how_it_was_trained(trained):
         ({"num_iter": 2, "div": "JS"}, "intra"),
         ({"num_iter": 2, "encoder_once": True}, "intra"),
         ({"num_iter": 2, "distill_interval": 2}, "intra"),
+        ({"num_iter": 2, "distill_part": 2}, "intra"),
         ({"num_iter": 3}, "intra"),
     ],
     ids=str,
 )
 def test_the_method_is_told_from_what_decides_the_loss(flags, method):
-    of_task = ("adaptive_alpha", "plain_updates", "plain_patience", "distill_interval")
+    of_task = ("adaptive_alpha", "plain_updates", "plain_patience", "distill_interval", "distill_part")
     task = {"_name": "translation_intra_distillation"} | {name: flags.get(name, 0) for name in of_task}
     own = {"alpha": 5.0, "div": "X", "encoder_once": False} | flags
     criterion = {name: value for name, value in own.items() if name not in of_task}

@@ -5,7 +5,7 @@ import tiny
 import torch
 
 from fairseq_intra.errors import UsageError
-from fairseq_intra.task import joined_results, micro_batches
+from fairseq_intra.task import joined_results, micro_batches, part_of
 
 SENTENCES = tiny.SENTENCES + [([5, 6], [7, 8, 9, 10]), ([11, 4, 5], [6])]
 
@@ -33,6 +33,19 @@ def test_parts_are_the_batch_in_its_order(task, parts, sizes):
         # The longest source fills its mini-batch, as fairseq's LSTM wants it.
         widths = [part["net_input"]["src_tokens"].shape[1] for part in found]
         assert widths == [part["net_input"]["src_lengths"].max() for part in found] and len(set(widths)) > 1
+
+
+@pytest.mark.parametrize("number", [2, 3, 5, 9])
+def test_in_so_many_updates_every_sentence_is_taken_once(task, number):
+    sample = tiny.sample(task, SENTENCES)
+    found = [part_of(sample, number, update, task.target_dictionary.pad()) for update in range(7, 7 + min(number, 5))]
+    assert sorted(sum((part["id"].tolist() for part in found), [])) == sorted(sample["id"].tolist())
+    assert sum(part["ntokens"] for part in found) == sample["ntokens"]
+    for part in found:
+        assert part["nsentences"] in (len(SENTENCES) // number, -(-len(SENTENCES) // number), 1)
+        rows = [sample["id"].tolist().index(number) for number in part["id"].tolist()]
+        assert rows == sorted(rows) and torch.equal(part["target"], sample["target"][rows])
+    assert part_of(sample, 1, 4, 0) is sample
 
 
 def test_results_are_added_up():
@@ -106,6 +119,30 @@ def make_task():
         return task, task.build_criterion(plain)
 
     return make
+
+
+def test_an_update_of_intra_distillation_takes_its_part_and_a_plain_one_all(make_task):
+    """Its loss and gradients are those of a mini-batch of these sentences."""
+    task, criterion = make_task(distill_part=2, plain_updates=3)
+    sample = tiny.sample(task, SENTENCES)
+    for update, taken in ((2, slice(None)), (3, slice(1, None, 2)), (4, slice(0, None, 2))):
+        model = tiny.model(task, dropout=0.0)
+        _, size, logged = task.train_step(sample, model, criterion, tiny.Optimizer(), update)
+        kept = {name: sample[name][taken] for name in ("id", "target")}
+        net_input = {name: value[taken] for name, value in sample["net_input"].items()}
+        tokens = int(kept["target"].ne(task.target_dictionary.pad()).sum())
+        assert size == logged["ntokens"] == tokens and logged["nsentences"] == len(kept["target"])
+        expected = tiny.model(task, dropout=0.0)
+        whole = {**kept, "net_input": net_input, "nsentences": len(kept["target"]), "ntokens": tokens}
+        criterion.intra_distillation.is_plain = update < 3
+        criterion(expected, whole)[0].backward()
+        torch.testing.assert_close(tiny.gradients(model), tiny.gradients(expected), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["split_batch", "distill_part"])
+def test_parts_are_counted_from_one(make_task, name):
+    with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} must be at least 1, not 0"):
+        make_task(**{name: 0})
 
 
 def test_sharded_parameters_and_micro_batches_exclude_each_other(make_task, monkeypatch):

@@ -12,12 +12,12 @@ from ..methods import method_of
 #: Flags that only intra-distillation has; those of METHOD_SWITCHES take no value.
 METHOD_FLAGS = re.compile(
     r"--(num-iter|alpha|div|passes|id-loss|split-batch|adaptive-alpha|temperature-[pq]|max-updates-train|"
-    r"plain-updates|plain-patience|distill-interval|encoder-once)"
+    r"plain-updates|plain-patience|distill-interval|distill-part|encoder-once)"
 )
 METHOD_SWITCHES = ("--encoder-once",)
 #: Of these, the ones that would make R-Drop another method, and those of the late start.
 NOT_OF_RDROP = re.compile(
-    r"--(num-iter|div|adaptive-alpha|temperature-[pq]|max-updates-train|plain-.*|distill-interval|encoder-once)"
+    r"--(num-iter|div|adaptive-alpha|temperature-[pq]|max-updates-train|plain-.*|distill-.*|encoder-once)"
 )
 OF_THE_LATE_START = re.compile(r"--plain-(updates|patience)")
 #: Flags that a run sets itself, and why.
@@ -84,7 +84,15 @@ def flag_value(words: list[str], name: str) -> str | None:
 
 def method_by_flags(words: list[str]) -> str:
     """The method that tables will call a training with these flags, as `methods.method_of`."""
-    names = ("num-iter", "alpha", "adaptive-alpha", "plain-updates", "plain-patience", "distill-interval")
+    names = (
+        "num-iter",
+        "alpha",
+        "adaptive-alpha",
+        "plain-updates",
+        "plain-patience",
+        "distill-interval",
+        "distill-part",
+    )
     flags = {name.replace("-", "_"): as_number(flag_value(words, f"--{name}")) for name in names}
     flags |= {"div": flag_value(words, "--div"), "encoder_once": flag_value(words, "--encoder-once") is not None}
     task, criterion = (flag_value(words, f"--{name}") for name in ("task", "criterion"))

@@ -37,12 +37,13 @@ def cpu_seconds(arguments: list[str], data: Path, updates: int | None) -> float 
 def _passes(arguments, updates):
     """Of all updates, at least: a late start makes one a step until it switches, or until nobody knows when.
 
-    Of those after it, one in `--distill-interval` makes K.
+    Of those after it, one in `--distill-interval` makes K, over one in `--distill-part` sentences.
     """
     patient = int(flag_value(arguments, "--plain-patience") or 0)
     plain = updates if patient else min(updates, int(flag_value(arguments, "--plain-updates") or 0))
     distilled = (updates - plain) // max(1, int(flag_value(arguments, "--distill-interval") or 1))
-    return updates - distilled + distilled * int(flag_value(arguments, "--num-iter") or 1)
+    passes = int(flag_value(arguments, "--num-iter") or 1) / max(1, int(flag_value(arguments, "--distill-part") or 1))
+    return updates - distilled + distilled * passes
 
 
 def _parameters(arguments, types):

@@ -14,7 +14,16 @@ from .exported import CARD, Settings
 SHOWN = {
     "model": ("arch", "encoder_layers", "decoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "dropout"),
     "criterion": ("label_smoothing", "num_iter", "alpha", "div"),
-    "task": ("num_iter", "alpha", "div", "adaptive_alpha", "plain_updates", "plain_patience", "distill_interval"),
+    "task": (
+        "num_iter",
+        "alpha",
+        "div",
+        "adaptive_alpha",
+        "plain_updates",
+        "plain_patience",
+        "distill_interval",
+        "distill_part",
+    ),
     "optimization": ("lr", "update_freq"),
     "dataset": ("max_tokens",),
 }

@@ -180,7 +180,8 @@ def test_a_preset_is_what_fairseq_hydra_train_reads(preset):
 def test_the_methods_flags_are_for_the_method_alone(train, capsys):
     """So that one command line does for both."""
     given = (
-        "--alpha 2.5 --lr 0.25 --div=JS --encoder-once --plain-updates 3 --distill-interval 2 --dropout 0.2".split()
+        "--alpha 2.5 --lr 0.25 --div=JS --encoder-once --plain-updates 3 --distill-interval 2 --distill-part 3 "
+        "--dropout 0.2".split()
     )
     for method in ("intra", "plain"):
         train(*given, "--dry-run", method=method)
@@ -189,7 +190,7 @@ def test_the_methods_flags_are_for_the_method_alone(train, capsys):
     assert follow(plain, *"--lr 0.25 --dropout 0.2".split()) and not {"--alpha", "--encoder-once"} & set(plain)
     train(*given)
     said = capsys.readouterr().err
-    method_flags = "--alpha 2.5 --div=JS --encoder-once --plain-updates 3 --distill-interval 2"
+    method_flags = "--alpha 2.5 --div=JS --encoder-once --plain-updates 3 --distill-interval 2 --distill-part 3"
     assert f"only intra-distillation has them: {method_flags}\n" in said
 
 
@@ -674,6 +675,8 @@ lib/functional.py:12: UserWarning: Support for mismatched key_padding_mask and a
         train("--updates", "50000", "--distill-interval", "2", preset="paper", method="intra", out=tmp_path / "every")
         days += [int(re.search(r"take at least (\d+) days", capsys.readouterr().err)[1])]
         assert days[0] < days[3] < 0.75 * days[1]
+        train("--updates", "50000", "--distill-part", "3", preset="paper", method="intra", out=tmp_path / "part")
+        assert int(re.search(r"take at least (\d+) days", capsys.readouterr().err)[1]) == days[0]
         train(preset="tiny", out=tmp_path / "tiny")
         assert "at least" not in capsys.readouterr().err
         # Of these fairseq-train says what is wrong.
