@@ -202,16 +202,16 @@ def need_file_or_none(output: Path) -> None:
         raise UsageError(f"--output {output} exists and is not a file; give another name")
 
 
-def need_folder_of(output: Path) -> None:
-    """Checks before long work that files whose names begin with --output can be written.
+def need_folder_of(output: Path, flag: str = "--output") -> None:
+    """Checks before long work that what the flag names, or begins the names of, can be written.
 
     Raises:
-        UsageError: if their folder does not exist, or it is a folder's name that has no name to begin with.
+        UsageError: if its folder does not exist, or it ends in no name.
     """
     if output.name in ("", ".."):
-        raise UsageError(f"--output '{output}' must end in the beginning of the files' names")
+        raise UsageError(f"{flag} '{output}' must end in a name")
     if not output.parent.is_dir():
-        raise UsageError(f"--output {output}: its folder does not exist")
+        raise UsageError(f"{flag} {output}: its folder does not exist")
 
 
 def make_folder(flag: str, folder: Path) -> None:

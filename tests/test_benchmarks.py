@@ -184,6 +184,10 @@ def test_kept_runs_have_the_validations_and_records_of_finished_ones(tmp_path, m
     keep("--unfinished")
     assert parse_log((tmp_path / "kept" / "broken" / "train.log").read_text()) == before
     assert not (tmp_path / "kept" / "broken" / "finished").exists()
+    runs.append(f"{tmp_path}/other/done")
+    with pytest.raises(SystemExit):
+        keep()
+    assert "two runs are called done" in capsys.readouterr().err
     evaluated(tmp_path / "plain" / "checkpoints", "plain", share=3, name="average5.test")
     assert "late intra-distillation" in results_table([tmp_path / "plain", tmp_path / "kept" / "done"])
 

@@ -192,6 +192,8 @@ def _glue(args):
     from ..runs.glue_grid import TASKS, GlueGrid
 
     args.tasks = list(TASKS) if args.tasks is None else args.tasks
+    if args.gpus_per_run != 1:
+        raise UsageError("--gpus-per-run: finetune trains on one GPU; leave it out")
     if not args.tasks:
         raise UsageError("--tasks is empty; it takes names of tasks, such as 'CoLA RTE'")
     names = ("glue", "checkpoint", "vocabulary", "tasks", "methods", "seeds")

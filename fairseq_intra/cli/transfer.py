@@ -51,7 +51,7 @@ def _prepare_transfer(args):
     from ..transfer.windows import Lengths
 
     need_counts(args, "max_seq_length", "doc_stride", "max_query_length")
-    need_folder_of(args.out)
+    need_folder_of(args.out, "--out")
     if args.out.exists():
         raise UsageError(f"--out {args.out} already exists")
     given = {name: value for name in Lengths._fields if (value := getattr(args, name)) is not None}

@@ -55,6 +55,7 @@ def test_average_by_name_and_by_number(trained, tmp_path, capsys):
         ("--inputs {}/a.pt --output o.pt", "no checkpoint .*a.pt"),
         ("--inputs {}/text --output o.pt", "checkpoint .*text (is rejected|cannot be read): "),
         ("--inputs {model} --output {}/none/o.pt", "--output .*/none/o.pt: its folder does not exist"),
+        ("--inputs {model} --output .", "--output '.' must end in a name"),
     ],
 )
 def test_average_names_what_is_wrong(trained, tmp_path, arguments, named):

@@ -411,6 +411,8 @@ def test_glue_is_prepared_then_fine_tuned(tmp_path, calls, capsys):
         "CoLA RTE",
     ]
     command = [str(word) for word in [*given, "--out", tmp_path / "out", "--seeds", "4", "--epochs", 1]]
+    with pytest.raises(UsageError, match="--gpus-per-run: finetune trains on one GPU"):
+        cli.main([*command, "--gpus-per-run", "2"])
     cli.main([*command, "--list"])
     lines = capsys.readouterr().out.split("\n")[:-1]
     assert [words[0] for words in called(calls)] == ["prepare"] * 2 and len(lines) == 4

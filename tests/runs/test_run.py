@@ -390,6 +390,8 @@ class TestFinished:
 def test_where_a_training_begins_must_be_there(train, tmp_path):
     for flag in ("--restore-file", "--finetune-from-model"):
         rejected(lambda flag=flag: train(flag, tmp_path / "mistyped.pt"), f"{flag} .*mistyped.pt: no such file")
+    mistyped = ("--teacher", tmp_path / "mistyped.pt")
+    rejected(lambda: train(*mistyped, method="self-distillation"), "--teacher .*mistyped.pt: no such file")
     assert not (tmp_path / "out").exists()
     # What requeue scripts pass on their first start.
     train("--restore-file", LAST)
