@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UsageError
+from .arguments import COMMENTS, flag_values
 from .evaluation import Evaluation
 from .length_penalty import rule
 
@@ -20,6 +21,15 @@ LATER = {
 }
 LIMITS = ("max_update", "max_epoch", "stop_time_hours")
 TRAINING_SETTINGS = ("batch_tokens", "batch_sentences", "patience", *LIMITS)
+
+
+#: Of fine-tuned runs: flags and checksums of arguments.txt.
+ALIKE = (
+    *(COMMENTS[name] for name in ("data", "checkpoint", "batch")),
+    "--max-epoch",
+    "--batch-size",
+    "--update-freq",
+)
 
 
 class Difference(NamedTuple):
@@ -47,6 +57,26 @@ def require_same(evaluations: list[tuple[Evaluation, Path]]) -> None:
             ours, theirs = getattr(first, name), getattr(evaluation, name)
             if None not in (ours, theirs) and ours != theirs:
                 raise UsageError(f"scores cannot be compared: {name} is {ours} of {first_path}, {theirs} of {path}")
+
+
+def require_alike(run: Path, other: Path) -> None:
+    """Fine-tuned runs are compared if they had the same data, checkpoint to begin with, batch and epochs.
+
+    Args:
+        run: the folder, which may lack its arguments.txt; then nothing is compared.
+        other: another.
+
+    Raises:
+        UsageError: naming the first in which they differ.
+    """
+    paths = [each / "arguments.txt" for each in (run, other)]
+    if not all(path.is_file() for path in paths):
+        return
+    flags = [flag_values(path.read_text(encoding="utf-8").splitlines()) for path in paths]
+    for name in ALIKE:
+        one, two = (each.get(name, "none") for each in flags)
+        if one != two:
+            raise UsageError(f"{run} and {other} cannot be compared: {name} is {one} and {two}")
 
 
 def differences(evaluations: list[tuple[Evaluation, Path]], equal_time: bool) -> list[Difference]:

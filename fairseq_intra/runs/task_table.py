@@ -5,13 +5,11 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import has_type, read_json
-from .arguments import COMMENTS, flag_values
 from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
+from .run_settings import require_alike
 from .training_log import parse_log
 
 NAMES = {"accuracy": "accuracy", "f1": "F1", "mcc": "Matthews correlation", "pearson": "Pearson correlation"}
-#: What runs of a task must have in common, beside their measure: flags and checksums of arguments.txt.
-ALIKE = (COMMENTS["data"], COMMENTS["checkpoint"], "--max-epoch", "--batch-size", "--update-freq")
 #: What is read of a run.json.
 KINDS = {"task": str, "metric": str, "method": str, "seed": int}
 
@@ -31,7 +29,7 @@ def task_table(runs: list[Path]) -> str:
     first: dict[str, Path] = {}
     for folder in runs:
         run, score = _read(folder)
-        _require_alike(first.setdefault(run["task"], folder), folder)
+        require_alike(first.setdefault(run["task"], folder), folder)
         task = tasks.setdefault((run["task"], run["metric"]), Comparison(run["task"]))
         task.add(run["method"], run["seed"], score, folder)
     rows, averages = [], []
@@ -47,18 +45,6 @@ def task_table(runs: list[Path]) -> str:
         note += ": means and standard deviations; a difference is between runs of one seed"
     columns = ["task", "measure", *columns_of(methods)]
     return markdown(columns, rows, [f"{note}."], names=2)
-
-
-def _require_alike(folder, other):
-    """Raises UsageError where two runs of a task cannot be compared."""
-    paths = [each / "arguments.txt" for each in (folder, other)]
-    if not all(path.is_file() for path in paths):
-        return
-    flags = [flag_values(path.read_text(encoding="utf-8").splitlines()) for path in paths]
-    for name in ALIKE:
-        one, two = (each.get(name, "none") for each in flags)
-        if one != two:
-            raise UsageError(f"{folder} and {other} cannot be compared: {name} is {one} and {two}")
 
 
 def _read(folder):

@@ -7,6 +7,7 @@ from ..errors import UsageError
 from ..files import read_record
 from ..methods import TITLES
 from ..runs.comparison import Comparison, columns_of, joined, markdown, mean_and_spread, methods_of, score_cells
+from ..runs.run_settings import require_alike
 from .evaluate import FORMAT, TransferEvaluation
 
 NAMES = {
@@ -56,6 +57,8 @@ def _read(paths):
             raise UsageError(f"{path} has the metric {run.metric}, not one of {', '.join(NAMES)}")
         languages.setdefault(run.language, Comparison(run.language)).add(run.method, run.seed, run, path)
         kinds.add((run.metric, run.source))
+        # RUN/checkpoints/NAME.LANG.json.
+        require_alike(paths[0].absolute().parent.parent, path.absolute().parent.parent)
     if len(kinds) > 1:
         raise UsageError("the runs are not all of one metric and one language trained on")
     return languages

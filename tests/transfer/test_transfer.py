@@ -312,6 +312,17 @@ def test_the_recipe_of_question_answering_is_the_authors():
     assert "--warmup-updates 58 " in " ".join(recipe(summary, "plain", 1, 1, 32))
 
 
+def test_runs_of_other_epochs_are_not_compared(tmp_path):
+    paths = []
+    for method, epochs in (("plain", 10), ("intra", 3)):
+        folder = tmp_path / method / "checkpoints"
+        folder.mkdir(parents=True)
+        (folder.parent / "arguments.txt").write_text(f"# data a\n--max-epoch\n{epochs}\n")
+        paths += evaluations(folder, {("en", method, 1): 50.0})
+    with pytest.raises(UsageError, match="plain and .*intra cannot be compared: --max-epoch is 10 and 3"):
+        transfer_table(paths)
+
+
 def test_runs_that_cannot_be_compared_are_rejected(tmp_path, capsys):
     paths = evaluations(tmp_path, SCORES)
     with pytest.raises(UsageError, match="ar has no intra run of seed 2 to compare with"):
