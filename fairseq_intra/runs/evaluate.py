@@ -101,10 +101,10 @@ def evaluate(request: Request) -> Iterator[Result]:
         _check_same(evaluated)
         for tuning, lenpen, decoded in zip(tunings, penalties, translations, strict=True):
             fields = about | {"split": split, "tuning": tuning, "decoding": decoding | {"lenpen": lenpen}}
-            path = request.result(split, tuning is not None)
-            with _kept_if_scoring_fails(path, decoded.hypotheses):
-                fields |= {"truncated": decoded.truncated, "at_length_limit": _at_limit(decoded, decoding, limits[1])}
-                scored = texts_to_score(dataset, path, decoded.hypotheses, read_lines(reference), tokenize)
+            fields |= {"truncated": decoded.truncated, "at_length_limit": _at_limit(decoded, decoding, limits[1])}
+            path, hypotheses = request.result(split, tuning is not None), decoded.hypotheses
+            with _kept_if_scoring_fails(path, hypotheses):
+                scored = texts_to_score(dataset, path, hypotheses, read_lines(reference), tokenize)
                 records = [_write_record(fields, request, each) for each in scored]
             yield Result(path, records)
 
