@@ -109,6 +109,8 @@ def main():
     check_comparison(parser, args)
     os.environ |= {"FAIRSEQ_INTRA_PYTHON": sys.executable, "OMP_NUM_THREADS": str(args.threads)}
     parts = args.parts.split(",")
+    if "table" in parts and "plain" not in args.methods:
+        parser.error("--methods needs plain, with which a table compares the others")
     if "calibrate" in parts:
         calibrate(args)
     if not (args.out / STEP_TIMES).exists():
@@ -139,8 +141,6 @@ def check_comparison(parser, args):
     args.methods = args.methods.split()
     if unknown := [name for name in args.methods if name not in METHODS]:
         parser.error(f"--methods: {unknown[0]} is none of {', '.join(METHODS)}")
-    if "plain" not in args.methods:
-        parser.error("--methods needs plain, with which the others are compared")
     args.interval = args.budget // VALIDATIONS
     args.switch = args.switch or 5 * args.interval
     if args.switch % args.interval:
