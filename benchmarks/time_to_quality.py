@@ -353,9 +353,7 @@ def rise(curve, budget):
 def plot(args, curves):
     second = statistics.median(plain for rounds in args.times.values() for _, plain in rounds)
     figure, panels = new_figure(2)
-    for panel, index, label in zip(
-        panels, (1, 2), ("validation nll (bits per token)", "validation BLEU"), strict=True
-    ):
+    for panel, index, label in zip(panels, (1, 2), ("nll on valid (bits)", "BLEU on valid"), strict=True):
         for number, (name, runs) in enumerate(curves.items()):
             for which, curve in enumerate(runs.values()):
                 points = [(point[0] * second / 60, point[index]) for point in curve]
