@@ -1,6 +1,7 @@
 """A translation task, models and mini-batches of a few numbers each, made in the process: nothing on disk."""
 
 import contextlib
+import re
 from argparse import Namespace
 
 import torch
@@ -16,6 +17,8 @@ import fairseq_intra.plugin  # noqa: F401
 
 #: Sentences as (source, target) word numbers: of different lengths, so that a batch of them is padded.
 SENTENCES = [([5, 9, 7, 6, 8], [9, 5, 6]), ([7, 4], [8, 9, 11, 4, 7]), ([10], [6])]
+#: Numbers in fairseq 0.12.2's models that nothing uses or sets: copies of the encoder's parameters, and a buffer.
+UNUSED = re.compile(r"_float_tensor$|layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$")
 
 _SIZES = {
     f"{side}_{name}": value

@@ -1,7 +1,6 @@
 """Resuming in half precision, as far as a CPU can do it: without flat gradients."""
 
 import itertools
-import re
 
 import pytest
 import tiny
@@ -14,10 +13,6 @@ PRECISIONS = {
     "bf16": {"bf16": True},
     "amp": {"amp": True},
 }
-
-
-#: fairseq 0.12.2 has parameters that nothing uses or sets, beside those of its encoder.
-COPY = re.compile(r"layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$")
 
 
 def of_both(first, second, used):
@@ -46,7 +41,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, common):
     interrupted.save_checkpoint(str(tmp_path / "checkpoint.pt"), {"train_iterator": {"epoch": 1}})
     resumed.load_checkpoint(str(tmp_path / "checkpoint.pt"))
     assert first + trained(resumed, 5) == expected
-    used = [COPY.search(name) is None for name, _ in whole.model.named_parameters()]
+    used = [tiny.UNUSED.search(name) is None for name, _ in whole.model.named_parameters()]
     for ours, theirs in of_both(resumed.model.parameters(), whole.model.parameters(), used):
         assert torch.equal(ours, theirs)
     if "amp" not in common and "memory_efficient_fp16" not in common:
@@ -71,7 +66,7 @@ def test_parameters_that_were_changed_in_the_checkpoint_are_those_that_it_contin
     torch.save(state, tmp_path / "checkpoint.pt")
     resumed.load_checkpoint(str(tmp_path / "checkpoint.pt"))
     assert "not those that its optimizer's state belongs to" in caplog.text
-    used = [COPY.search(name) is None for name, _ in resumed.model.named_parameters()]
+    used = [tiny.UNUSED.search(name) is None for name, _ in resumed.model.named_parameters()]
     assert sum(used) and all(
         bool((p == 0.125).all()) for p in itertools.compress(resumed.optimizer.fp32_params, used)
     )

@@ -237,7 +237,7 @@ def test_a_model_of_plain_fairseq_is_trained_on_with_intra_distillation(upstream
     state = train_here(tmp_path, *INTRA, "--lr", 0, *[flag.format(upstream) for flag in flags])
     assert checkpoint.training(state) == Training("intra", 1, 2)
     for name, value in checkpoint.load(upstream)["model"].items():
-        assert torch.equal(state["model"][name], value)
+        assert tiny.UNUSED.search(name) or torch.equal(state["model"][name], value), name
 
 
 def test_without_resets_it_is_rejected_with_what_to_reset(upstream, tmp_path, train_here):
