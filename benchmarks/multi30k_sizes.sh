@@ -7,7 +7,7 @@
 #   --input DIR      Multi30k's data/task1/tok: {train,val,test_2016_flickr,...}.lc.norm.tok.{en,de}
 #   --out DIR        texts, data, a folder of runs for each size, when_it_pays.png and .svg; the table is printed
 #   --step-times F   step_times.json of time_to_quality.py --parts calibrate: what an update of each method costs
-#   --methods LIST   plain and others of time_to_quality.py, as a quoted list (default: plain rdrop late-two-passes-alpha-5)
+#   --methods LIST   plain and others of time_to_quality.py, as a quoted list (default: plain late-part)
 #   --sizes LIST     numbers of pairs, as a quoted list (default: 1000 2000 5000 10000 29000)
 #   --seeds N        runs of each method at each size (default: 1)
 #   --budget N       the time of a run, in plain updates (default: 4800, half an hour of a core)
@@ -18,7 +18,7 @@ set -euo pipefail
 # shellcheck source=benchmarks/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-input='' out='' times='' methods='plain rdrop late-two-passes-alpha-5' sizes='1000 2000 5000 10000 29000' passed=()
+input='' out='' times='' methods='plain late-part' sizes='1000 2000 5000 10000 29000' passed=()
 seeds=1 budget=4800 switch=600
 while [[ $# -gt 0 ]]; do
   case $1 in
