@@ -108,8 +108,10 @@ def encode(model: Path, source: Path, destination: Path, workers: int) -> None:
             encoded = processor.encode(batch, out_type=str, num_threads=workers)
             for line in encoded:
                 subwords += len(line)
-                left_out.update(piece for piece in line if piece not in known)
-                stream.write(" ".join(piece if piece in known else unknown for piece in line) + "\n")
+                if not known.issuperset(line):
+                    left_out.update(piece for piece in line if piece not in known)
+                    line = [piece if piece in known else unknown for piece in line]
+                stream.write(" ".join(line) + "\n")
             # The end of the sentence takes a position, too.
             places = [place for place, line in enumerate(encoded, 1) if len(line) >= DEFAULT_MAX_POSITIONS]
             too_long += [number + place for place in places]

@@ -34,6 +34,7 @@ AGAIN = "make the dataset again"
 def apply():
     """Puts the checks into fairseq's modules."""
     _check_common_flags()
+    _leave_the_last_word_to_workers()
     _check_data()
     _report_sentences_that_are_too_long()
     _report_what_does_not_fit_in_training()
@@ -49,19 +50,25 @@ def _check_common_flags():
             check_seed(cfg.common.seed)
         if main is training_loop.module().main:
             _check_precision(cfg.common)
-        try:
-            return call(cfg, main, **kwargs)
-        except ProcessExitedException as error:
-            raise _end_of(error) from None
+        return call(cfg, main, **kwargs)
 
     distributed_utils.call_main = call_main
 
 
-def _end_of(error):
-    """The end of a command of which fairseq has started a worker for each GPU: the worker has said why it ended."""
-    if error.signal_name:
-        return UsageError(f"a worker was ended by {error.signal_name}")
-    return SystemExit(error.exit_code)
+def _leave_the_last_word_to_workers():
+    """fairseq starts a worker for each GPU; what one of them has said would be followed by torch's traceback."""
+    call = distributed_utils.call_main
+
+    @functools.wraps(call)
+    def call_main(*args, **kwargs):
+        try:
+            return call(*args, **kwargs)
+        except ProcessExitedException as error:
+            if error.signal_name:
+                raise UsageError(f"a worker was ended by {error.signal_name}") from None
+            raise SystemExit(error.exit_code) from None
+
+    distributed_utils.call_main = call_main
 
 
 def _check_precision(common):

@@ -68,13 +68,17 @@ def flag_values(words: list[str]) -> dict[str, str]:
         if word.startswith("# "):
             what, _, value = word[2:].partition(" ")
             values[COMMENTS.get(what, what)], name = value, None
-        elif word.startswith("--") or word in SHORT:
+        elif _is_flag(word):
             name, _, value = word.partition("=")
             name = SHORT.get(name, name)
             values[name] = value
         elif name:
             values[name] = f"{values[name]} {word}".strip()
     return values
+
+
+def _is_flag(word):
+    return word.startswith("--") or word in SHORT
 
 
 def flag_value(words: list[str], name: str) -> str | None:
@@ -147,7 +151,7 @@ def without(words: list[str], flags: re.Pattern, why: str = "") -> list[str]:
             kept.append(word)
         elif equals or name in METHOD_SWITCHES:
             dropped.append(word)
-        elif not left or left[0].startswith("--") or left[0] in SHORT:
+        elif not left or _is_flag(left[0]):
             raise UsageError(f"{word} needs a value")
         else:
             dropped += [word, left.pop(0)]

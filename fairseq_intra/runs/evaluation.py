@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -139,11 +140,11 @@ def _folder_to_itself(folder):
         os.close(opened)
 
 
-def unfinished_run(checkpoints: Path) -> Path | None:
-    """The run of `train` whose folder of checkpoints this is, if it has not come to its end."""
-    run = checkpoints.absolute().parent
-    is_run = checkpoints.name == "checkpoints" and (run / "arguments.txt").exists()
-    return run if is_run and not (run / "finished").exists() else None
+def unfinished_runs(paths: Iterable[Path]) -> list[Path]:
+    """The runs of `train`, each once, that have not come to their end, of files in their folders of checkpoints."""
+    folders = dict.fromkeys(path.absolute().parent for path in paths)
+    runs = [folder.parent for folder in folders if folder.name == "checkpoints"]
+    return [run for run in runs if (run / "arguments.txt").exists() and not (run / "finished").exists()]
 
 
 def is_evaluation(path: Path) -> bool:

@@ -21,8 +21,6 @@ LATER = {
 }
 LIMITS = ("max_update", "max_epoch", "stop_time_hours")
 TRAINING_SETTINGS = ("batch_tokens", "batch_sentences", "patience", *LIMITS)
-
-
 #: Of fine-tuned runs: flags and checksums of arguments.txt.
 ALIKE = (
     *(COMMENTS[name] for name in ("data", "checkpoint", "batch")),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
-from .evaluation import Evaluation, is_evaluation, unfinished_run
+from .evaluation import Evaluation, is_evaluation, unfinished_runs
 from .length_penalty import rule
 from .run_settings import Difference, differences, require_same, unchecked
 from .scoring import TEST, p_value
@@ -201,8 +201,7 @@ def _notes(rows, beside_paper):
     plain = sum(bool(entry.evaluation.before_switch) for entry in entries)
     if plain:
         yield f"{plain} of the late checkpoints {'is' if plain == 1 else 'are'} of before the switch: plain training."
-    unfinished = list(filter(None, dict.fromkeys(unfinished_run(entry.path.parent) for entry in entries)))
-    if unfinished:
+    if unfinished := unfinished_runs(entry.path for entry in entries):
         yield f"Not finished: {', '.join(run.name for run in unfinished)}."
     limited = sum(entry.evaluation.at_length_limit or 0 for entry in entries)
     if limited:
