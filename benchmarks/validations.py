@@ -2,8 +2,9 @@
 
 python benchmarks/validations.py --updates N,N,... RUN...
 
-Each figure is the mean of the last validations until then (--average, five by default): from one to the next BLEU
-goes up and down by more than runs differ.
+Each figure is the mean of the last validations until then (--average, five by default; --within, those of the last
+updates, for runs that were validated at other intervals): from one to the next BLEU goes up and down by more than
+runs differ.
 """
 
 import statistics
@@ -21,19 +22,21 @@ def main():
     parser.add_argument(
         "--updates", required=True, metavar="N,N,...", help="updates, those of plain training included"
     )
-    parser.add_argument("--average", type=int, default=5, metavar="N", help="validations (default: %(default)s)")
+    of_mean = parser.add_mutually_exclusive_group()
+    of_mean.add_argument("--average", type=int, default=5, metavar="N", help="validations (default: %(default)s)")
+    of_mean.add_argument("--within", type=int, metavar="N", help="the validations of the last N updates instead")
     args = parser.parse_args()
     updates = [int(number) for number in args.updates.split(",")]
     columns = ["run", *(f"{name}, {number:,}" for name in ("nll", "BLEU") for number in updates)]
-    rows = [[run.name, *cells_of(run, updates, args.average)] for run in args.runs]
+    rows = [[run.name, *cells_of(run, updates, args)] for run in args.runs]
     show(
         "Validation after so many updates: nll (bits per token) and BLEU", columns, rows, args, table=[columns, *rows]
     )
 
 
-def cells_of(run, updates, count):
+def cells_of(run, updates, args):
     lines = parse_log((run / "train.log").read_text()).valid
-    found = {name: [mean_at(lines, name, number, count) for number in updates] for name in ("nll_loss", "bleu")}
+    found = {name: [mean_at(lines, name, number, args) for number in updates] for name in ("nll_loss", "bleu")}
     return [
         "" if value is None else f"{value:.{digits}f}"
         for name, digits in (("nll_loss", 3), ("bleu", 2))
@@ -41,12 +44,16 @@ def cells_of(run, updates, count):
     ]
 
 
-def mean_at(lines, name, number, count):
+def mean_at(lines, name, number, args):
     """The mean of the last validations until this update; None before the first, and behind the last."""
     if not lines or lines[-1]["num_updates"] < number:
         return None
-    values = [line[name] for line in lines if line["num_updates"] <= number and name in line]
-    return statistics.mean(values[-count:]) if values else None
+    until = [line for line in lines if line["num_updates"] <= number and name in line]
+    if args.within is None:
+        last = until[-args.average :]
+    else:
+        last = [line for line in until if line["num_updates"] > number - args.within]
+    return statistics.mean(line[name] for line in last) if last else None
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from .passes import (
     choose_mode,
     has_dropout,
     is_deterministic_encoder,
-    reject_passes_without_layers,
+    reject_noise_that_stays,
+    reject_what_workers_cannot_exchange,
     repeated_part,
     run_passes,
     unwrapped,
@@ -109,9 +110,11 @@ class IntraDistillation:
             once = self.encoder_once
             if self.mode in ("auto", "batched"):
                 once = once or is_deterministic_encoder(unwrapped(model))
+            mode = choose_mode(model, self.mode, once)
             if self.num_iter > 1:
-                reject_passes_without_layers(model)
-            self._plan = PassesPlan(choose_mode(model, self.mode, once), once)
+                reject_noise_that_stays(model)
+                reject_what_workers_cannot_exchange(model, mode)
+            self._plan = PassesPlan(mode, once)
             self._warn_of_identical_passes(model)
         return self._plan
 

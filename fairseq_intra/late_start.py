@@ -13,6 +13,7 @@ from omegaconf import II
 
 from .adaptive_alpha import AdaptiveAlphaFlags, AdaptiveAlphaTask
 from .errors import UsageError
+from .patches.patience import count_anew
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class LateStartFlags(AdaptiveAlphaFlags):
             "1 means none are"
         },
     )
+    patience: int = II("checkpoint.patience")
+    disable_validation: bool = II("dataset.disable_validation")
     best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
     maximize_best_checkpoint_metric: bool = II("checkpoint.maximize_best_checkpoint_metric")
 
@@ -68,14 +71,27 @@ class LateStartTask(AdaptiveAlphaTask):
             raise UsageError(f"--distill-interval must be at least 1, not {self.cfg.distill_interval}")
         if self.cfg.plain_updates and self.cfg.plain_patience:
             raise UsageError("--plain-updates and --plain-patience exclude each other; give one of them")
+        if self.cfg.plain_patience:
+            self._check_validation_can_switch()
         self.state.add_factory("late_start", self._initial_state)
         return super().build_criterion(cfg, **more)
+
+    def _check_validation_can_switch(self):
+        if self.cfg.disable_validation:
+            raise UsageError(
+                "--plain-patience needs validation: leave out --disable-validation, or use --plain-updates"
+            )
+        if 0 < self.cfg.patience <= self.cfg.plain_patience:
+            raise UsageError(
+                f"--patience {self.cfg.patience} would end the training when --plain-patience "
+                f"{self.cfg.plain_patience} begins intra-distillation; make --patience greater"
+            )
 
     def _initial_state(self):
         return {"switch_update": None, "best": None, "validations_without_improvement": 0, "validated_at": -1}
 
     #: train_step sees one update number several times: with --update-freq, and after an overflow in fp16.
-    _has_logged_switch = False
+    _has_begun = False
 
     @property
     def switch_update(self) -> int | None:
@@ -85,9 +101,11 @@ class LateStartTask(AdaptiveAlphaTask):
         return self.cfg.plain_updates
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        if update_num and update_num == self.switch_update and not self._has_logged_switch:
+        if update_num and update_num == self.switch_update and not self._has_begun:
             logger.info("intra-distillation begins after %d updates of plain training", self.switch_update)
-            self._has_logged_switch = True
+            # Validations of plain training would take from --patience what intra-distillation is to have.
+            count_anew()
+            self._has_begun = True
         criterion.intra_distillation.is_plain = self._is_plain(update_num)
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
@@ -123,12 +141,21 @@ class LateStartTask(AdaptiveAlphaTask):
         if state["validations_without_improvement"] >= self.cfg.plain_patience:
             state["switch_update"] = update
 
-    def warn_if_still_plain(self, num_updates: int) -> None:
-        """Says at the end of a training that intra-distillation never began."""
-        waits = self.cfg.plain_updates or self.cfg.plain_patience
+    def warn_of_early_end(self, num_updates: int) -> None:
+        """Says at the end of a training that intra-distillation never began, or its alpha was still growing."""
+        waits, reached = self.cfg.plain_updates or self.cfg.plain_patience, self.alpha_at(num_updates)
         if waits and is_before(self.switch_update, num_updates):
             logger.warning(
                 "the training ended after %d updates, all of them plain: intra-distillation had not begun "
                 "(--plain-updates, --plain-patience)",
                 num_updates,
+            )
+        elif reached < self.max_alpha:
+            logger.warning(
+                "the training ended after %d updates with alpha at %.2f of %g: adaptive alpha counts on %d updates "
+                "(--max-updates-train, else --max-update)",
+                num_updates,
+                reached,
+                self.max_alpha,
+                self._total_updates,
             )

@@ -6,6 +6,7 @@ memory of one pass.
 """
 
 import contextlib
+import functools
 
 import torch
 from fairseq.modules import LayerDropModuleList
@@ -51,17 +52,36 @@ def choose_mode(model, mode, encoder_once=False):
     return "sequential" if mode == "auto" else mode
 
 
-def reject_passes_without_layers(model):
-    """Raises UsageError where torch's DistributedDataParallel would wait for the gradients of dropped layers.
+def reject_noise_that_stays(model):
+    """Raises UsageError where a pass would run with the noise of those before it.
 
-    A worker may drop a layer in all of its passes while another uses it: they would exchange different gradients, and
-    stop. With --find-unused-parameters, what the last pass drops counts as done, though others used it.
+    --quant-noise-pq overwrites the weights in every forward (fairseq/modules/quant_noise.py).
     """
-    waits = any(isinstance(module, torch.nn.parallel.DistributedDataParallel) for module in model.modules())
-    if waits and any(map(_drops_layers, model.modules())):
+    if any(map(_overwrites_weights, model.modules())):
+        raise UsageError(
+            "--quant-noise-pq adds its noise to the weights themselves: K passes would not be samples of one model; "
+            "leave that flag out, or train with --num-iter 1"
+        )
+
+
+def reject_what_workers_cannot_exchange(model, mode):
+    """Raises UsageError where torch's DistributedDataParallel would exchange other gradients than the passes have.
+
+    It sends a gradient when it is first computed. A worker may drop a layer in all of its passes while another uses
+    it, and they would stop; with --find-unused-parameters, what the last pass drops counts as done, though others
+    used it. fairseq's --checkpoint-activations computes the gradients of every forward by itself.
+    """
+    if not any(isinstance(module, torch.nn.parallel.DistributedDataParallel) for module in model.modules()):
+        return
+    if any(map(_drops_layers, model.modules())):
         raise UsageError(
             "several workers cannot train a model with LayerDrop by torch's DistributedDataParallel; use "
             "--ddp-backend legacy_ddp"
+        )
+    if mode != "batched" and any(map(_is_checkpointed, model.modules())):
+        raise UsageError(
+            f"several workers cannot train a model with --checkpoint-activations and --passes {mode} by torch's "
+            "DistributedDataParallel; use --passes batched where the model allows it, or --ddp-backend legacy_ddp"
         )
 
 
@@ -154,9 +174,19 @@ def _has_quant_noise(module):
     # --quant-noise-scalar puts modules of its own in the place of torch's.
     if isinstance(module, IntLinear | IntEmbedding | IntConv2d):
         return module.p > 0
+    return _overwrites_weights(module)
+
+
+def _overwrites_weights(module):
     # fairseq/modules/quant_noise.py hangs its noise on the module as a forward pre-hook.
     hooks = module._forward_pre_hooks.values()
     return any("quant_noise" in getattr(hook, "__qualname__", "") for hook in hooks)
+
+
+def _is_checkpointed(module):
+    # fairseq/modules/checkpoint_activations.py, reentrant: it runs a backward of its own within the backward.
+    forward = module.forward
+    return isinstance(forward, functools.partial) and forward.func.__name__ == "_checkpointed_forward"
 
 
 def _drops_shared_weights(module):

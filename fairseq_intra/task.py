@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import random
 from dataclasses import dataclass, field, fields
 
 import torch
@@ -34,7 +35,7 @@ class TranslationIntraDistillationConfig(LateStartFlags, TranslationFlags, Trans
         default=1,
         metadata={
             "help": "beyond the paper: an update of intra-distillation takes one in N sentences of its mini-batches, "
-            "others in other epochs, so that with N = K it costs what a plain one does; 1 means all"
+            "drawn anew each time, so that with N = K it costs what a plain one does; 1 means all"
         },
     )
 
@@ -57,7 +58,13 @@ class TranslationIntraDistillationTask(LateStartTask, TranslationTask):
         for name in ("split_batch", "distill_part"):
             if self.cfg[name] < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {self.cfg[name]}")
-        return super().build_criterion(self._criterion_config(cfg), **more)
+        criterion = super().build_criterion(self._criterion_config(cfg), **more)
+        if self.cfg.distill_part > 1 and criterion.intra_distillation.num_iter == 1:
+            raise UsageError(
+                f"--distill-part {self.cfg.distill_part} is for two passes or more: with --num-iter 1 training is "
+                "plain, over whole mini-batches"
+            )
+        return criterion
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         if self.cfg.split_batch > 1 and isinstance(model, FullyShardedDataParallel):
@@ -104,18 +111,18 @@ def _no_sync(model):
 def part_of(sample, number, update_num, padding_idx):
     """One in `number` sentences of a mini-batch, in their order; in other updates they are others.
 
-    A mini-batch comes in every epoch, but at other updates. So all of its sentences are taken alike.
+    Which of them is drawn, so that nothing that comes at intervals, of updates or epochs, has the same ones always.
 
     Args:
         sample: what fairseq's loader of language pairs gives, at least one sentence.
         number: 1 gives the sample itself.
-        update_num: the number of the update, by which they are chosen: all workers and resumed runs agree.
+        update_num: the number of the update, the seed of the draw: all workers and resumed runs agree.
         padding_idx: index of the padding, which ntokens does not count.
     """
     if number == 1:
         return sample
-    sentences = len(sample["target"])
-    return _micro_batch(sample, slice(update_num % min(number, sentences), None, number), padding_idx)
+    first = random.Random(update_num).randrange(min(number, len(sample["target"])))
+    return _micro_batch(sample, slice(first, None, number), padding_idx)
 
 
 def micro_batches(sample, number, padding_idx):

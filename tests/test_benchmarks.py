@@ -206,6 +206,8 @@ def test_validations_at_equal_updates(run, tmp_path):
     assert "| half |  |  |  |  |" in table
     table = run("validations.py", "--updates", "45,80", "--average", 2, tmp_path / "whole")
     assert "| whole | 5.500 | 1.500 | 3.50 | 7.50 |" in table
+    table = run("validations.py", "--updates", "45,80", "--within", 30, tmp_path / "whole")
+    assert "| whole | 6.000 | 2.000 | 3.00 | 7.00 |" in table
     log = tmp_path / "half" / "train.log"
     log.write_text(re.sub(r" \| bleu [\d.]+", "", log.read_text()))
     assert "| half | " in run("validations.py", "--updates", "40", tmp_path / "half")

@@ -4,6 +4,7 @@ from copy import deepcopy
 from types import SimpleNamespace
 
 import commands
+import fairseq_cli.train as train_command
 import made
 import pytest
 import tiny
@@ -12,7 +13,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEn
 
 from fairseq_intra import checkpoint
 from fairseq_intra.errors import UsageError
-from fairseq_intra.patches.still_plain_warning import warn_at_the_end, warn_at_the_lowest_rate
+from fairseq_intra.patches.early_end_warning import warn_at_the_end, warn_at_the_lowest_rate
 
 
 @pytest.fixture
@@ -165,6 +166,8 @@ def test_adaptive_alpha_counts_from_the_switch(configuration):
         ({"plain_patience": -2}, "--plain-patience must be at least 0, not -2"),
         ({"distill_interval": 0}, "--distill-interval must be at least 1, not 0"),
         ({"plain_updates": 1, "plain_patience": 1}, "exclude each other"),
+        ({"plain_patience": 3, "patience": 3}, "--patience 3 would end the training .* make --patience greater"),
+        ({"plain_patience": 1, "disable_validation": True}, "leave out --disable-validation, or use --plain-updates"),
     ],
 )
 def test_settings_that_make_no_sense_are_rejected(configuration, settings, message):
@@ -193,7 +196,7 @@ def test_the_last_epoch_of_a_training_says_that_it_was_plain(max_epoch, should_s
     program = SimpleNamespace(train=lambda *_: ([1.0], should_stop))
     warn_at_the_end(program)
     cfg = SimpleNamespace(optimization=SimpleNamespace(max_epoch=max_epoch))
-    trainer, task = SimpleNamespace(get_num_updates=lambda: 7), SimpleNamespace(warn_if_still_plain=said.append)
+    trainer, task = SimpleNamespace(get_num_updates=lambda: 7), SimpleNamespace(warn_of_early_end=said.append)
     assert program.train(cfg, trainer, task, SimpleNamespace(next_epoch_idx=2)) == ([1.0], should_stop)
     assert said == [7] * warned
 
@@ -204,7 +207,7 @@ def test_a_training_whose_rate_has_become_too_low_says_that_it_was_plain(rate, w
 
     class Trainer:
         cfg = SimpleNamespace(optimization=SimpleNamespace(stop_min_lr=0.1))
-        task = SimpleNamespace(warn_if_still_plain=said.append)
+        task = SimpleNamespace(warn_of_early_end=said.append)
 
         def lr_step(self, epoch, val_loss=None):
             return rate
@@ -217,12 +220,32 @@ def test_a_training_whose_rate_has_become_too_low_says_that_it_was_plain(rate, w
 
 
 def test_a_run_that_ends_while_plain_says_so(configuration, caplog):
-    configuration(plain_updates=10)[0].warn_if_still_plain(10)
+    configuration(plain_updates=10)[0].warn_of_early_end(10)
     assert "all of them plain" in caplog.text
     caplog.clear()
     for settings, updates in (({"plain_updates": 10}, 11), ({}, 5)):
-        configuration(**settings)[0].warn_if_still_plain(updates)
+        configuration(**settings)[0].warn_of_early_end(updates)
     assert not caplog.text
+
+
+def test_a_run_that_ends_while_alpha_grows_says_so(configuration, caplog):
+    configuration(max_update=1000, adaptive_alpha=1)[0].warn_of_early_end(100)
+    assert "ended after 100 updates with alpha at 1.00 of 5: adaptive alpha counts on 1000 updates" in caplog.text
+    caplog.clear()
+    for settings, updates in (({"plain_updates": 100}, 280), ({}, 200)):
+        configuration(max_update=1000, adaptive_alpha=1, **settings)[0].warn_of_early_end(updates)
+    assert not caplog.text
+
+
+def test_intra_distillation_begins_with_the_whole_patience(configuration):
+    vars(train_command.should_stop_early).update(num_runs=3, best=4.5)
+    task, criterion = configuration(plain_updates=2)
+    counted = []
+    for update in (1, 2, 3):
+        step(task, criterion, update)
+        counted.append(train_command.should_stop_early.num_runs)
+        train_command.should_stop_early.num_runs += 1
+    assert counted == [3, 0, 1] and train_command.should_stop_early.best == 4.5
 
 
 def test_a_run_resumed_across_the_switch_is_the_uninterrupted_one(dataset, tmp_path):

@@ -1,4 +1,6 @@
 import contextlib
+import itertools
+from collections import Counter
 
 import pytest
 import tiny
@@ -36,16 +38,25 @@ def test_parts_are_the_batch_in_its_order(task, parts, sizes):
 
 
 @pytest.mark.parametrize("number", [2, 3, 5, 9])
-def test_in_so_many_updates_every_sentence_is_taken_once(task, number):
-    sample = tiny.sample(task, SENTENCES)
-    found = [part_of(sample, number, update, task.target_dictionary.pad()) for update in range(7, 7 + min(number, 5))]
-    assert sorted(sum((part["id"].tolist() for part in found), [])) == sorted(sample["id"].tolist())
-    assert sum(part["ntokens"] for part in found) == sample["ntokens"]
-    for part in found:
+def test_a_part_is_one_in_so_many_sentences_in_their_order(task, number):
+    sample, pad = tiny.sample(task, SENTENCES), task.target_dictionary.pad()
+    for part in (part_of(sample, number, update, pad) for update in range(9)):
         assert part["nsentences"] in (len(SENTENCES) // number, -(-len(SENTENCES) // number), 1)
         rows = [sample["id"].tolist().index(number) for number in part["id"].tolist()]
-        assert rows == sorted(rows) and torch.equal(part["target"], sample["target"][rows])
+        assert {later - row for row, later in itertools.pairwise(rows)} <= {number}
+        assert torch.equal(part["target"], sample["target"][rows])
+        assert part["ntokens"] == sample["target"][rows].ne(pad).sum()
     assert part_of(sample, 1, 4, 0) is sample
+
+
+@pytest.mark.parametrize("number", [2, 3, 9])
+@pytest.mark.parametrize("interval", [1, 2, 3, 9, 11])
+def test_at_whatever_interval_a_mini_batch_comes_all_its_sentences_are_taken_alike(task, number, interval):
+    sample, pad = tiny.sample(task, SENTENCES), task.target_dictionary.pad()
+    parts = [part_of(sample, number, interval * count, pad) for count in range(600)]
+    taken = Counter(sentence for part in parts for sentence in part["id"].tolist())
+    share = 600 / min(number, len(SENTENCES))
+    assert all(0.75 * share < taken[sentence] < 1.25 * share for sentence in sample["id"].tolist())
 
 
 def test_results_are_added_up():
@@ -124,13 +135,14 @@ def make_task():
 def test_an_update_of_intra_distillation_takes_its_part_and_a_plain_one_all(make_task):
     """Its loss and gradients are those of a mini-batch of these sentences."""
     task, criterion = make_task(distill_part=2, plain_updates=3)
-    sample = tiny.sample(task, SENTENCES)
-    for update, taken in ((2, slice(None)), (3, slice(1, None, 2)), (4, slice(0, None, 2))):
+    sample, pad = tiny.sample(task, SENTENCES), task.target_dictionary.pad()
+    for update, number in ((2, 1), (3, 2), (4, 2), (5, 2)):
+        taken = part_of(sample, number, update, pad)["id"]
         model = tiny.model(task, dropout=0.0)
         _, size, logged = task.train_step(sample, model, criterion, tiny.Optimizer(), update)
         kept = {name: sample[name][taken] for name in ("id", "target")}
         net_input = {name: value[taken] for name, value in sample["net_input"].items()}
-        tokens = int(kept["target"].ne(task.target_dictionary.pad()).sum())
+        tokens = int(kept["target"].ne(pad).sum())
         assert size == logged["ntokens"] == tokens and logged["nsentences"] == len(kept["target"])
         expected = tiny.model(task, dropout=0.0)
         whole = {**kept, "net_input": net_input, "nsentences": len(kept["target"]), "ntokens": tokens}

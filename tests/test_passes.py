@@ -254,6 +254,30 @@ def test_layers_that_a_worker_drops_do_not_go_with_torch_s_data_parallelism(task
     assert IntraDistillation(2, 1, "X", "auto").plan(dropped.module).mode == "sequential"
 
 
+def test_checkpointed_activations_go_with_torch_s_data_parallelism_in_one_forward(task):
+    model = tiny.model(task, checkpoint_activations=True, dropout=0.1)
+    for mode in ("sequential", "recompute"):
+        with pytest.raises(UsageError, match=f"--passes {mode} by torch's .* use --passes batched"):
+            IntraDistillation(2, 1, "X", mode).plan(DataParallel(model))
+        assert IntraDistillation(2, 1, "X", mode).plan(model).mode == mode
+        assert IntraDistillation(1, 1, "X", mode).plan(DataParallel(model)).mode == mode
+    assert IntraDistillation(2, 1, "X", "auto").plan(DataParallel(model)).mode == "batched"
+
+
+def test_noise_that_overwrites_the_weights_is_for_one_pass(task):
+    """A second forward would begin with the zeros of the first."""
+    model = tiny.model(task, quant_noise_pq=0.2, quant_noise_pq_block_size=4)
+    weight, zeros = model.decoder.layers[0].fc1.weight, []
+    with tiny.seeded(3):
+        for _ in range(3):
+            model(**tiny.sample(task)["net_input"])
+            zeros.append(int((weight == 0).sum()))
+    assert 0 < zeros[0] < zeros[1] < zeros[2]
+    with pytest.raises(UsageError, match="--quant-noise-pq .* leave that flag out, or train with --num-iter 1"):
+        IntraDistillation(3, 1, "X", "auto").plan(model)
+    assert IntraDistillation(1, 1, "X", "auto").plan(model).mode == "sequential"
+
+
 @pytest.mark.parametrize(
     "settings,mode,encoder_once,message",
     [

@@ -105,8 +105,9 @@ class TestFlags:
             (["--adaptive-alpha", 1, "--temperature-p", 10], "--temperature-p"),
             (["--adaptive-alpha", 1], "--max-update or --max-updates-train"),
             (["--split-batch", 0], "--split-batch must be at least 1, not 0"),
+            (["--distill-part", 3, "--num-iter", 1], "--distill-part 3 is for two passes or more"),
         ],
-        ids=["num-iter", "temperature-p", "max-update", "split-batch"],
+        ids=["num-iter", "temperature-p", "max-update", "split-batch", "distill-part"],
     )
     def test_refused_by_name(self, command, flags, message):
         assert message in refused(command, PLAIN, *flags)

@@ -13,6 +13,20 @@ def apply():
     """Puts the patches into fairseq's modules."""
     _leave_fast_path_off()
     _keep_numpys_old_name()
+    _keep_numpys_old_argument()
+
+
+def _keep_numpys_old_argument():
+    """fairseq's --num-batch-buckets gives numpy's percentile an argument that numpy 2.4 calls `method` alone."""
+    percentile = np.percentile
+    if "interpolation" in inspect.signature(percentile).parameters:
+        return
+
+    @functools.wraps(percentile)
+    def with_old_argument(*args, interpolation=None, **kwargs):
+        return percentile(*args, **kwargs | ({"method": interpolation} if interpolation else {}))
+
+    np.percentile = with_old_argument
 
 
 def _keep_numpys_old_name():

@@ -29,6 +29,9 @@ MISFIT = "loading state_dict"
 #: What fairseq says of a checkpoint that is not there, before its name.
 NO_FILE = "Model file not found:"
 AGAIN = "make the dataset again"
+#: Of --best-checkpoint-metric, those that fairseq's tasks and ours log.
+HIGHER_IS_BETTER = ("bleu", "accuracy", "f1", "mcc")
+LOWER_IS_BETTER = ("loss", "nll_loss", "ppl")
 
 
 def apply():
@@ -50,6 +53,7 @@ def _check_common_flags():
             check_seed(cfg.common.seed)
         if main is training_loop.module().main:
             _check_precision(cfg.common)
+            _check_metric(cfg.checkpoint)
         return call(cfg, main, **kwargs)
 
     distributed_utils.call_main = call_main
@@ -74,6 +78,20 @@ def _leave_the_last_word_to_workers():
 def _check_precision(common):
     no_gpu = "--cpu is given" if common.cpu else "" if torch.cuda.is_available() else "torch sees none"
     check_precision([f"--{name}" for name in ("fp16", "bf16", "amp") if common[name]], no_gpu)
+
+
+def _check_metric(checkpoint):
+    """By the wrong direction fairseq would keep the worst checkpoint as the best, and --patience end at the first."""
+    metric, maximize = checkpoint.best_checkpoint_metric, checkpoint.maximize_best_checkpoint_metric
+    if metric in HIGHER_IS_BETTER and not maximize:
+        raise UsageError(
+            f"--best-checkpoint-metric {metric} is better the higher it is: add --maximize-best-checkpoint-metric"
+        )
+    if metric in LOWER_IS_BETTER and maximize:
+        raise UsageError(
+            f"--best-checkpoint-metric {metric} is better the lower it is: "
+            "leave out --maximize-best-checkpoint-metric"
+        )
 
 
 def _check_data():

@@ -49,6 +49,8 @@ def _listen_while_training():
     @functools.wraps(init)
     def __init__(self, *args, **kwargs):
         init(self, *args, **kwargs)
+        # Of a training that went before in this process.
+        _State.agreed, _State.saved_at = False, None
         # Another handler, such as that of submitit, stays. Outside of the main thread none can be set.
         if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):
             with contextlib.suppress(ValueError):

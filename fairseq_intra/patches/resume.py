@@ -8,48 +8,15 @@ from fairseq.data.iterators import EpochBatchIterator
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 
-from . import training_loop
-
 logger = logging.getLogger(__name__)
 
 
 def apply():
     """Puts the patches into fairseq's modules."""
-    _remember_patience()
     _find_the_place_in_the_epoch()
     _end_where_the_last_update_was_made()
     if "seed + epoch" in inspect.getsource(FairseqTask.get_batch_iterator):
         _cut_the_same_batches_in_every_epoch()
-
-
-def _remember_patience():
-    """fairseq counts validations without improvement (--patience) in memory: a resumed training would begin anew.
-
-    The count is restored with the optimizer and the meters: not for --finetune-from-model, of which fairseq makes
-    resets.
-    """
-    save, load = Trainer.save_checkpoint, Trainer.load_checkpoint
-
-    @functools.wraps(save)
-    def save_checkpoint(self, filename, extra_state):
-        extra_state["patience"] = dict(vars(_early_stop()))
-        return save(self, filename, extra_state)
-
-    @functools.wraps(load)
-    def load_checkpoint(
-        self, filename, reset_optimizer=False, reset_lr_scheduler=False, optimizer_overrides=None, reset_meters=False
-    ):
-        extra_state = load(self, filename, reset_optimizer, reset_lr_scheduler, optimizer_overrides, reset_meters)
-        if extra_state and not (reset_optimizer or reset_meters):
-            counted = extra_state.get("patience", {})
-            vars(_early_stop()).update(counted)
-            if 0 < self.cfg.checkpoint.patience <= counted.get("num_runs", 0):
-                logger.info("nothing left to train: %d validations without improvement", counted["num_runs"])
-                raise SystemExit(0)
-        return extra_state
-
-    Trainer.save_checkpoint = save_checkpoint
-    Trainer.load_checkpoint = load_checkpoint
 
 
 def _find_the_place_in_the_epoch():
@@ -89,11 +56,6 @@ def _place(iterator, state):
     if taken >= len(iterator):
         return {"epoch": state["epoch"] + 1, "iterations_in_epoch": 0}
     return {"iterations_in_epoch": taken}
-
-
-def _early_stop():
-    """fairseq's function `should_stop_early`, whose attributes are the count."""
-    return training_loop.module().should_stop_early
 
 
 def _end_where_the_last_update_was_made():

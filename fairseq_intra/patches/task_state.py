@@ -6,8 +6,13 @@ state goes into that.
 """
 
 import functools
+import logging
 
 from fairseq.trainer import Trainer
+
+from . import training_loop
+
+logger = logging.getLogger(__name__)
 
 
 def apply():
@@ -23,8 +28,16 @@ def apply():
     @functools.wraps(load)
     def load_checkpoint(self, filename, reset_optimizer=False, *args, **kwargs):
         extra_state = load(self, filename, reset_optimizer, *args, **kwargs)
-        if extra_state and not reset_optimizer:
+        if not extra_state or reset_optimizer:
+            return extra_state
+        if training_loop.counts_on(self):
             self.task.load_state_dict(extra_state.get("task_state", {}))
+        else:
+            logger.warning(
+                "checkpoint %s has no optimizer state: the training goes on with its parameters, and counts all its "
+                "updates anew, those of plain training and of alpha's schedule too",
+                filename,
+            )
         return extra_state
 
     Trainer.save_checkpoint = save_checkpoint

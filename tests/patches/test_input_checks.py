@@ -135,6 +135,19 @@ def test_a_sentence_longer_than_the_model_has_positions_is_reported_with_split_l
     assert lengths[int(re.search(message, str(rejection.value))[1]) - 1] == longest
 
 
+@pytest.mark.parametrize(
+    "metric,maximize,message",
+    [
+        ("bleu", False, "--best-checkpoint-metric bleu is better the higher it is: add --maximize-best"),
+        ("nll_loss", True, "--best-checkpoint-metric nll_loss is better the lower it is: leave out --maximize-best"),
+    ],
+)
+def test_a_metric_with_the_wrong_direction_is_reported(metric, maximize, message):
+    flags = ["--best-checkpoint-metric", metric, *["--maximize-best-checkpoint-metric"] * maximize]
+    with pytest.raises(UsageError, match=message):
+        distributed_utils.call_main(tiny.configuration("data", *flags), main)
+
+
 @pytest.mark.parametrize("seed", [99999999999, 2**32 - 1, -1])
 def test_a_seed_that_numpy_does_not_take_is_reported(seed):
     begun = []

@@ -18,6 +18,7 @@ from fairseq.file_io import PathManager
 from omegaconf import OmegaConf
 
 from fairseq_intra import checkpoint
+from fairseq_intra.patches import preemption
 
 #: The part of a configuration that fairseq's load_checkpoint reads, as in tests/test_train.py of its repository.
 READ = {
@@ -171,8 +172,8 @@ def counted(tmp_path, monkeypatch):
     """A checkpoint written after three validations without improvement, the best of them 4.5."""
     monkeypatch.setattr(train_command, "should_stop_early", lambda cfg, loss: None)
     tiny.save_dictionaries(tmp_path)
-    vars(train_command.should_stop_early).update(num_runs=3, best=4.5)
     trainer = tiny.trainer(configuration(tmp_path))
+    vars(train_command.should_stop_early).update(num_runs=3, best=4.5)
     trainer.set_num_updates(7)
     trainer.task.state.late_start["best"] = 4.25
     trainer.consolidate_optimizer()
@@ -200,6 +201,30 @@ def test_patience_is_restored_where_fairseq_restores_the_training(counted, monke
     checkpoint_utils.load_checkpoint(cfg.checkpoint, trainer)
     assert vars(train_command.should_stop_early) == expected
     assert trainer.task.state.late_start["best"] == best
+
+
+def test_without_optimizer_state_all_is_counted_anew_and_it_says_so(counted, monkeypatch, caplog):
+    """fairseq leaves the number of updates at 0 then."""
+    monkeypatch.chdir(counted)
+    checkpoint.save(checkpoint.load(counted / "pretrained.pt"), counted / "mean.pt")
+    cfg = configuration(counted, "--patience", "3", "--restore-file", "mean.pt")
+    trainer = tiny.trainer(cfg)
+    monkeypatch.setattr(trainer, "get_train_iterator", MagicMock())
+    checkpoint_utils.load_checkpoint(cfg.checkpoint, trainer)
+    assert trainer.get_num_updates() == 0 and trainer.task.state.late_start["best"] is None
+    assert not vars(train_command.should_stop_early)
+    assert "mean.pt has no optimizer state: the training goes on with its parameters, and counts" in caplog.text
+
+
+def test_a_training_after_another_in_the_same_process_begins_anew(counted):
+    """As in a sweep of fairseq-hydra-train."""
+    vars(train_command.should_stop_early).update(num_runs=3, best=4.5)
+    checkpoint_utils.save_checkpoint.best = 4.5
+    preemption._State.agreed, preemption._State.saved_at = True, 7
+    tiny.trainer(configuration(counted))
+    assert not {"best", "num_runs"} & vars(train_command.should_stop_early).keys()
+    assert not hasattr(checkpoint_utils.save_checkpoint, "best")
+    assert (preemption._State.agreed, preemption._State.saved_at) == (False, None)
 
 
 def test_finetuning_a_model_whose_patience_had_ended_trains(counted, monkeypatch):

@@ -1,4 +1,4 @@
-"""A training that ends before its late start, with all updates plain, says so (see `late_start`)."""
+"""A training that ends before its late start, or while alpha is growing, says so (see `late_start`)."""
 
 import functools
 
@@ -21,8 +21,8 @@ def warn_at_the_end(program):
     def train(cfg, trainer, task, epoch_itr):
         valid_losses, should_stop = train_epoch(cfg, trainer, task, epoch_itr)
         is_last_epoch = 0 < cfg.optimization.max_epoch < epoch_itr.next_epoch_idx
-        if (should_stop or is_last_epoch) and hasattr(task, "warn_if_still_plain"):
-            task.warn_if_still_plain(trainer.get_num_updates())
+        if (should_stop or is_last_epoch) and hasattr(task, "warn_of_early_end"):
+            task.warn_of_early_end(trainer.get_num_updates())
         return valid_losses, should_stop
 
     program.train = train
@@ -35,8 +35,8 @@ def warn_at_the_lowest_rate(trainer):
     @functools.wraps(step)
     def lr_step(self, *args, **kwargs):
         rate = step(self, *args, **kwargs)
-        if rate <= self.cfg.optimization.stop_min_lr and hasattr(self.task, "warn_if_still_plain"):
-            self.task.warn_if_still_plain(self.get_num_updates())
+        if rate <= self.cfg.optimization.stop_min_lr and hasattr(self.task, "warn_of_early_end"):
+            self.task.warn_of_early_end(self.get_num_updates())
         return rate
 
     trainer.lr_step = lr_step
