@@ -4,8 +4,8 @@
 #   data-prep/prepare-multi30k.sh --langs "de fr" [--input dataset-master.tar.gz] --out MULTI30K
 #
 # As published figures have it (arXiv 2105.14462): lower-cased, normalised, tokenised text, 10,000 merges of joint byte
-# pair encoding by subword-nmt (pip install 'fairseq-intra[multi30k]'), one dictionary. The captions are under Flickr's
-# terms of use.
+# pair encoding by subword-nmt (scripts/install.sh brings it; elsewhere pip install 'CHECKOUT[multi30k]'), one
+# dictionary. The captions are under Flickr's terms of use.
 # Repeated, it resumes after the last finished step, and in the middle of a download.
 # --python PATH is the interpreter that has fairseq (default: $FAIRSEQ_INTRA_PYTHON, else .venv of the checkout, else
 # python3); the other flags are those of the command below.

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from .console import say
 from .errors import UsageError, reason
-from .files import replacing
+from .files import replacing, write_failure_reported
 from .methods import method_of
 
 
@@ -88,8 +88,8 @@ def fingerprint(model: dict[str, torch.Tensor]) -> str:
 
 def save(state: dict, output: Path, with_optimizer: bool = False) -> None:
     """Writes a checkpoint; without the optimizer's state where that belongs to other parameters than it holds now."""
-    with replacing(output) as partial:
-        torch.save(state if with_optimizer else state | {"last_optimizer_state": None}, partial)
+    with replacing(output) as partial, write_failure_reported(output), partial.open("wb") as file:
+        torch.save(state if with_optimizer else state | {"last_optimizer_state": None}, file)
 
 
 def last_checkpoints(folder: Path, count: int) -> list[Path]:

@@ -39,9 +39,11 @@ os.register_at_fork(after_in_child=_let_go)
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a name to write a file or folder under; it gets its own name, in one step, if the block ends well.
 
-    A file or folder that has the name is replaced. If the block fails, what it has written is removed. Every process
-    writes under a name of its own; what killed processes of this machine have left is removed.
+    A file or folder that has the name is replaced; of a symbolic link, what it points to. If the block fails, what it
+    has written is removed. Every process writes under a name of its own; what killed processes of this machine have
+    left is removed.
     """
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     host = os.uname().nodename
     for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}.*.partial"):
         if not _is_running(left.name.split(".")[-2]):
@@ -195,23 +197,27 @@ def need_file_or_none(output: Path) -> None:
     """Checks before long work that the file that --output names can be written, in place of another file or none.
 
     Raises:
-        UsageError: if its folder does not exist, or the name is that of a folder or a device.
+        UsageError: as `need_folder_of`, or if the name is that of a folder or a device.
     """
-    need_folder_of(output)
-    if output.exists() and not output.is_file():
+    if output.name and output.exists() and not output.is_file():
         raise UsageError(f"--output {output} exists and is not a file; give another name")
+    need_folder_of(output)
 
 
 def need_folder_of(output: Path, flag: str = "--output") -> None:
     """Checks before long work that what the flag names, or begins the names of, can be written.
 
     Raises:
-        UsageError: if its folder does not exist, or it ends in no name.
+        UsageError: if its folder does not exist or cannot be written to, or it ends in no name.
     """
     if output.name in ("", ".."):
         raise UsageError(f"{flag} '{output}' must end in a name")
     if not output.parent.is_dir():
         raise UsageError(f"{flag} {output}: its folder does not exist")
+    try:
+        need_writable(output.parent)
+    except OSError as error:
+        raise UsageError(f"{flag} {output}: its folder cannot be written to: {error.strerror}") from None
 
 
 def make_folder(flag: str, folder: Path) -> None:
@@ -287,6 +293,32 @@ def check_space_beside(path: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
+
+
+@contextlib.contextmanager
+def write_failure_reported(path: Path | str) -> Iterator[None]:
+    """Around torch.save to a file of Python's: what the system could not write ends in one line.
+
+    Raises:
+        UsageError: naming the path, of which PATH.tmp is removed, where fairseq writes first.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = _os_error(error)
+        if cause is None:
+            raise
+        with contextlib.suppress(OSError):
+            os.remove(f"{path}.tmp")
+        # Without the file's name: of a copy, Python gives the one that is read.
+        raise UsageError(os_error_message(OSError(cause.errno, cause.strerror), Path(path))) from None
+
+
+def _os_error(error):
+    """torch says of a failed write no more than that it did not come far; what Python said is its context."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
 
 
 def os_error_message(error: OSError, where: Path | None = None) -> str:

@@ -22,12 +22,13 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 base='' venv=$checkout/.venv extras=test cpu='' stack=''
 while [[ $# -gt 0 ]]; do
   case $1 in
+    --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --python) need_value "$@"; base=$2; shift 2 ;;
     --venv) need_value "$@"; venv=$2; shift 2 ;;
     --extras) need_value "$@"; extras=$2; shift 2 ;;
     --cpu) cpu=yes; shift ;;
     --stack) need_value "$@"; stack=$2; shift 2 ;;
-    --help) usage; exit ;;
+    --help | -h) usage; exit ;;
     *) die "unknown flag '$1' (see $program --help)" ;;
   esac
 done

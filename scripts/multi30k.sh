@@ -22,7 +22,7 @@
 # It is `fairseq-intra grid multi30k`, whose --help says the rest. All other flags go to scripts/train.sh, whose preset is
 # multi30k: Transformer-Tiny, at most 8,000 updates of 8,192 tokens, which end when validation has not improved for ten
 # epochs. Each test set is translated twice: with length penalty 1, and with the one that is best on valid. It needs
-# subword-nmt (pip install 'fairseq-intra[multi30k]').
+# subword-nmt (scripts/install.sh brings it; elsewhere pip install 'CHECKOUT[multi30k]').
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"

@@ -19,10 +19,11 @@ modules='loss/definitions loss/closed_form loss/chunked loss/functional loss/dis
 files=$modules jobs=$(getconf _NPROCESSORS_ONLN) venv=$checkout/.venv
 while [[ $# -gt 0 ]]; do
   case $1 in
+    --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --files) need_value "$@"; files=$2; shift 2 ;;
     --jobs) need_value "$@"; jobs=$2; shift 2 ;;
     --venv) need_value "$@"; venv=$2; shift 2 ;;
-    --help) usage; exit ;;
+    --help | -h) usage; exit ;;
     *) die "unknown flag '$1' (see $program --help)" ;;
   esac
 done

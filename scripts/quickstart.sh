@@ -21,13 +21,14 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 lang=de updates=1000 seed=1 out=$checkout/quickstart install_flags=() venv=$checkout/.venv
 while [[ $# -gt 0 ]]; do
   case $1 in
+    --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --lang) need_value "$@"; lang=$2; shift 2 ;;
     --updates) need_value "$@"; updates=$2; shift 2 ;;
     --seed) need_value "$@"; seed=$2; shift 2 ;;
     --out) need_value "$@"; out=$2; shift 2 ;;
     --python) need_value "$@"; install_flags+=(--python "$2"); shift 2 ;;
     --venv) need_value "$@"; venv=$2; shift 2 ;;
-    --help) usage; exit ;;
+    --help | -h) usage; exit ;;
     *) die "unknown flag '$1' (see $program --help)" ;;
   esac
 done

@@ -25,6 +25,7 @@ QUICK=(loss test_{adaptive_alpha,criterion,passes,whole_way}.py)
 quick='' python_given='' venv='' stack='' pytest=(-m pytest) coverage=''
 while [[ $# -gt 0 ]]; do
   case $1 in
+    --python=* | --venv=* | --stack=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --quick) quick=yes; shift ;;
     --python) need_value "$@"; python_given=$2; shift 2 ;;
     --venv) need_value "$@"; venv=$2; shift 2 ;;

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_intra.errors import UsageError
-from fairseq_intra.files import FileName, has_type, read_record, replacing, write_record
+from fairseq_intra.files import FileName, has_type, need_file_or_none, read_record, replacing, write_record
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,31 @@ def test_a_folder_makes_no_way_for_a_file(tmp_path):
     with pytest.raises(UsageError, match="folder is a folder"):
         write(tmp_path / "folder", "text")
     assert (tmp_path / "folder" / "notes").read_text() == "mine" and os.listdir(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("before", ["text", None])
+def test_through_a_symbolic_link_the_file_it_points_to_is_written(tmp_path, before):
+    (tmp_path / "folder").mkdir()
+    target, link = tmp_path / "folder" / "target", tmp_path / "link"
+    if before:
+        target.write_text(before)
+    link.symlink_to(target)
+    write(link, "new")
+    assert link.is_symlink() and target.read_text() == "new" and os.listdir(tmp_path / "folder") == ["target"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("/proc/none/file", "--output /proc/none/file: its folder does not exist"),
+        ("/proc/file", "--output /proc/file: its folder cannot be written to: "),
+        ("/proc", "--output /proc exists and is not a file"),
+        ("..", "--output .. exists and is not a file"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_named_before_the_work(name, message):
+    with pytest.raises(UsageError, match=message):
+        need_file_or_none(Path(name))
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):

@@ -1,5 +1,6 @@
 """The command `fairseq-intra`. Its modules declare the commands; what these need is imported when they run."""
 
+import io
 import logging
 import os
 import sys
@@ -12,6 +13,9 @@ from .command import Parser
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command. Raises UsageError, which prints one line and exits with 1, on a user's mistake."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="replace")
     parser = _parser()
     args, args.passed = parser.parse_known_args(arguments)
     if args.passed and not getattr(args, "passes_on", False):

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import tempfile
 from pathlib import Path
 
 from ..cores import core_count
@@ -117,7 +118,15 @@ def add_workers(command):
 
 
 def cache(name):
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairseq_intra" / name
+    return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "fairseq_intra" / name
+
+
+def _home():
+    try:
+        return Path.home()
+    except RuntimeError:
+        # A user without an entry in /etc/passwd, as in some containers.
+        return Path(tempfile.gettempdir())
 
 
 def count(text):
@@ -167,6 +176,9 @@ def ending(run):
     def prepare(args):
         from ..processes import ending_on_signals
 
+        name = str(args.out)
+        if name.encode(errors="replace").decode() != name:
+            raise UsageError(f"--out {ascii(name)} is not UTF-8, as sentencepiece needs it; give another name")
         with ending_on_signals():
             run(args)
 

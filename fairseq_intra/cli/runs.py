@@ -15,7 +15,7 @@ def add_commands(commands):
     command = add_command(commands, "average", _average, "average the parameters of checkpoints")
     command.add_argument("--inputs", nargs="+", type=Path, metavar="FILE", help="the checkpoints")
     command.add_argument("--last", type=int, metavar="N", help="the last N numbered ones of --folder instead")
-    command.add_argument("--folder", type=Path, help="a run's folder of checkpoints, with --last")
+    command.add_argument("--folder", type=Path, help="a run, or its folder of checkpoints, with --last")
     command.add_argument("--output", type=Path, required=True, metavar="FILE", help="checkpoint to write")
 
     command = add_command(commands, "table", _table, "results table (Markdown) of evaluated runs")
@@ -57,9 +57,19 @@ def _average(args):
         raise UsageError("average takes either --inputs FILE... or --last N with --folder DIR")
     need_counts(args, "last")
     need_folder_of(args.output)
-    inputs = args.inputs or last_checkpoints(args.folder, args.last)
+    inputs = args.inputs or last_checkpoints(_checkpoints_of(args.folder), args.last)
+    if args.output.resolve() in [path.resolve() for path in inputs]:
+        raise UsageError(f"--output {args.output} is one of the checkpoints that are averaged; give another file")
     average(inputs, args.output)
     print(f"{args.output}: mean of {', '.join(str(path) for path in inputs)}")
+
+
+def _checkpoints_of(folder):
+    """A run's folder of checkpoints, which --folder may name by the run."""
+    if not folder.is_dir():
+        raise UsageError(f"--folder {folder}: no such folder")
+    within = folder / "checkpoints"
+    return within if within.is_dir() else folder
 
 
 def _table(args):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import need_file_or_none, need_folder_of
+from ..limits import check_seed
 from ..sensitivity import GRADIENTS, ORDERS
 from .command import add_command, need_counts
 
@@ -167,6 +168,7 @@ def _prune(args):
     from .. import checkpoint as checkpoints
     from ..sensitivity.pruning import prune
 
+    check_seed(args.seed)
     need_file_or_none(args.output)
     if args.output.exists() and "pruned" not in checkpoints.load(args.output):
         raise UsageError(f"--output {args.output} is a model that was not pruned; give another file")

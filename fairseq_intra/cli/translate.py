@@ -60,6 +60,13 @@ def add_commands(commands):
 
 
 def _translate(args):
+    from ..processes import ending_on_signals
+
+    with ending_on_signals("the same command starts over"):
+        _translate_streams(args)
+
+
+def _translate_streams(args):
     need_counts(args, "beam", "nbest", "batch_tokens", "threads")
     need_lenpen(args.lenpen)
     if args.nbest > args.beam:

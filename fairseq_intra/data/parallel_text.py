@@ -108,12 +108,16 @@ def inspect(path: Path) -> TextFile:
     """Reads a whole file: its checksum (of the uncompressed text), its length and its blank lines.
 
     Raises:
-        UsageError: if the file is empty, or as `read`.
+        UsageError: if the file is empty or its lines end in carriage returns alone, or as `read`.
     """
-    checksum = hashlib.sha256()
+    checksum, feeds, returns = hashlib.sha256(), 0, 0
     found = TextFile(path)
     for line in raw_lines(path):
         checksum.update(line)
+        feeds += line.endswith(b"\n")
+        returns += line.count(b"\r") - line.endswith(b"\r\n")
+    if returns > feeds:
+        raise UsageError(f"{path} has carriage returns alone as line ends; convert it (tr '\\r' '\\n')")
     for found.lines, text in enumerate(read(path), 1):
         if is_blank(text):
             found.blank.append(found.lines)

@@ -1,15 +1,13 @@
 """Checkpoints are written whole or not at all; one that cannot be written ends in a one-line error message."""
 
-import contextlib
 import functools
-import os
 
 import torch
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 
 from ..errors import UsageError
-from ..files import os_error_message
+from ..files import os_error_message, write_failure_reported
 
 
 def apply():
@@ -37,7 +35,7 @@ def _verify_or_report(verify):
 def _save_or_report(save):
     @functools.wraps(save)
     def torch_persistent_save(obj, filename, *args, **kwargs):
-        with _failure_reported(filename):
+        with write_failure_reported(filename):
             return save(obj, filename, *args, **kwargs)
 
     return torch_persistent_save
@@ -50,31 +48,9 @@ def _copy_and_rename(copy_file):
     def copy(src_path, dst_path, overwrite=False):
         if not PathManager.supports_rename(dst_path):
             return copy_file(src_path, dst_path, overwrite)
-        with _failure_reported(dst_path):
+        with write_failure_reported(dst_path):
             copied = copy_file(src_path, f"{dst_path}.tmp", overwrite)
             PathManager.rename(f"{dst_path}.tmp", dst_path)
         return copied
 
     return copy
-
-
-@contextlib.contextmanager
-def _failure_reported(path):
-    """Raises UsageError where the system cannot write a checkpoint, and removes what there is of it."""
-    try:
-        yield
-    except Exception as error:
-        cause = _os_error(error)
-        if cause is None:
-            raise
-        with contextlib.suppress(OSError):
-            os.remove(f"{path}.tmp")
-        # Without the file's name: of a copy, Python gives the one that is read.
-        raise UsageError(os_error_message(OSError(cause.errno, cause.strerror), path)) from None
-
-
-def _os_error(error):
-    """torch says of a failed write no more than that it did not come far; what Python said is its context."""
-    while error is not None and not isinstance(error, OSError):
-        error = error.__context__
-    return error

@@ -45,18 +45,28 @@ def apply():
 
 
 def _check_common_flags():
-    call = distributed_utils.call_main
+    call, setup = distributed_utils.call_main, Trainer.__init__
 
     @functools.wraps(call)
     def call_main(cfg, main, **kwargs):
         if cfg.common.seed is not None:
             check_seed(cfg.common.seed)
         if main is training_loop.module().main:
-            _check_precision(cfg.common)
-            _check_metric(cfg.checkpoint)
+            _check_training(cfg)
         return call(cfg, main, **kwargs)
 
-    distributed_utils.call_main = call_main
+    # fairseq-hydra-train reads --user-dir after that.
+    @functools.wraps(setup)
+    def __init__(self, cfg, *args, **kwargs):
+        _check_training(cfg)
+        setup(self, cfg, *args, **kwargs)
+
+    distributed_utils.call_main, Trainer.__init__ = call_main, __init__
+
+
+def _check_training(cfg):
+    _check_precision(cfg.common)
+    _check_metric(cfg.checkpoint)
 
 
 def _leave_the_last_word_to_workers():

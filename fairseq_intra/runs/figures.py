@@ -46,11 +46,15 @@ def line_style(number: int) -> dict:
 def save_figure(figure, prefix: Path) -> list[Path]:
     """Writes PREFIX.png and PREFIX.svg, each under its name only once it is whole; returns their paths.
 
+    A prefix that ends in .png or .svg already stands for both.
+
     Raises:
         UsageError: if the folder is not there or cannot be written to.
     """
     import matplotlib
 
+    if prefix.suffix in (".png", ".svg"):
+        prefix = prefix.with_suffix("")
     made = []
     for kind in ("png", "svg"):
         path = prefix.with_name(f"{prefix.name}.{kind}")

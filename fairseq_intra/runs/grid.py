@@ -92,9 +92,16 @@ def show_commands(runs: list[Run]) -> None:
 
 
 def make_table(grid: Grid) -> None:
-    """Writes OUT/table.md of what is finished; nothing is trained or evaluated."""
+    """Writes OUT/table.md of what is finished; nothing is trained or evaluated.
+
+    Raises:
+        UsageError: if there is nothing for a table.
+    """
+    if not grid.out.is_dir():
+        raise UsageError(f"--out {grid.out}: no such folder")
     runs = grid.runs()
-    _write_table(grid, runs, [run for run in runs if run.evaluated], "is not finished")
+    if not _write_table(grid, runs, [run for run in runs if run.evaluated], "is not finished"):
+        raise UsageError(f"{grid.out / 'table.md'} is not made: see above")
 
 
 def _prepare(grid, preparations, logs):
@@ -148,16 +155,18 @@ def _check_average(training, average):
 
 
 def _write_table(grid, runs, done, reason):
+    """Whether there is one; if not, why."""
     if len(set(grid.methods)) < grid.fewest or PLAIN not in grid.methods:
         say(f"no table: it needs {PLAIN}{' and another method' if grid.fewest > 1 else ''}")
-        return
+        return False
     left_out = list(dict.fromkeys(run.group for run in runs if run not in done))
     chosen = [run for run in runs if run.group not in left_out]
     if not chosen:
         say(f"no table: nothing has runs of all methods ({'; '.join(left_out)}: a run {reason})")
-        return
+        return False
     text = (
         grid.table(chosen) + "\n" + "".join(f"Left out, for a run of it {reason}: {group}.\n" for group in left_out)
     )
     write_text(grid.out / "table.md", text)
     print(text, end="", flush=True)
+    return True

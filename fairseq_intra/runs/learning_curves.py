@@ -76,7 +76,7 @@ def _read(run: Path) -> TrainingLog:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     if not log.train:
-        raise UsageError(f"{path} holds no line of a training with --log-format simple")
+        raise UsageError(f"{path} has no line of an update (--log-format simple, every --log-interval updates)")
     return log
 
 

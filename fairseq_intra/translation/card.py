@@ -70,7 +70,7 @@ def write_card(folder: Path, settings: Settings, checkpoint: Path, data: Path, c
         f"- **Checkpoint**: {checkpoint.name}, SHA-256 {settings.checkpoint_sha256}",
         "",
         "```",
-        'pip install "fairseq-intra[serve]"',
+        'pip install "CHECKOUT[serve]"  # the folder of a checkout of fairseq_intra',
         "fairseq-intra translate --model FOLDER <text >translation",
         "```",
         "",

@@ -29,6 +29,8 @@ def check_streams(streams: Streams) -> None:
     Raises:
         UsageError: if they cannot.
     """
+    if not streams.input and sys.stdin is None:
+        raise UsageError("standard input is closed; give --input FILE")
     if streams.input and not os.access(streams.input, os.R_OK):
         raise UsageError(f"--input {streams.input}: no such file, or it cannot be read")
     if streams.input and streams.input.is_dir():

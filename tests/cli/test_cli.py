@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import commands
 import corpus
@@ -32,7 +33,8 @@ def test_as_a_command_it_answers_from_any_folder_and_a_mistake_is_one_line(tmp_p
 def test_average_by_name_and_by_number(trained, tmp_path, capsys):
     numbered = checkpoint.last_checkpoints(trained.folder, 2)
     cli.main(["average", "--inputs", *map(str, numbered), "--output", str(tmp_path / "named.pt")])
-    cli.main(["average", "--last", "2", "--folder", str(trained.folder), "--output", str(tmp_path / "last.pt")])
+    (tmp_path / "checkpoints").symlink_to(trained.folder)
+    cli.main(["average", "--last", "2", "--folder", str(tmp_path), "--output", str(tmp_path / "last.pt")])
     said = capsys.readouterr().out
     assert said.count("checkpoint_1_15.pt, ") == said.count("checkpoint_2_20.pt\n") == 2
     named, last, *inputs = (
@@ -56,6 +58,8 @@ def test_average_by_name_and_by_number(trained, tmp_path, capsys):
         ("--inputs {}/text --output o.pt", "checkpoint .*text (is rejected|cannot be read): "),
         ("--inputs {model} --output {}/none/o.pt", "--output .*/none/o.pt: its folder does not exist"),
         ("--inputs {model} --output .", "--output '.' must end in a name"),
+        ("--inputs {model} --output {model}", "--output .* is one of the checkpoints that are averaged"),
+        ("--last 1 --folder {}/none --output o.pt", "--folder .*/none: no such folder"),
     ],
 )
 def test_average_names_what_is_wrong(trained, tmp_path, arguments, named):
@@ -80,3 +84,34 @@ def test_a_flag_of_no_command_is_named():
 def test_a_command_is_needed():
     with pytest.raises(UsageError, match="required: COMMAND"):
         cli.main([])
+
+
+def test_a_home_folder_is_not_needed(monkeypatch, capsys):
+    """Some containers run with a user that has none."""
+
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    cli.main(["user-dir"])
+    assert capsys.readouterr().out == f"{commands.PLUGIN}\n"
+
+
+def test_what_a_terminal_cannot_show_is_replaced(tmp_path):
+    runs = [
+        evaluated(tmp_path / f"{method}{seed}", method, seed=seed) for method in ("plain", "intra") for seed in (1, 2)
+    ]
+    found = subprocess.run(
+        [sys.executable, "-m", "fairseq_intra.cli", "table", *map(str, runs)],
+        env=corpus.environment(PYTHONIOENCODING="ascii"),
+        capture_output=True,
+        encoding="ascii",
+    )
+    assert found.returncode == 0 and " ? " in found.stdout, found.stderr
+
+
+def test_a_name_that_is_not_utf8_is_rejected_where_sentencepiece_would_be(tmp_path):
+    arguments = ["prepare", "parallel", "--input", str(tmp_path), "--src", "de", "--tgt", "en"]
+    with pytest.raises(UsageError, match=r"--out .*udcff.* is not UTF-8, as sentencepiece needs it"):
+        cli.main([*arguments, "--out", str(tmp_path / "o\udcff")])

@@ -330,6 +330,12 @@ def unreadable(text):
     corpus.write_pairs(text, "test", [*TEST[:4], UNREADABLE, *TEST[4:]], LANGUAGES)
 
 
+def old_line_ends(text):
+    for side in ("de", "en"):
+        path = text / f"train.{side}"
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r"))
+
+
 def nul(text):
     corpus.write_pairs(text, "train", [*GOOD[:7], ("Eins\0zwei.", "One two.")], LANGUAGES)
 
@@ -344,6 +350,7 @@ def all_blank(text):
         (unpaired, ("valid.de has 12 lines", "valid.en has 11")),
         (no_side, ("no test.en and no test.en.gz",)),
         (empty, ("valid.de is empty",)),
+        (old_line_ends, ("train.de has carriage returns alone as line ends",)),
         (not_utf8, ("train.de line 7 is not UTF-8 (byte 5 of the line)",)),
         (torn_gzip, ("train.en.gz is not a whole gzip file",)),
         (no_gzip, ("train.en.gz is not a whole gzip file",)),

@@ -16,6 +16,7 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 
+from fairseq_intra import checkpoint
 from fairseq_intra.errors import UsageError
 
 #: Mounts a small disk where nobody else sees it, runs a command there, and again after the disk has grown.
@@ -86,6 +87,18 @@ def test_a_checkpoint_that_cannot_be_written_is_reported_and_leaves_nothing(tmp_
     monkeypatch.setattr(PathManager, "open", lambda name, mode: Failing(Path(name), number))
     with pytest.raises(UsageError, match=message.format(path)):
         checkpoint_utils.torch_persistent_save({"model": torch.zeros(2)}, str(path))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_mean_that_cannot_be_written_is_reported_and_leaves_nothing(tmp_path, monkeypatch):
+    really_open = Path.open
+
+    def open_or_fail(path, mode="r", **more):
+        return Failing(path, errno.ENOSPC) if mode == "wb" else really_open(path, mode, **more)
+
+    monkeypatch.setattr(Path, "open", open_or_fail)
+    with pytest.raises(UsageError, match=f"no space left on the disk of {tmp_path}/mean.pt; free some"):
+        checkpoint.save({"model": torch.zeros(2)}, tmp_path / "mean.pt")
     assert not [*tmp_path.iterdir()]
 
 

@@ -13,6 +13,7 @@ from fairseq import checkpoint_utils, options, tasks
 from fairseq.data import Dictionary, data_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed import utils as distributed_utils
+from fairseq.trainer import Trainer
 from fairseq_cli.train import main
 from torch.multiprocessing import ProcessExitedException
 
@@ -167,8 +168,11 @@ def test_a_seed_that_numpy_does_not_take_is_reported(seed):
     ],
 )
 def test_a_precision_that_cannot_be_trained_in_is_reported(flags, message):
-    with pytest.raises(UsageError, match=message):
-        distributed_utils.call_main(tiny.configuration("data", *flags), main)
+    """By fairseq-hydra-train, too, which makes the trainer after it has read --user-dir."""
+    cfg = tiny.configuration("data", *flags)
+    for begin in (lambda: distributed_utils.call_main(cfg, main), lambda: Trainer(cfg, None, None, None)):
+        with pytest.raises(UsageError, match=message):
+            begin()
 
 
 @pytest.mark.parametrize(

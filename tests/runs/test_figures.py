@@ -23,6 +23,12 @@ def test_png_and_svg_with_text_as_text(tmp_path):
     assert made[0].read_bytes().startswith(b"\x89PNG") and ">curve 1<" in made[1].read_text()
 
 
+@pytest.mark.parametrize("name", ["picture", "picture.png", "picture.svg"])
+def test_a_prefix_may_end_as_a_picture(tmp_path, name):
+    made = figures.save_figure(drawn(), tmp_path / name)
+    assert [path.name for path in made] == ["picture.png", "picture.svg"]
+
+
 def test_the_same_numbers_give_the_same_files(tmp_path):
     first, second = (figures.save_figure(drawn(), tmp_path / name) for name in "ab")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]

@@ -143,6 +143,15 @@ def test_one_method_makes_no_table(data, calls, capsys):
     )
 
 
+def test_without_results_there_is_no_table_and_the_status_says_so(data, calls, capsys):
+    with pytest.raises(UsageError, match="--out .*/out: no such folder"):
+        cli.main(translation(data, "--table"))
+    (data.parent / "out").mkdir()
+    with pytest.raises(UsageError, match=r"table\.md is not made: see above"):
+        cli.main(translation(data, "--table"))
+    assert "no table: nothing has runs of all methods" in capsys.readouterr().err
+
+
 def test_a_failed_run_stops_no_other_and_is_named(data, calls, capsys, monkeypatch):
     monkeypatch.setenv("FAILS", "de-en.intra")
     logs = data.parent / "out" / "logs"

@@ -123,7 +123,10 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(runs, tmp_path):
     ("spoil", "named"),
     [
         (lambda run: run.unlink(), r"cannot read .*plain\.log: No such file"),
-        (lambda run: run.write_text("text"), r"plain\.log holds no line of a training with --log-format simple"),
+        (
+            lambda run: run.write_text("text"),
+            r"plain\.log has no line of an update \(--log-format simple, every --log-int",
+        ),
     ],
 )
 def test_a_log_of_no_use_is_named(runs, tmp_path, spoil, named):

@@ -172,6 +172,11 @@ def test_a_model_is_not_replaced_by_a_pruned_one(trained, report, tmp_path):
     assert mine.read_bytes() == before
 
 
+def test_a_seed_that_numpy_does_not_take_is_reported(prune):
+    with pytest.raises(UsageError, match="--seed must be a whole number from 0 to"):
+        prune("--order", "random", "--ratio", 0.4, "--seed", -1)
+
+
 def test_random_depends_on_the_seed_alone(prune):
     first, again, other = (prune("--order", "random", "--ratio", 0.4, "--seed", seed)[1][TIED] for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)

@@ -204,6 +204,12 @@ def test_invalid_flags_are_reported(tmp_path, monkeypatch, flags, message):
     assert message.replace("FOLDER", str(tmp_path)) in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_closed_standard_input_is_reported(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(UsageError, match="standard input is closed; give --input FILE"):
+        streams.check_streams(streams.Streams(None, None))
+
+
 def test_a_convolutional_model_translates_with_any_beam(tmp_path):
     """fairseq would prepare it for the beam of its training's configuration, 5."""
     tiny.save_dictionaries(tmp_path)
