@@ -31,7 +31,7 @@ done
 find_python
 export FAIRSEQ_INTRA_PYTHON=$python
 make_folder --out "$out"
-keep_arguments "$out" "examples $examples"$'\n'"updates $updates"
+keep_arguments "$out" "data $(realpath -- "$data")"$'\n'"examples $examples"$'\n'"updates $updates"
 tune_cpu
 
 # quietly COMMAND...: what it says goes to log.txt.

@@ -23,6 +23,9 @@ def main():
     for name, number in {"words": 2, "train": 200, "valid": 1500, "verses": 6000, "vocab-size": 2000}.items():
         parser.add_argument(f"--{name}", type=int, default=number)
     args = parser.parse_args()
+    for name in ("train", "valid"):
+        if getattr(args, name) < 1 or getattr(args, name) % len(LANGUAGES):
+            parser.error(f"--{name} must be a multiple of the {len(LANGUAGES)} languages, not {getattr(args, name)}")
     choice = random.Random(1)
     vocabulary, task = args.out / "vocabulary", args.out / "glue" / "language"
     for folder in (vocabulary, task):

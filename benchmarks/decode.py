@@ -41,7 +41,7 @@ def main():
     parser.add_argument("--checkpoint", required=True, type=Path, help="the model")
     parser.add_argument("--data", required=True, type=Path, help="the dataset that it was trained on")
     args = parsed(parser)
-    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    os.environ |= {"OMP_NUM_THREADS": str(args.threads), "CUDA_VISIBLE_DEVICES": ""}
     with tempfile.TemporaryDirectory() as scratch:
         measure(args, Path(scratch))
 

@@ -47,6 +47,9 @@ def parsed():
     parser.add_argument("--rounds", type=int, default=9, help="timed rounds, after one to warm up")
     parser.add_argument("--rehearse", action="store_true", help="every part on the CPU with tiny sizes")
     args = parser.parse_args()
+    names = [Path(data).resolve().name for data in args.data]
+    if twice := [name for name in names if names.count(name) > 1]:
+        parser.error(f"--data: two folders are called {twice[0]}, and figures by the folder's name; rename one")
     args.device, args.threads = ("cpu", 1) if args.rehearse else ("cuda", 0)
     args.rounds = 1 if args.rehearse else args.rounds
     args.deadline = time.monotonic() + 60 * args.minutes

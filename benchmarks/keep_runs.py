@@ -11,6 +11,8 @@ import re
 import shutil
 from pathlib import Path
 
+from fairseq_intra.files import replacing
+
 WANTED = re.compile(r"\| INFO \| valid \||intra-distillation begins after")
 #: What time_to_quality.py measures, beside its runs.
 STEP_TIMES = "step_times.json"
@@ -38,17 +40,21 @@ def main():
 
 def keep(run, to):
     times = run.parent / STEP_TIMES
-    (to / "checkpoints").mkdir(parents=True, exist_ok=True)
-    for name in ("arguments.txt", "finished"):
-        if (run / name).exists():
-            shutil.copyfile(run / name, to / name)
+    to.parent.mkdir(parents=True, exist_ok=True)
     if times.exists():
         shutil.copyfile(times, to.parent / STEP_TIMES)
-    (to / "train.log").write_text("".join(thinned((run / "train.log").read_text().splitlines(keepends=True))))
-    for record in sorted((run / "checkpoints").rglob("*.json")):
-        copy = to / record.relative_to(run)
-        copy.parent.mkdir(exist_ok=True)
-        shutil.copyfile(record, copy)
+    # In place of what was kept before: a run that was continued has lost what it had then.
+    with replacing(to) as partial:
+        (partial / "checkpoints").mkdir(parents=True)
+        for name in ("arguments.txt", "finished"):
+            if (run / name).exists():
+                shutil.copyfile(run / name, partial / name)
+        lines = (run / "train.log").read_text().splitlines(keepends=True)
+        (partial / "train.log").write_text("".join(thinned(lines)))
+        for record in sorted((run / "checkpoints").rglob("*.json")):
+            copy = partial / record.relative_to(run)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(record, copy)
 
 
 def thinned(lines):

@@ -44,6 +44,8 @@ compare=(--budget "$budget" --switch "$switch" --seeds "$seeds" --methods "$meth
 folders=()
 for size in $sizes; do
   need_count --sizes "$size"
+  pairs=$(wc -l <"$input/train.lc.norm.tok.en")
+  ((size <= pairs)) || die "--sizes $size: the text has $pairs pairs"
   text=$out/text/$size/tok
   mkdir -p -- "$text" "$out/runs/$size"
   for path in "$input"/*.lc.norm.tok.{en,de}; do

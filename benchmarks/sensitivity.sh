@@ -49,12 +49,16 @@ tool() {
   "$python" -m fairseq_intra.cli "$@"
 }
 
+students=()
+for ((round = 0; round <= rounds; round++)); do
+  students+=("$out/rounds/round$round.sensitivity.json")
+done
 "$checkout/scripts/pruning-curve.sh" "${checkpoints[@]}" --data "$data" --out "$out/pruning" --ratios "$ratios" \
   --max-len-b 30 >&2
 "$checkout/scripts/self-distillation.sh" --data "$data" --rounds "$rounds" --out "$out/rounds" "${passed[@]}" >&2
 tool plot-sensitivity "${reports[@]}" --output "$results/sensitivity" >&2
-tool plot-sensitivity "$out"/rounds/round*.sensitivity.json --output "$results/self-distillation" >&2
-cp -- "${reports[@]}" "$out"/rounds/round*.sensitivity.json "$out"/pruning/pruning-curve.{json,svg} "$results"
+tool plot-sensitivity "${students[@]}" --output "$results/self-distillation" >&2
+cp -- "${reports[@]}" "${students[@]}" "$out"/pruning/pruning-curve.{json,svg} "$results"
 rm -f -- "$results"/{sensitivity,self-distillation}.png
 
 cat <<EOT

@@ -31,7 +31,7 @@ from measure import arguments, show
 from fairseq_intra.runs.comparison import mean_and_spread
 from fairseq_intra.runs.evaluation import Evaluation
 from fairseq_intra.runs.figures import line_style, new_figure, save_figure
-from fairseq_intra.runs.scoring import bleu_of, p_value
+from fairseq_intra.runs.scoring import bleu_of, p_value_of_seeds
 from fairseq_intra.runs.training_log import parse_log
 
 
@@ -294,7 +294,8 @@ def table(args):
     found = results(args)
     costs = {step: round(step_cost(args.times, step), 2) for step in args.times}
     spread = ", ".join(f"{step} {cost} ({spread_of(args, step)})" for step, cost in costs.items())
-    print(f"A step's time in that of a plain one, median and range of {args.rounds} rounds: {spread}.\n")
+    rounds = max(map(len, args.times.values()))
+    print(f"A step's time in that of a plain one, median and range of {rounds} rounds: {spread}.\n")
     columns = ["method", "seeds", "updates", "best validation nll", "BLEU on valid", "flat"]
     columns += ["length penalty", "BLEU", "difference from plain", "p, median", "p of each seed"]
     rows = [row for name, runs in found.items() for row in rows_of(args, name, runs, found["plain"])]
@@ -337,8 +338,8 @@ def scores_of(kind, name, runs, plain):
 def compared(pairs):
     """(mean difference, median p-value, all p-values) of pairs of statistics, plain's first: one pair a seed."""
     gains = [bleu_of(ours) - bleu_of(theirs) for theirs, ours in pairs]
-    values = [p_value(*pair) for pair in pairs]
-    return mean_and_spread(gains, "+"), f"{statistics.median_high(values):.3f}", values
+    together, values = p_value_of_seeds(pairs)
+    return mean_and_spread(gains, "+"), f"{together:.3f}", values
 
 
 def rise(curve, budget):

@@ -184,12 +184,19 @@ def test_kept_runs_have_the_validations_and_records_of_finished_ones(tmp_path, m
     keep("--unfinished")
     assert parse_log((tmp_path / "kept" / "broken" / "train.log").read_text()) == before
     assert not (tmp_path / "kept" / "broken" / "finished").exists()
+    # A run that was continued has lost what it had.
+    (tmp_path / record).unlink()
+    (tmp_path / "done" / "finished").unlink()
+    keep("--unfinished")
+    assert not {record, Path("done/finished")} & {
+        path.relative_to(tmp_path / "kept") for path in (tmp_path / "kept").rglob("*")
+    }
     runs.append(f"{tmp_path}/other/done")
     with pytest.raises(SystemExit):
         keep()
     assert "two runs are called done" in capsys.readouterr().err
     evaluated(tmp_path / "plain" / "checkpoints", "plain", share=3, name="average5.test")
-    assert "late intra-distillation" in results_table([tmp_path / "plain", tmp_path / "kept" / "done"])
+    assert "late intra-distillation" in results_table([tmp_path / "plain", tmp_path / "kept" / "broken"])
 
 
 def test_validations_at_equal_updates(run, tmp_path):

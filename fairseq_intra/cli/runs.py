@@ -24,7 +24,9 @@ def add_commands(commands):
     )
     command.add_argument("--paper", action="store_true", help="a column of what is reported for IWSLT'14")
     command.add_argument(
-        "--equal-time", action="store_true", help="the limits of updates may differ; columns of seconds of training"
+        "--equal-time",
+        action="store_true",
+        help="the limits of updates may differ; seconds until each checkpoint are shown",
     )
     command.add_argument(
         "--show-differences", action="store_true", help="other settings may differ; a column says in what"

@@ -39,8 +39,6 @@ def check_run_flags(args, methods, owned):
         if "${" in str(wanted[flag]):
             raise UsageError(f"{flag} {wanted[flag]}: fairseq takes ${{ for a variable; give the folder another name")
     need_dataset(args.data)
-    if not (args.data / "bin").is_dir():
-        raise UsageError(f"--data {args.data} has no folder bin: it was not prepared for {args.parser.prog}")
     check_seed(args.seed)
     _check_initial_checkpoint(args)
 

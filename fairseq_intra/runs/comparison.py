@@ -42,10 +42,6 @@ class Comparison(Generic[Item]):
         """The seeds in ascending order."""
         return sorted({seed for _, seed in self._runs})
 
-    def runs(self) -> list[tuple[Item, object]]:
-        """Every run with its path."""
-        return list(self._runs.values())
-
     @property
     def methods(self) -> set[str]:
         """Those that runs were added of."""

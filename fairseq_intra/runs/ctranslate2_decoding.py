@@ -19,7 +19,6 @@ class Decoded(NamedTuple):
 
     hypotheses: list[str]
     lengths: list[int]  #: of the hypotheses in subwords, without the end of sentence
-    sizes: list[int]  #: of the sources in subwords, with it
     truncated: int  #: sources that were cut
 
 
@@ -56,5 +55,4 @@ def translate(
         for number, hypotheses in engine.translate(sources, search):
             best[number] = hypotheses[0].subwords
             bar.update()
-    sizes = [len(source) + 1 for source in sources]
-    return Decoded([decode(each) for each in best], [len(each) for each in best], sizes, len(too_long))
+    return Decoded([decode(each) for each in best], [len(each) for each in best], len(too_long))

@@ -198,7 +198,7 @@ def _by_fairseq(request, dataset, split, source, limits, penalties, scratch) -> 
         best = best_of(nbest, lenpen, request.lenpen)
         # Lengths count the end of a sentence.
         hypotheses, lengths = [entry.text for entry in best], [entry.length - 1 for entry in best]
-        translations.append(Decoded(hypotheses, lengths, given.sizes.tolist(), given.truncated))
+        translations.append(Decoded(hypotheses, lengths, given.truncated))
     return decoding, translations
 
 
@@ -240,9 +240,13 @@ def _translate(
 
 
 def _at_limit(decoded, decoding, model_limit):
-    """How many hypotheses are as long as the limit of their source allows (fairseq/sequence_generator.py)."""
-    limits = [int(decoding["max_len_a"] * size + decoding["max_len_b"]) for size in decoded.sizes]
-    return sum(length >= min(limit, model_limit - 1) for length, limit in zip(decoded.lengths, limits, strict=False))
+    """How many hypotheses are as long as their limit; None where that is of the longest source of a mini-batch, with
+    --max-len-a (fairseq/sequence_generator.py).
+    """
+    if decoding["max_len_a"]:
+        return None
+    limit = min(int(decoding["max_len_b"]), model_limit - 1)
+    return sum(length >= limit for length in decoded.lengths)
 
 
 @contextlib.contextmanager

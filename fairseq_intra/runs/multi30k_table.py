@@ -7,7 +7,7 @@ from ..methods import TITLES
 from .comparison import Comparison, markdown, methods_of
 from .evaluation import Evaluation
 from .scored_texts import DETOKENISED
-from .scoring import TEST, p_value
+from .scoring import MEDIAN, TEST, p_value_of_seeds
 from .tables import Entry, results_table
 
 SETS = {"test": "test2016", "test1": "test2017", "test2": "MSCOCO"}
@@ -80,13 +80,15 @@ def _together(pair, tuned, entries):
     for number, method in enumerate(methods[1:], 1):
         pairs = [(entries[0], entries[number]) for of_set in by_set for entries in of_set]
         gains = [other.evaluation.bleu["score"] - plain.evaluation.bleu["score"] for plain, other in pairs]
-        p_values = [
-            p_value(*(sum((entries[which].statistics for entries in of_seed), []) for which in (0, number)))
+        of_seeds = [
+            tuple(sum((entries[which].statistics for entries in of_seed), []) for which in (0, number))
             for of_seed in zip(*by_set, strict=True)
         ]
+        together, p_values = p_value_of_seeds(of_seeds)
         by_seed = ", ".join(f"{value:.3f}" for value in p_values)
-        median = f"{statistics.median_high(p_values):.3f}"
+        median = f"{together:.3f}"
         rows.append([TITLES[method], f"{statistics.mean(gains):+.2f}", median, by_seed])
     title = f"{pair}{', length penalty tuned' * tuned}: {', '.join(SETS.get(name, name) for name in sets)}"
-    note = f"Difference from plain: mean over sets and seeds. p-values: {TEST}, over all sentences of a seed."
+    note = "Difference from plain: mean over sets and seeds. "
+    note += f"p-values: {TEST}, over all sentences of a seed, and {MEDIAN}."
     return f"{title}\n\n" + markdown(["method", "difference", "p-value, median", "of each seed"], rows, [note])

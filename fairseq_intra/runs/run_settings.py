@@ -25,6 +25,7 @@ TRAINING_SETTINGS = ("batch_tokens", "batch_sentences", "patience", *LIMITS)
 ALIKE = (
     *(COMMENTS[name] for name in ("data", "checkpoint", "batch")),
     "--max-epoch",
+    "--max-update",
     "--batch-size",
     "--update-freq",
 )
@@ -36,6 +37,7 @@ class Difference(NamedTuple):
     name: str
     value: Callable[[Evaluation], str]
     message: str
+    is_limit: bool  #: of updates or of time
 
 
 def require_same(evaluations: list[tuple[Evaluation, Path]]) -> None:
@@ -44,17 +46,33 @@ def require_same(evaluations: list[tuple[Evaluation, Path]]) -> None:
     Raises:
         UsageError: if there are some.
     """
-    first, first_path = evaluations[0]
-    for evaluation, path in evaluations[1:]:
-        if evaluation.bleu["signature"] != first.bleu["signature"]:
-            raise UsageError(
-                f"scores cannot be compared: {first_path} has signature {first.bleu['signature']}, "
-                f"{path} has {evaluation.bleu['signature']}"
-            )
-        for name in ("engine", "lowercase"):
-            ours, theirs = getattr(first, name), getattr(evaluation, name)
-            if None not in (ours, theirs) and ours != theirs:
-                raise UsageError(f"scores cannot be compared: {name} is {ours} of {first_path}, {theirs} of {path}")
+    settings: dict[str, Callable] = {
+        "signature": lambda evaluation: evaluation.bleu["signature"],
+        "engine": lambda evaluation: evaluation.engine,
+        "lowercase": lambda evaluation: evaluation.lowercase,
+    }
+    if found := _differing(settings, evaluations):
+        raise UsageError(f"scores cannot be compared: {found[0].message}")
+
+
+def require_same_search(evaluations: list[tuple[Evaluation, Path]]) -> None:
+    """Scores of different models on one text, translated alike; more than `require_same`.
+
+    Raises:
+        UsageError: if a split, a reference or a setting of decoding differs.
+    """
+    require_same(evaluations)
+    settings: dict[str, Callable] = {
+        "split": lambda evaluation: evaluation.split,
+        "references": lambda evaluation: evaluation.reference_sha256,
+    }
+    if found := _differing(settings | _decoding_settings(evaluations), evaluations):
+        raise UsageError(f"scores cannot be compared: {found[0].message}")
+
+
+def first_other(values: list[tuple]) -> tuple | None:
+    """Of (value, path) the first whose value is not that of the first one."""
+    return next((pair for pair in values if pair[0] != values[0][0]), None)
 
 
 def require_alike(run: Path, other: Path) -> None:
@@ -87,24 +105,33 @@ def differences(evaluations: list[tuple[Evaluation, Path]], equal_time: bool) ->
     settings: dict[str, Callable] = {
         name: _training_setting(name) for name in TRAINING_SETTINGS if not (equal_time and name in LIMITS)
     }
+    return _differing(settings | _decoding_settings(evaluations), evaluations)
+
+
+def _decoding_settings(evaluations):
+    """How to read every setting of decoding that one of them has."""
     names = {name for evaluation, _ in evaluations for name in evaluation.decoding}
-    settings |= {name: _decoding_setting(name) for name in sorted(names)}
+    settings: dict[str, Callable] = {name: _decoding_setting(name) for name in sorted(names)}
     # Tuned penalties may differ, the rule by which they were chosen may not; with given ones they share no row.
     settings["lenpen"] = lambda evaluation: None if evaluation.tuning else _decoding_setting("lenpen")(evaluation)
     settings["grid of length penalties"] = lambda evaluation: rule(evaluation.tuning) if evaluation.tuning else None
+    return settings
+
+
+def _differing(settings, evaluations):
+    """The settings in which evaluations differ that hold them."""
     found = []
     for name, read in settings.items():
         known = [(read(evaluation), path) for evaluation, path in evaluations if read(evaluation) is not None]
-        other = next(((value, path) for value, path in known if value != known[0][0]), None)
-        if other:
+        if other := first_other(known):
             (ours, path), (theirs, other_path) = known[0], other
             title = name.replace("_", " ")
             found.append(
                 Difference(
                     title,
                     lambda evaluation, read=read: str(read(evaluation)),
-                    f"runs differ in {title}: {ours} of {path}, {theirs} of {other_path}; make them alike, or give "
-                    "--show-differences" + " or --equal-time" * (name in LIMITS),
+                    f"runs differ in {title}: {ours} of {path}, {theirs} of {other_path}",
+                    name in LIMITS,
                 )
             )
     return found

@@ -1,6 +1,7 @@
 """sacreBLEU's scores with their signatures, the tokenizer of a target language, and tests on sentence statistics."""
 
 import re
+import statistics
 from collections.abc import Sequence
 from typing import TypedDict
 
@@ -12,6 +13,8 @@ from ..errors import UsageError
 RESAMPLES = 1000
 #: How `p_value` is found, for a table's notes.
 TEST = f"sacreBLEU's paired bootstrap, {RESAMPLES} resamples, in effect one-sided"
+#: How `p_value_of_seeds` joins them.
+MEDIAN = "the median of those of the seeds, where a seed that goes against the mean counts as 1"
 #: What sacreBLEU takes for a target language, by primary subtag of ISO 639-1 or 639-3; 13a for all others.
 OF_LANGUAGE = {"zh": "zh", "zho": "zh", "cmn": "zh", "yue": "zh", "ja": "ja-mecab", "jpn": "ja-mecab"} | {
     "ko": "ko-mecab",
@@ -125,3 +128,19 @@ def p_value(plain: list[list[int]], other: list[list[int]]) -> float:
     systems = [("plain", plain), ("other", other)]
     _, scores = PairedTest(systems, {"BLEU": _FromStatistics()}, None, "bs", RESAMPLES)()
     return scores["BLEU"][1].p_value
+
+
+def p_value_of_seeds(pairs: Sequence[tuple[list[list[int]], list[list[int]]]]) -> tuple[float, list[float]]:
+    """The p-value of several seeds, and that of each.
+
+    It is their median, of an even number the larger of the two in the middle. `p_value` does not tell which of two
+    systems is better: a seed whose difference goes against the mean of all counts as 1.
+
+    Args:
+        pairs: of `sentence_statistics`, plain's first, one for each seed.
+    """
+    values = [p_value(plain, other) for plain, other in pairs]
+    gains = [bleu_of(other) - bleu_of(plain) for plain, other in pairs]
+    mean = statistics.mean(gains)
+    agreeing = [value if gain * mean > 0 else 1.0 for value, gain in zip(values, gains, strict=True)]
+    return statistics.median_high(agreeing), values

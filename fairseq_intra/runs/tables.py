@@ -8,8 +8,8 @@ from ..errors import UsageError
 from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
 from .evaluation import Evaluation, is_evaluation, unfinished_runs
 from .length_penalty import rule
-from .run_settings import Difference, differences, require_same, unchecked
-from .scoring import TEST, p_value
+from .run_settings import Difference, differences, first_other, require_same, unchecked
+from .scoring import MEDIAN, TEST, p_value_of_seeds
 
 #: BLEU on IWSLT'14 as reported: Xu, Koehn and Murray 2022, and for German an independent reproduction of 2023
 #: (University of Washington).
@@ -56,7 +56,7 @@ def results_table(
         paths: evaluations (JSON files of scripts/evaluate.sh), or folders that hold them; for every language pair
             one of each method and seed, plain training among them.
         beside_paper: adds a column of what is reported for IWSLT'14.
-        equal_time: limits of updates may differ, and the seconds of training are shown.
+        equal_time: limits of updates may differ, and the seconds of training until each checkpoint are shown.
         show_differences: other settings of training and decoding may differ, and are shown.
 
     Raises:
@@ -68,7 +68,8 @@ def results_table(
     require_same(evaluations)
     differing = differences(evaluations, equal_time)
     if differing and not show_differences:
-        raise UsageError(differing[0].message)
+        advice = "make them alike, or give --show-differences" + " or --equal-time" * differing[0].is_limit
+        raise UsageError(f"{differing[0].message}; {advice}")
     kinds = len({evaluation.kind for evaluation, _ in evaluations}) > 1
     groups: dict[str, Comparison[Entry]] = {}
     for evaluation, path in evaluations:
@@ -107,15 +108,12 @@ def _row_name(evaluation, kinds):
 
 
 def _require_same_text(row):
-    first, *others = row.entries()
-    for entry in others:
-        if entry.evaluation.reference_sha256 != first.evaluation.reference_sha256:
-            raise UsageError(f"{first.path} and {entry.path} were scored on different references")
-        if (
-            None not in (entry.evaluation.corpus, first.evaluation.corpus)
-            and entry.evaluation.corpus != first.evaluation.corpus
-        ):
-            raise UsageError(f"{first.path} and {entry.path} are of two corpora, both called {row.name}")
+    entries = list(row.entries())
+    if other := first_other([(entry.evaluation.reference_sha256, entry.path) for entry in entries]):
+        raise UsageError(f"{entries[0].path} and {other[1]} were scored on different references")
+    known = [(entry.evaluation.corpus, entry.path) for entry in entries if entry.evaluation.corpus is not None]
+    if other := first_other(known):
+        raise UsageError(f"{known[0][1]} and {other[1]} are of two corpora, both called {row.name}")
 
 
 def _table(rows, methods, differing: list[Difference], beside_paper, equal_time):
@@ -142,7 +140,7 @@ def _table(rows, methods, differing: list[Difference], beside_paper, equal_time)
         last = ["average", *plain, *joined([[*cells, ""] for cells in others])]
         last += [""] * (equal_time + bool(differing))
         lines.append(last + [f"{PAPER_AVERAGE_GAIN:+} ({PAPER_PAIRS} pairs)"] * beside_paper)
-    return markdown(columns, lines, list(_notes(rows, beside_paper)))
+    return markdown(columns, lines, list(_notes(rows, beside_paper, equal_time)))
 
 
 def _scores(row):
@@ -161,9 +159,8 @@ def _p_values(row):
     """The cells of the other methods' p-values, each against plain."""
     plain, *others = row.methods()
     for other in others:
-        found = [p_value(a.statistics, b.statistics) for a, b in zip(plain, other, strict=True)]
-        # Of an even number the larger of the two in the middle: on the side of caution.
-        yield f"{statistics.median_high(found):.3f}"
+        together, _ = p_value_of_seeds([(a.statistics, b.statistics) for a, b in zip(plain, other, strict=True)])
+        yield f"{together:.3f}"
 
 
 def _seconds(row):
@@ -182,13 +179,13 @@ def _differences(row, differing):
     return "; ".join(parts)
 
 
-def _notes(rows, beside_paper):
+def _notes(rows, beside_paper, equal_time):
     entries = [entry for row in rows for entry in row.entries()]
     first = entries[0].evaluation
     seeds = {len(row.seeds) for row in rows}
     test = f"p-value: {TEST}"
     if max(seeds) > 1:
-        test += ", the median of those of the seeds"
+        test += f", {MEDIAN}"
         counts = " or ".join(map(str, sorted(seeds)))
         yield f"Means and standard deviations over {counts} seeds; a difference is between runs of one seed."
     yield f"BLEU, sacreBLEU signature `{first.bleu['signature']}`{casing_text(first)}; {test}."
@@ -197,6 +194,8 @@ def _notes(rows, beside_paper):
     if any("confidence" in entry.evaluation.bleu for entry in entries) and min(seeds) == 1:
         yield "In brackets: 95 % confidence intervals, by bootstrap."
     yield f"Decoding: {decoding_text(first)}."
+    if equal_time:
+        yield "Seconds: of training until the checkpoint that was evaluated, which may not be its last."
     yield from _tuning_notes(rows)
     plain = sum(bool(entry.evaluation.before_switch) for entry in entries)
     if plain:

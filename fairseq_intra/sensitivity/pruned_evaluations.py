@@ -68,6 +68,7 @@ def _measure_and_clean_up(folder, checkpoint, data, ratios, flags):
     for order, ratio, name in [*whole, *points]:
         pruned, evaluation = folder / f"{name}.pt", folder / f"{name}.test.json"
         if evaluation.exists():
+            pruned.unlink(missing_ok=True)  # a kill came between the two
             continue
         how = ["--checkpoint", checkpoint, "--scores", report, "--order", order, "--ratio", ratio]
         yield Step(own_command("prune", *how, "--output", pruned))

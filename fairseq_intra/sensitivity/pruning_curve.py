@@ -9,7 +9,7 @@ from ..files import write_text
 from ..runs.comparison import markdown
 from ..runs.evaluation import Evaluation
 from ..runs.figures import line_style, new_figure, save_figure
-from ..runs.run_settings import require_same
+from ..runs.run_settings import require_same_search
 from ..runs.tables import casing_text, decoding_text
 from . import CURVE_ORDERS
 
@@ -24,19 +24,18 @@ def pruning_curve(folders: list[Path], prefix: Path) -> str:
             scripts/evaluate.sh of the pruned checkpoints "ORDER-RATIO", and of "whole".
 
     Raises:
-        UsageError: if a folder does not hold that, or scores have different signatures.
+        UsageError: if a folder does not hold that, two have one name, or scores are not of one text and one search.
     """
+    names = [folder.name for folder in folders]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"two folders are called {twice[0]}, and a folder's name is the model's; rename one")
     curves, found = {}, []
     for folder in folders:
         for order, ratio, evaluation in _evaluations(folder):
             curves.setdefault((folder.name, order), {})[ratio] = evaluation.bleu["score"]
             found.append((evaluation, folder / f"{order}-{ratio:g}"))
-    require_same(found)
-    first, first_path = found[0]
-    for run, path in found[1:]:
-        if (run.sentences, run.reference_sha256) != (first.sentences, first.reference_sha256):
-            raise UsageError(f"scores cannot be compared: {first_path} and {path} have different references")
-    table = _table(curves, first)
+    require_same_search(found)
+    table = _table(curves, found[0][0])
     found = [{"model": model, "order": order, "bleu": points} for (model, order), points in curves.items()]
     write_text(prefix.with_name(f"{prefix.name}.json"), json.dumps(found, indent=1) + "\n")
     write_text(prefix.with_name(f"{prefix.name}.md"), table + "\n")

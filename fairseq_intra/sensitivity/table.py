@@ -5,6 +5,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..runs.comparison import markdown
 from ..runs.evaluation import Evaluation
+from ..runs.run_settings import require_same_search
 from .report import Report, groups_of
 from .statistics import ALL
 
@@ -28,7 +29,8 @@ def sensitivity_table(reports: dict[str, Report], evaluations: list[Path] = (), 
         every_group: rows for the groups of parameters as well.
 
     Raises:
-        UsageError: if there are evaluations, but not one for every report, or not of its checkpoint.
+        UsageError: if there are evaluations, but not one for every report, or not of its checkpoint, or they are not
+            of one text and one search.
     """
     scores = dict(zip(reports, _bleu(reports, evaluations), strict=True))
     columns = ["model", *(["group"] if every_group else []), *(["BLEU"] if evaluations else []), "loss"]
@@ -49,6 +51,7 @@ def _bleu(reports, evaluations):
     for path, one, report in zip(evaluations, found, reports.values(), strict=True):
         if (one.method, one.seed, one.num_updates) != (report.method, report.seed, report.num_updates):
             raise UsageError(f"{path} evaluates another model than {report.checkpoint} of the same place")
+    require_same_search(list(zip(found, evaluations, strict=True)))
     return [[f"{one.bleu['score']:.2f}"] for one in found]
 
 

@@ -225,6 +225,8 @@ def test_hypotheses_at_the_limit_of_their_length_are_counted(evaluate, stub, cap
     assert evaluate("--max-len-b", 10).at_length_limit == 1
     assert "1 of 8 hypotheses are as long as their limit (--max-len-a 0 --max-len-b 10)" in capsys.readouterr().err
     assert evaluate().at_length_limit == 0
+    # The limit is then that of the longest source of a mini-batch.
+    assert evaluate("--max-len-a", 1).at_length_limit is None
 
 
 def test_longer_sources_are_cut_where_that_is_asked_for(evaluate, stub, tmp_path, capsys):

@@ -263,14 +263,14 @@ def too_few(pair):
 @pytest.mark.parametrize(
     ("spoil", "named"),
     [
-        (other_signature, r"cannot be compared: .*plain.* has signature nrefs.*, .*intra.* has tok:char"),
+        (other_signature, r"cannot be compared: runs differ in signature: nrefs.* of .*plain.*, tok:char of .*intra"),
         (other_reference, r"its text has"),
         (edited_reference, r"checkpoint_best.test.ref was changed since it was scored"),
         (edited_hypotheses, r"checkpoint_best.test.hyp was changed since it was scored"),
         (edited_score, r"says BLEU 42.00, but its text has "),
         (other_corpus, r"plain.* and .*intra.* are of two corpora, both called de-en"),
-        (other_engine, r"engine is fairseq of .*plain.*, ctranslate2 of .*intra"),
-        (other_case, r"lowercase is False of .*plain.*, True of .*intra"),
+        (other_engine, r"differ in engine: fairseq of .*plain.*, ctranslate2 of .*intra"),
+        (other_case, r"differ in lowercase: False of .*plain.*, True of .*intra"),
         (other_beam, r"runs differ in beam: 5 of .*plain.*, 4 of .*intra.*; .*--show-differences"),
         (other_flags, r'runs differ in flags: "none" of .*plain.*, {"unkpen": 1.0} of .*intra'),
         (other_patience, r"runs differ in patience: -1 of .*plain.*, 5 of .*intra"),
@@ -435,6 +435,33 @@ def test_of_the_p_values_of_two_seeds_the_larger_counts(pair, tmp_path):
     rows = [table.results_table(runs).split("\n")[2] for runs in ([*pair, *more], pair, more)]
     both, *single = (row.split(" | ")[-1] for row in rows)
     assert both == max(single) != min(single)
+
+
+def test_a_seed_that_goes_against_the_mean_does_not_speak_for_it(pair, tmp_path):
+    """sacreBLEU's p-value is of the difference, whichever way it goes."""
+    swapped = [evaluated(tmp_path / f"{m}2", m, share=share, seed=2) for m, share in (("plain", 4), ("intra", 2))]
+    more = [evaluated(tmp_path / f"{m}3", m, share=share, seed=3) for m, share in (("plain", 2), ("intra", 4))]
+    runs = [[*pair], swapped, more]
+    cells = [
+        table.results_table(sum(some, [])).split("\n")[2].split(" | ") for some in (runs[1:], runs[:1], runs[1:2])
+    ]
+    assert float(cells[1][-1].strip("| ")) < 0.1 and float(cells[2][-1].strip("| ")) < 0.1
+    assert cells[0][-1] == "1.000 |"
+
+
+@pytest.mark.parametrize("field", ["engine", "lowercase", "corpus"])
+def test_what_the_first_record_does_not_hold_is_compared_among_the_others(pair, tmp_path, field):
+    values = {"engine": ("fairseq", "ctranslate2"), "lowercase": (False, True), "corpus": ("a", "b")}[field]
+    runs = [
+        pair[0],
+        *(
+            evaluated(tmp_path / f"{m}", m, **{field: value})
+            for m, value in zip(("intra", "late"), values, strict=True)
+        ),
+    ]
+    evaluated(runs[0], "plain", **{field: None})
+    with pytest.raises(UsageError, match="intra.*late"):
+        table.results_table(runs)
 
 
 @pytest.mark.parametrize("rule", [name for name in TRAINING if name != "seconds"])

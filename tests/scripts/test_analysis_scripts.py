@@ -6,7 +6,7 @@ from pathlib import Path
 
 import corpus
 import pytest
-from evaluated_runs import SIGNATURE, evaluated
+from evaluated_runs import DECODING, SIGNATURE, evaluated
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
@@ -227,6 +227,11 @@ def test_curves_that_cannot_be_drawn_are_refused(tmp_path):
     with pytest.raises(UsageError, match="empty holds no evaluation of a pruned checkpoint"):
         (tmp_path / "empty").mkdir()
         cli.main(["plot-pruning", str(plain), str(tmp_path / "empty"), "--output", str(tmp_path / "curve")])
+    with pytest.raises(UsageError, match="two folders are called plain"):
+        cli.main(["plot-pruning", str(plain), str(tmp_path / "a" / "plain"), "--output", str(tmp_path / "curve")])
+    evaluated(plain, name="descending-0.1.test", decoding=DECODING | {"beam": 1})
+    with pytest.raises(UsageError, match="scores cannot be compared: runs differ in beam"):
+        cli.main(["plot-pruning", str(plain), "--output", str(tmp_path / "curve")])
     evaluated(plain, name="descending-0.1.test", bleu={"score": 1.0, "signature": "other"})
     with pytest.raises(UsageError, match="scores cannot be compared: .*other"):
         cli.main(["plot-pruning", str(plain), "--output", str(tmp_path / "curve")])

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from evaluated_runs import evaluated
+from evaluated_runs import DECODING, evaluated
 
 from fairseq_intra.errors import UsageError
 from fairseq_intra.files import write_record
@@ -65,3 +65,7 @@ def test_bleu_stands_beside_the_model_that_it_is_of(report, tmp_path):
     assert [row.split(" | ")[1] for row in rows[2:4]] == scores and scores[0] != scores[1]
     with pytest.raises(UsageError, match="evaluates another model than x of the same place"):
         sensitivity_table(read_reports([path, tmp_path / "b.json"]), records[::-1])
+    for field, value in (("split", "valid"), ("reference_sha256", "0"), ("decoding", DECODING | {"beam": 1})):
+        evaluated(tmp_path / "2", "x", seed=2, num_updates=1, share=3, **{field: value})
+        with pytest.raises(UsageError, match="scores cannot be compared: runs differ in (split|references|beam): "):
+            sensitivity_table(read_reports([path, tmp_path / "b.json"]), records)

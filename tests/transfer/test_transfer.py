@@ -312,14 +312,28 @@ def test_the_recipe_of_question_answering_is_the_authors():
     assert "--warmup-updates 58 " in " ".join(recipe(summary, "plain", 1, 1, 32))
 
 
-def test_runs_of_other_epochs_are_not_compared(tmp_path):
+def test_an_unfinished_run_is_named_below_the_table(tmp_path):
+    paths = []
+    for method in ("plain", "intra"):
+        folder = tmp_path / method / "checkpoints"
+        folder.mkdir(parents=True)
+        (folder.parent / "arguments.txt").touch()
+        paths += evaluations(folder, {("en", method, 1): 50.0})
+    assert transfer_table(paths).endswith("\nNot finished: plain, intra.")
+    for method in ("plain", "intra"):
+        (tmp_path / method / "finished").touch()
+    assert "Not finished" not in transfer_table(paths)
+
+
+@pytest.mark.parametrize("flag", ["--max-epoch", "--max-update"])
+def test_runs_of_other_epochs_are_not_compared(tmp_path, flag):
     paths = []
     for method, epochs in (("plain", 10), ("intra", 3)):
         folder = tmp_path / method / "checkpoints"
         folder.mkdir(parents=True)
-        (folder.parent / "arguments.txt").write_text(f"# data a\n--max-epoch\n{epochs}\n")
+        (folder.parent / "arguments.txt").write_text(f"# data a\n{flag}\n{epochs}\n")
         paths += evaluations(folder, {("en", method, 1): 50.0})
-    with pytest.raises(UsageError, match="plain and .*intra cannot be compared: --max-epoch is 10 and 3"):
+    with pytest.raises(UsageError, match=f"plain and .*intra cannot be compared: {flag} is 10 and 3"):
         transfer_table(paths)
 
 
