@@ -168,11 +168,16 @@ def test_a_seed_that_numpy_does_not_take_is_reported(seed):
     ],
 )
 def test_a_precision_that_cannot_be_trained_in_is_reported(flags, message):
-    """By fairseq-hydra-train, too, which makes the trainer after it has read --user-dir."""
-    cfg = tiny.configuration("data", *flags)
-    for begin in (lambda: distributed_utils.call_main(cfg, main), lambda: Trainer(cfg, None, None, None)):
-        with pytest.raises(UsageError, match=message):
-            begin()
+    with pytest.raises(UsageError, match=message):
+        distributed_utils.call_main(tiny.configuration("data", *flags), main)
+
+
+def test_fairseq_hydra_train_reports_it_when_it_makes_the_trainer():
+    """It reads --user-dir too late for the other place."""
+    cfg = tiny.configuration("data", "--fp16")
+    cfg.common.cpu = False
+    with pytest.raises(UsageError, match="--fp16 needs a GPU, and torch sees none"):
+        Trainer(cfg, None, None, None)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_an_evaluation_by_ctranslate2_is_recorded_and_not_mixed(translating, tmp
     for engine, method in (("ctranslate2", "intra"), ("fairseq", "plain")):
         path = tmp_path / engine / "checkpoint_last.test.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"method": method}))
-    with pytest.raises(UsageError, match="scores cannot be compared: engine is"):
+    with pytest.raises(UsageError, match="scores cannot be compared: runs differ in engine"):
         cli.main(["table", str(tmp_path / "ctranslate2"), str(tmp_path / "fairseq")])
 
 
