@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 
 from .console import say
 from .errors import UsageError, reason
-from .files import replacing, write_failure_reported
+from .files import replacing
 from .methods import method_of
+from .write_errors import write_failure_reported
 
 
 class Training(NamedTuple):

@@ -20,6 +20,7 @@ LEVELS = [
         "errors",
         "console",
         "files",
+        "write_errors",
         "processes",
         "languages",
         "limits",

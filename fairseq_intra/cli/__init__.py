@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        from ..files import os_error_message
+        from ..write_errors import os_error_message
 
         raise UsageError(
             os_error_message(error, getattr(args, "out", None) or getattr(args, "output", None))

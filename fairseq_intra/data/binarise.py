@@ -19,8 +19,9 @@ from fairseq.tokenizer import tokenize_line
 from fairseq_cli.preprocess import cli_main
 
 from ..errors import UsageError
-from ..files import check_space_beside, os_error_message
+from ..files import check_space_beside
 from ..processes import in_process, worker_pool
+from ..write_errors import os_error_message
 
 
 def preprocess(arguments: list[str], log: Path, folder: Path) -> None:

@@ -7,7 +7,7 @@ from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 
 from ..errors import UsageError
-from ..files import os_error_message, write_failure_reported
+from ..write_errors import os_error_message, write_failure_reported
 
 
 def apply():

@@ -14,6 +14,9 @@ from . import training_loop
 
 logger = logging.getLogger(__name__)
 
+#: The attributes of `should_stop_early`: the best validation, and those since then.
+COUNT = ("best", "num_runs")
+
 
 def apply():
     """Puts the patches into fairseq's modules."""
@@ -39,7 +42,7 @@ def _begin_with_every_training():
     @functools.wraps(init)
     def __init__(self, *args, **kwargs):
         init(self, *args, **kwargs)
-        for name in ("best", "num_runs"):
+        for name in COUNT:
             vars(_early_stop()).pop(name, None)
         # The best of the checkpoints, by which checkpoint_best.pt is written.
         vars(checkpoint_utils.save_checkpoint).pop("best", None)
@@ -57,7 +60,7 @@ def _remember():
     @functools.wraps(save)
     def save_checkpoint(self, filename, extra_state):
         early_stop = vars(_early_stop())
-        extra_state["patience"] = {name: early_stop[name] for name in ("best", "num_runs") if name in early_stop}
+        extra_state["patience"] = {name: early_stop[name] for name in COUNT if name in early_stop}
         return save(self, filename, extra_state)
 
     @functools.wraps(load)

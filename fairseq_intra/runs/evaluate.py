@@ -22,7 +22,7 @@ from .ctranslate2_decoding import Decoded
 from .dataset import Dataset, read_dataset
 from .decoding_input import DecodingInput, split_input, text_input
 from .evaluated_model import about_model, position_limits
-from .evaluation import FORMAT, Evaluation, join, unfinished_runs
+from .evaluation import FORMAT, Evaluation, join, warn_of_unfinished_runs
 from .generation import NbestEntry, generate, read_nbest, settings_of
 from .length_penalty import Tuning, best_of, choose, shown
 from .scored_texts import score_texts, texts_to_score
@@ -80,8 +80,7 @@ def evaluate(request: Request) -> Iterator[Result]:
     texts = {split: _texts(request, dataset, split) for split in request.splits}
     if request.tune_lenpen:
         dataset.check_split("valid")
-    for run in unfinished_runs(request.checkpoints):
-        say(f"{run} is not finished: its training may go on, or has failed")
+    warn_of_unfinished_runs(request.checkpoints)
     identities = _identities(request.checkpoints)
     states = [checkpoints.load(path) for path in request.checkpoints]
     evaluated = list(zip(request.checkpoints, identities, map(_fingerprint, states), strict=True))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from ..console import say
 from ..errors import UsageError
 from ..files import FileName, read_json, read_lines, read_record, write_record, write_text
 from .length_penalty import Tuning
@@ -140,7 +141,19 @@ def _folder_to_itself(folder):
         os.close(opened)
 
 
-def unfinished_runs(paths: Iterable[Path]) -> list[Path]:
+def warn_of_unfinished_runs(checkpoints: Iterable[Path]) -> None:
+    """Says of checkpoints that are evaluated which runs have not come to their end."""
+    for run in _unfinished_runs(checkpoints):
+        say(f"{run} is not finished: its training may go on, or has failed")
+
+
+def unfinished_note(records: Iterable[Path]) -> list[str]:
+    """The line below a table that names the runs which have not come to their end; none where all have."""
+    unfinished = _unfinished_runs(records)
+    return [f"Not finished: {', '.join(run.name for run in unfinished)}."] if unfinished else []
+
+
+def _unfinished_runs(paths):
     """The runs of `train`, each once, that have not come to their end, of files in their folders of checkpoints."""
     folders = dict.fromkeys(path.absolute().parent for path in paths)
     runs = [folder.parent for folder in folders if folder.name == "checkpoints"]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
-from .evaluation import Evaluation, is_evaluation, unfinished_runs
+from .evaluation import Evaluation, is_evaluation, unfinished_note
 from .length_penalty import rule
 from .run_settings import Difference, differences, first_other, require_same, unchecked
 from .scoring import MEDIAN, TEST, p_value_of_seeds
@@ -200,8 +200,7 @@ def _notes(rows, beside_paper, equal_time):
     plain = sum(bool(entry.evaluation.before_switch) for entry in entries)
     if plain:
         yield f"{plain} of the late checkpoints {'is' if plain == 1 else 'are'} of before the switch: plain training."
-    if unfinished := unfinished_runs(entry.path for entry in entries):
-        yield f"Not finished: {', '.join(run.name for run in unfinished)}."
+    yield from unfinished_note(entry.path for entry in entries)
     limited = sum(entry.evaluation.at_length_limit or 0 for entry in entries)
     if limited:
         yield f"{limited} hypotheses of all runs are as long as their limit."

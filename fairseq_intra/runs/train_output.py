@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from ..errors import UsageError
-from ..files import check_space_beside, os_error_message
+from ..files import check_space_beside
+from ..write_errors import os_error_message
 
 #: Of the log, what the terminal shows: measurements, and what is wrong.
 SHOWN = re.compile(rb"\| (?:train_inner|valid|train|WARNING|ERROR) \||[Ee]rror|intra-distillation begins after")

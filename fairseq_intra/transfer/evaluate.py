@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 
 from .. import checkpoint
-from ..console import say
 from ..errors import UsageError
 from ..files import write_json, write_record
-from ..runs.evaluation import unfinished_runs
+from ..runs.evaluation import warn_of_unfinished_runs
 from .prepare import read_summary
 from .recipes import RECIPES
 from .scores import SCORES, Predictor
@@ -57,8 +56,7 @@ def evaluate_all(path: Path, data: Path, max_tokens: int, cpu: bool):
     if not built.cfg.task._name.startswith(trained_for):
         raise UsageError(f"{path} was trained for the task {built.cfg.task._name}, and {data} is of {trained_for}")
     ((metric, score),) = how
-    for run in unfinished_runs([path]):
-        say(f"{run} is not finished: its training may go on, or has failed")
+    warn_of_unfinished_runs([path])
     device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
     model = built.model.to(device)
     for language in summary["languages"]:

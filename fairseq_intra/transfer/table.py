@@ -7,7 +7,7 @@ from ..errors import UsageError
 from ..files import read_record
 from ..methods import TITLES
 from ..runs.comparison import Comparison, columns_of, joined, markdown, mean_and_spread, methods_of, score_cells
-from ..runs.evaluation import unfinished_runs
+from ..runs.evaluation import unfinished_note
 from ..runs.run_settings import require_alike
 from .evaluate import FORMAT, TransferEvaluation
 
@@ -45,10 +45,7 @@ def transfer_table(paths: list[Path]) -> str:
     note = NAMES[first.metric]
     if len(seeds) > 1:
         note += f"; means and standard deviations over {len(seeds)} seeds, a difference is between runs of one seed"
-    notes = [f"{note}."]
-    if unfinished := unfinished_runs(paths):
-        notes.append(f"Not finished: {', '.join(run.name for run in unfinished)}.")
-    return markdown(columns, rows, notes)
+    return markdown(columns, rows, [f"{note}.", *unfinished_note(paths)])
 
 
 def _read(paths):
