@@ -29,7 +29,7 @@ from keep_runs import STEP_TIMES
 from measure import arguments, show
 
 from fairseq_intra.runs.comparison import mean_and_spread
-from fairseq_intra.runs.evaluation import Evaluation
+from fairseq_intra.runs.evaluation import Evaluation, record_name
 from fairseq_intra.runs.figures import line_style, new_figure, save_figure
 from fairseq_intra.runs.scoring import bleu_of, p_value_of_seeds
 from fairseq_intra.runs.training_log import parse_log
@@ -240,10 +240,12 @@ def run(args, name, seed):
 
 def records_of(args, folder):
     """The evaluations of all tests, by length penalty."""
-    names = {"default": "", "tuned": ".tuned"}
     return {
-        kind: [folder / "checkpoints" / f"average{AVERAGED}.{test}{end}.json" for test in args.tests.split()]
-        for kind, end in names.items()
+        kind: [
+            folder / "checkpoints" / f"{record_name(f'average{AVERAGED}', test, kind == 'tuned')}.json"
+            for test in args.tests.split()
+        ]
+        for kind in ("default", "tuned")
     }
 
 

@@ -7,6 +7,7 @@ import commands
 import corpus
 import pytest
 import torch
+import training_stub
 from shared import made_once
 
 # Tensors are tiny here: a second thread would only be waited for.
@@ -100,5 +101,5 @@ def trained(models):
 @pytest.fixture
 def data(tmp_path):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "manifest.json").write_text("{}")
+    (tmp_path / "data" / "manifest.json").write_text(training_stub.MANIFEST)
     return tmp_path / "data"

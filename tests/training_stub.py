@@ -4,6 +4,8 @@ import os
 import shlex
 from pathlib import Path
 
+#: manifest.json of a dataset of which nothing else is read.
+MANIFEST = '{"source": "de", "target": "en", "settings": {}, "files": {}}'
 #: In place of fairseq_cli/train.py: notes its arguments, and makes checkpoints unless it is to fail.
 STUB = """import os, pathlib, sys
 def cli_main():

@@ -136,9 +136,9 @@ def _add_grid(grids, name, run, text, example, step):
     command.add_argument(
         "--gpus", metavar="LIST", help="indices of GPUs, such as 0,1 (default: all; without one the CPU)"
     )
-    command.add_argument(
-        "--gpus-per-run", type=int, default=1, metavar="N", help="GPUs that work on one run (default: 1)"
-    )
+    # Hidden where there is no choice: it is rejected there, and not passed on.
+    shown = "GPUs that work on one run (default: 1)" if name != "glue" else argparse.SUPPRESS
+    command.add_argument("--gpus-per-run", type=int, default=1, metavar="N", help=shown)
     command.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="runs in parallel on each, or on the CPU (default: 1)"
     )

@@ -78,14 +78,16 @@ def _train(args):
     from ..files import remove, sha256
     from ..runs import arguments, presets, workers
     from ..runs.arguments import flag_value
+    from ..runs.dataset import read_dataset
     from ..runs.lengths import check_lengths
     from ..runs.run import RunFolder
 
     check_run_flags(args, TRAIN_METHODS, arguments.OWNED | arguments.OWNED_BY_TRAIN)
     need_counts(args, "updates", "batch_tokens", "max_tokens")
+    dataset = read_dataset(args.data)
     preset = presets.read_preset(args.preset, args.method)
     gpus = workers.gpu_count()
-    words = _words(args, preset, gpus)
+    words = _words(args, preset, gpus, dataset)
     batch = args.batch_tokens or preset.batch_tokens
     team = workers.find_workers(gpus)
     max_tokens, update_freq = workers.plan_batch(batch, team.count, preset.max_tokens, args.max_tokens)
@@ -94,7 +96,7 @@ def _train(args):
     if begun:
         words += begun.flags(words)
     report_method(words, args.method)
-    command = [word_of(args.data / "bin"), *_languages(args.data), "--user-dir", str(PACKAGE)]
+    command = [word_of(args.data / "bin"), *_languages(dataset), "--user-dir", str(PACKAGE)]
     command += ["--max-tokens", str(max_tokens)]
     command += ["--update-freq", str(update_freq), *team.flags, *words, *saved_in(args.out)]
     if args.dry_run:
@@ -142,7 +144,7 @@ def _continuation(args, words):
     return read_continuation(args.continue_from, words)
 
 
-def _words(args, preset, gpus):
+def _words(args, preset, gpus, dataset):
     """The flags of fairseq-train that make the run what it is, as arguments.txt keeps them."""
     from ..runs.arguments import device_flags, flag_values, flags_for
     from ..runs.presets import OTHER_SWITCH, TASK_AND_CRITERION, as_words
@@ -161,26 +163,14 @@ def _words(args, preset, gpus):
         words += as_words(own)
     words += device_flags(args.passed, gpus, preset.fp16)
     if args.valid_bleu:
-        words += [*VALID_BLEU, *_subwords(args.data), *BEST_BY_BLEU]
+        # Its tokens are scored as they are where published scores of it are.
+        words += [*VALID_BLEU, dataset.subwords, *["--eval-tokenized-bleu"] * dataset.tokenized, *BEST_BY_BLEU]
     return words + passed
 
 
-def _subwords(data):
-    """How fairseq's validation joins the subwords of a dataset, and whether it scores its tokens as they are."""
-    from ..files import read_json
-
-    made = read_json(data / "manifest.json")
-    settings = made.get("settings", {}) if isinstance(made, dict) else {}
-    subwords = "subword_nmt" if settings.get("subwords") == "subword-nmt" else "sentencepiece"
-    return [subwords, *["--eval-tokenized-bleu"] * bool(settings.get("tokenized"))]
-
-
-def _languages(data):
+def _languages(dataset):
     """fairseq finds out the languages by itself, unless one has a hyphen."""
-    from ..files import read_json
-
-    made = read_json(data / "manifest.json")
-    names = [str(made.get(side, "")) for side in ("source", "target")] if isinstance(made, dict) else []
+    names = dataset.source, dataset.target
     return ["--source-lang", names[0], "--target-lang", names[1]] if any("-" in name for name in names) else []
 
 

@@ -22,7 +22,7 @@ from .ctranslate2_decoding import Decoded
 from .dataset import Dataset, read_dataset
 from .decoding_input import DecodingInput, split_input, text_input
 from .evaluated_model import about_model, position_limits
-from .evaluation import FORMAT, Evaluation, join, warn_of_unfinished_runs
+from .evaluation import FORMAT, Evaluation, join, record_name, warn_of_unfinished_runs
 from .generation import NbestEntry, generate, read_nbest, settings_of
 from .length_penalty import Tuning, best_of, choose, shown
 from .scored_texts import score_texts, texts_to_score
@@ -56,7 +56,7 @@ class Request:
     def result(self, split: str, tuned: bool) -> Path:
         """RESULT.json, .hyp and .ref are written."""
         names = "+".join(path.stem for path in self.checkpoints)
-        return self.output / f"{names}.{split.replace('/', '_')}{'.tuned' * tuned}"
+        return self.output / record_name(names, split, tuned)
 
 
 class Result(NamedTuple):

@@ -160,6 +160,17 @@ def _unfinished_runs(paths):
     return [run for run in runs if (run / "arguments.txt").exists() and not (run / "finished").exists()]
 
 
+def record_name(model: str, split: str, tuned: bool) -> str:
+    """What the files of an evaluation are called, before .json, .hyp and .ref.
+
+    Args:
+        model: of the checkpoint's file, or "averageN".
+        split: may be sacreBLEU's name of a WMT set, as "wmt17/tc".
+        tuned: by the length penalty that is best on valid (see `length_penalty`).
+    """
+    return f"{model}.{split.replace('/', '_')}{'.tuned' * tuned}"
+
+
 def is_evaluation(path: Path) -> bool:
     """Whether a JSON file is an `Evaluation`'s: its texts lie beside it, or it has the counts in their place."""
     if path.with_suffix(".hyp").exists():

@@ -11,8 +11,6 @@ from .steps import Step, own_command
 
 PRESET = "multi30k"
 TESTS = ("test", "test1", "test2")
-#: How the results of `evaluate --tune-lenpen` end: the default length penalty, and the one that is best on valid.
-PENALTIES = ("", ".tuned")
 
 
 @dataclass
@@ -55,8 +53,12 @@ class Multi30kGrid:
         preset = [] if any(word.partition("=")[0] == "--preset" for word in flags) else ["--preset", PRESET]
         training = ["--data", data, "--method", method, "--seed", seed, "--out", folder, *preset, *flags]
         tests = _tests_of(data)
-        names = [f"average{self.average}.{test}{end}" for test in tests for end in PENALTIES]
-        results = tuple(path for result in names for path in results_of(best.parent, result))
+        results = tuple(
+            path
+            for test in tests
+            for tuned in (False, True)
+            for path in results_of(best.parent, f"average{self.average}", test, tuned)
+        )
         given = ["--data", data, "--checkpoint", best, "--average", self.average, "--split", " ".join(tests)]
         steps = [
             Step(own_command("train", *training), trains=True),
@@ -70,10 +72,12 @@ class Multi30kGrid:
         return multi30k_table([path for run in runs for path in run.results])
 
 
-def results_of(folder: Path, name: str) -> tuple[Path, Path]:
+def results_of(folder: Path, model: str, split: str, tuned: bool) -> tuple[Path, Path]:
     """The records of tokenised text: of its tokens, and detokenised (see `scored_texts`)."""
+    from .evaluation import record_name
     from .scored_texts import DETOKENISED
 
+    name = record_name(model, split, tuned)
     return folder / f"{name}.json", folder / DETOKENISED / f"{name}.json"
 
 

@@ -14,10 +14,10 @@ from ..write_errors import os_error_message
 
 #: Of the log, what the terminal shows: measurements, and what is wrong.
 SHOWN = re.compile(rb"\| (?:train_inner|valid|train|WARNING|ERROR) \||[Ee]rror|intra-distillation begins after")
-#: Not this: what fairseq warns of on current torch whatever one does; a flag that is wrong, which `reason` names.
+#: Not this: what fairseq warns of on current torch whatever one does; a user's mistake, which `reason` names.
 HIDDEN = re.compile(
     rb"mismatched key_padding_mask and attn_mask|torch\.cuda\.amp|FutureWarning|UserWarning|pin_memory"
-    rb"|^fairseq-train: error:"
+    rb"|^fairseq-train: error:|^" + re.escape(UsageError.PREFIX.encode())
 )
 UPDATES = re.compile(rb"\| train_inner \|.*\bups=([\d.]+).*\bnum_updates=(\d+)")
 #: How a training that came to its end says so: fairseq_cli/train.py, and patches/resume.py.

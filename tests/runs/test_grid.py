@@ -15,6 +15,7 @@ from pathlib import Path
 
 import corpus
 import pytest
+from training_stub import MANIFEST
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
@@ -56,7 +57,7 @@ def calls(tmp_path, monkeypatch):
 def data(tmp_path):
     for name in ("de-en", "fa-en", "bible.de-en"):
         (tmp_path / "data" / name).mkdir(parents=True)
-        (tmp_path / "data" / name / "manifest.json").write_text("{}")
+        (tmp_path / "data" / name / "manifest.json").write_text(MANIFEST)
     return tmp_path / "data"
 
 

@@ -11,10 +11,11 @@ import small_dataset
 from evaluated_runs import DECODING, SIGNATURE, evaluated
 from fairseq.data import Dictionary
 from fairseq.scoring.bleu import BleuConfig, Scorer
+from training_stub import MANIFEST
 
 from fairseq_intra import cli
 from fairseq_intra.runs import generation, steps
-from fairseq_intra.runs.evaluation import Evaluation
+from fairseq_intra.runs.evaluation import Evaluation, record_name
 from fairseq_intra.runs.multi30k_grid import results_of
 from fairseq_intra.runs.multi30k_table import multi30k_table
 from fairseq_intra.runs.scoring import bleu_of, p_value, sentence_statistics
@@ -69,7 +70,7 @@ def results(tmp_path):
             for number, split in enumerate(TESTS):
                 for tuned in (False, True):
                     folder = tmp_path / f"{method}{seed}"
-                    name = f"average10.{split}{'.tuned' * tuned}"
+                    name = record_name("average10", split, tuned)
                     choice = {"split": "valid", "grid": [1.0, 1.1], "bleu": [1.0, 2.0], "chosen": 1.1}
                     more = {"split": split, "seed": seed, "dataset": "en-de", "source": "en", "target": "de"}
                     if tuned:
@@ -77,7 +78,7 @@ def results(tmp_path):
                     of_tokens = more | {"share": share + number + seed, "tokenize": "13a"}
                     evaluated(folder, method, name=name, **of_tokens)
                     evaluated(folder / "detokenised", method, name=name, **of_tokens)
-                    made += results_of(folder, name)
+                    made += results_of(folder, "average10", split, tuned)
     return made
 
 
@@ -137,7 +138,7 @@ def test_tokenised_text_is_scored_by_its_tokens_and_detokenised(tmp_path, monkey
     checkpoint = small_dataset.write_checkpoint(tmp_path / "checkpoint_best.pt")
     cli.main(["evaluate", "--checkpoint", str(checkpoint), "--data", str(data)])
     assert stub.call[stub.call.index("--post-process") + 1] == "subword_nmt"
-    tokens, words = (Evaluation.read(path) for path in results_of(tmp_path, "checkpoint_best.test"))
+    tokens, words = (Evaluation.read(path) for path in results_of(tmp_path, "checkpoint_best", "test", False))
     assert tokens.bleu["signature"] == SIGNATURE.replace("13a", "none")
     assert tokens.bleu["score"] == sacrebleu.corpus_bleu(hypotheses, [reference], tokenize="none", force=True).score
     detokenised = (tmp_path / "detokenised/checkpoint_best.test.ref").read_text().split("\n")
@@ -158,7 +159,6 @@ def test_bleu_of_tokens_is_fairseq_s_own():
 
 def test_validation_by_bleu_joins_the_dataset_s_subwords(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("fairseq_intra.runs.workers.gpu_count", lambda: 0)
-    monkeypatch.setattr("fairseq_intra.cli.train._languages", lambda _data: [])
     monkeypatch.setattr("fairseq_intra.runs.lengths.check_lengths", lambda *_: None)
     flags = ["train", "--data", str(data), "--method", "plain", "--out", str(tmp_path / "out"), "--dry-run"]
     for settings, expected in (
@@ -168,6 +168,6 @@ def test_validation_by_bleu_joins_the_dataset_s_subwords(data, tmp_path, capsys,
             "--eval-bleu-remove-bpe subword_nmt \\\n  --eval-tokenized-bleu",
         ),
     ):
-        (data / "manifest.json").write_text(json.dumps({"settings": settings}))
+        (data / "manifest.json").write_text(json.dumps(json.loads(MANIFEST) | {"settings": settings}))
         cli.main([*flags, "--valid-bleu"])
         assert f"{expected} \\\n  --best-checkpoint-metric" in capsys.readouterr().out

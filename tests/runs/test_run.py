@@ -13,10 +13,11 @@ import commands
 import corpus
 import pytest
 from evaluated_runs import evaluated
-from training_stub import FakeTraining, follow, shown
+from training_stub import MANIFEST, FakeTraining, follow, shown
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
+from fairseq_intra.files import sha256
 from fairseq_intra.runs import arguments, presets, process, workers
 from fairseq_intra.runs.run import RunFolder
 
@@ -129,7 +130,7 @@ def test_a_run_begun_by_the_script_of_version_0_2_resumes(train, training, data,
     --attention-dropout 0.1 --weight-decay 0.0001 --adam-eps 1e-6 --lr 5e-4 --warmup-updates 8000 --max-update 7
     --keep-last-epochs 10 --log-interval 100 --task translation_intra_distillation --criterion intra_distillation
     --num-iter 3 --alpha 5 --adaptive-alpha 1 --temperature-p 5 --temperature-q 10 --div X --cpu --dropout 0.2"""
-    manifest = "# data 44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+    manifest = f"# data {sha256(data / 'manifest.json')}"
     assert kept(tmp_path) == [manifest, "# batch 4096", *flags.split(), "--adam-betas", "(0.9, 0.98)"]
     place = ["--user-dir", str(commands.PLUGIN), "--max-tokens", "4096", "--update-freq", "1"]
     assert words[:9] == [str(data / "bin"), *place, "--distributed-world-size", "1"]
@@ -289,7 +290,7 @@ def test_a_finished_run_is_left_alone_and_never_mixed_with_another(train, data, 
         )
         assert said.endswith(f"The first that differs: {difference}")
     assert corpus.checksums(tmp_path / "out") == before
-    (data / "manifest.json").write_text('{"other": "text"}')
+    (data / "manifest.json").write_text(MANIFEST + "\n")
     rejected(train, "The first that differs: the checksum of --data is ")
 
 
@@ -302,12 +303,25 @@ def test_short_flags_are_flags(train, data, tmp_path):
     assert arguments.flag_values(["--alpha", "-1", "-s", "de"]) == {"--alpha": "-1", "--source-lang": "de"}
 
 
+def test_data_of_another_command_are_rejected(train, training, data):
+    (data / "manifest.json").write_text('{"task": "CoLA", "num_classes": 2}')
+    rejected(train, "manifest.json is not a dataset's manifest: its 'source' is missing")
+    assert not training.calls
+
+
 def test_two_at_once_are_rejected(train, training, tmp_path):
     (tmp_path / "out").mkdir()
     with (tmp_path / "out" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         rejected(train, "another process is working in")
     assert not training.calls
+
+
+def test_a_mistake_that_fairseq_train_names_is_told_once(train, training, capsys):
+    training.lines, training.status = ["fairseq_intra: error: --alpha is wrong"], 1
+    rejected(train, "and it ends: fairseq_intra: error: --alpha is wrong$")
+    said = capsys.readouterr()
+    assert "--alpha is wrong" not in said.out + said.err
 
 
 def test_a_failed_training_is_not_finished_and_can_be_repeated(train, training, tmp_path):
@@ -619,7 +633,7 @@ def test_a_pair_that_no_worker_can_take_is_named(train, training, data, tmp_path
 
 def test_a_language_with_a_hyphen_is_told_to_fairseq(train, data):
     """fairseq infers languages from the names of files that have one hyphen."""
-    (data / "manifest.json").write_text('{"source": "pt-BR", "target": "en"}')
+    (data / "manifest.json").write_text(MANIFEST.replace('"de"', '"pt-BR"'))
     assert follow(train(), *"--source-lang pt-BR --target-lang en".split())
 
 
@@ -627,7 +641,7 @@ def test_odd_names_of_folders(train, data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("-x", "a b", "b:c", "it's"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "manifest.json").write_text("{}")
+        (tmp_path / name / "manifest.json").write_text(MANIFEST)
         given = [f"--data={name}", f"--out={name}/run", "--method", "plain", "--preset", "tiny"]
         cli.main(["train", *given])
         assert (tmp_path / name / "run" / "finished").exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 import corpus
 import pytest
 from evaluated_runs import DECODING, SIGNATURE, evaluated
+from training_stub import MANIFEST
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
@@ -31,7 +32,7 @@ def calls(tmp_path, monkeypatch):
 @pytest.fixture
 def data(tmp_path):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "manifest.json").write_text("{}")
+    (tmp_path / "data" / "manifest.json").write_text(MANIFEST)
     return tmp_path / "data"
 
 
