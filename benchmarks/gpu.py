@@ -16,6 +16,7 @@ from measure import cell, machine, ratio
 from fairseq_intra.console import say
 from fairseq_intra.errors import UsageError
 from fairseq_intra.files import locked, make_folder, read_json, write_json
+from fairseq_intra.runs.same_arguments import keep_arguments
 
 
 def main():
@@ -66,6 +67,8 @@ def parsed():
 def measure(args):
     """How many cases are left, and the names of those that failed."""
     write_machine(args)
+    if "training" in args.parts and args.data:
+        keep_arguments(args.out, [f"--preset {args.preset}", f"--updates {args.updates}"])
     left, failed = 0, []
     for part, name, run in cases(args):
         path = args.out / f"{name}.json"

@@ -18,6 +18,7 @@ draws OUT/time_to_quality.png and .svg. It says of each method whether BLEU on v
 import json
 import os
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -28,9 +29,12 @@ from typing import NamedTuple
 from keep_runs import STEP_TIMES
 from measure import arguments, show
 
+from fairseq_intra.errors import UsageError
+from fairseq_intra.files import make_folder
 from fairseq_intra.runs.comparison import mean_and_spread
 from fairseq_intra.runs.evaluation import Evaluation, record_name
 from fairseq_intra.runs.figures import line_style, new_figure, save_figure
+from fairseq_intra.runs.same_arguments import keep_arguments
 from fairseq_intra.runs.scoring import bleu_of, p_value_of_seeds
 from fairseq_intra.runs.training_log import parse_log
 
@@ -111,6 +115,8 @@ def main():
     parts = args.parts.split(",")
     if "table" in parts and "plain" not in args.methods:
         parser.error("--methods needs plain, with which a table compares the others")
+    if {"calibrate", "train"} & set(parts):
+        keep_settings(args)
     if "calibrate" in parts:
         calibrate(args)
     if not (args.out / STEP_TIMES).exists():
@@ -147,6 +153,16 @@ def check_comparison(parser, args):
         parser.error(f"--switch must be a multiple of {args.interval}, the interval of the checkpoints")
 
 
+def keep_settings(args):
+    """Times of steps are those of one batch, setting and number of threads."""
+    try:
+        make_folder("--out", args.out)
+        settings = [f"--batch-tokens {args.batch_tokens}", f"--threads {args.threads}", shlex.join(args.flags)]
+        keep_arguments(args.out, settings)
+    except UsageError as error:
+        sys.exit(f"time_to_quality.py: error: {error}")
+
+
 def call(script, *words):
     subprocess.run([str(word) for word in (SCRIPTS / script, *words)], check=True, stdout=sys.stderr)
 
@@ -170,7 +186,6 @@ def calibrate(args):
             seconds[step].append(statistics.mean(1 / line["ups"] for line in log.train[1:]))
     plain = seconds.pop("plain")
     kept |= {step: list(zip(found, plain, strict=True)) for step, found in seconds.items()}
-    args.out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(kept, indent=1) + "\n")
 
 

@@ -92,6 +92,29 @@ def test_the_table_of_time_to_quality(run, tmp_path):
     assert (tmp_path / "out" / "time_to_quality.svg").exists()
 
 
+def test_times_of_steps_of_another_batch_are_not_used(run, tmp_path):
+    (tmp_path / "step_times.json").write_text(json.dumps({"two passes": [(2, 1)]}))
+    given = [
+        "--data",
+        "data",
+        "--out",
+        tmp_path,
+        "--budget",
+        160,
+        "--seeds",
+        0,
+        "--parts",
+        "train",
+        "--preset",
+        "tiny",
+    ]
+    run("time_to_quality.py", *given, "--batch-tokens", 2048)
+    run("time_to_quality.py", *given, "--batch-tokens", 2048)
+    for other in (["--batch-tokens", 1024], ["--batch-tokens", 2048, "--threads", 2]):
+        with pytest.raises(SystemExit, match="was made with other arguments.* there, .* now"):
+            run("time_to_quality.py", *given, *other)
+
+
 @pytest.fixture
 def sizes(tmp_path):
     """Three sizes, 160 plain updates each: of the second plain training alone is finished, of the third nothing."""
@@ -283,6 +306,14 @@ def test_results_of_two_gpus_never_share_a_folder(gpu, tmp_path):
     (tmp_path / "machine.json").write_text('{"device": "another"}')
     with pytest.raises(gpu.UsageError, match="has results of another, not of .*: name another folder"):
         gpu.measure(Namespace(out=tmp_path, device="cpu", threads=1))
+
+
+def test_trainings_of_another_preset_never_share_a_folder(gpu, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "cases", lambda _: [])
+    args = {"out": tmp_path, "device": "cpu", "threads": 1, "parts": ["training"], "data": ["DATA"], "updates": 40}
+    assert gpu.measure(Namespace(**args, preset="paper")) == gpu.measure(Namespace(**args, preset="paper")) == (0, [])
+    with pytest.raises(gpu.UsageError, match="'--preset paper' there, '--preset tiny' now"):
+        gpu.measure(Namespace(**args, preset="tiny"))
 
 
 def test_a_training_is_stopped_in_time_and_its_score_is_read(gpu, tmp_path, monkeypatch):
