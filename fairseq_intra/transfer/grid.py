@@ -63,6 +63,10 @@ class TransferGrid:
 
     def preparations(self) -> list[Run]:
         data = self.out / "data"
+        if (data / "manifest.json").is_file():
+            from .prepare import check_inputs
+
+            check_inputs(data, self.input)
         given = ["--task", self.task, "--input", self.input, "--source", self.source]
         given += ["--pretrained", self.pretrained, "--out", data]
         languages = ["--langs", " ".join(self.langs)] if self.langs else []

@@ -9,7 +9,7 @@ from fairseq.data import Dictionary
 from ..data.encoder_subwords import segmenter_of
 from ..data.indexed import write_rows
 from ..errors import UsageError
-from ..files import replacing, sha256, write_json
+from ..files import read_json, replacing, sha256, write_json
 from . import question_text, squad, tagged_text, xnli
 from .windows import Lengths
 
@@ -42,17 +42,19 @@ def prepare(
         raise UsageError(f"{source} is not a folder")
     lengths.check()
     languages = languages or _languages(task, source, language)
+    texts = _texts(task, source, language, languages)
     segmenter = segmenter_of(encoder)
     dictionary = tagged_text.load_encoder_dictionary(encoder / "dict.txt")
     with replacing(out) as partial:
         partial.mkdir(parents=True)
         if task == "qa":
-            splits = _read_questions(source, language, languages)
+            splits = _read_questions(texts, language)
             counts, labels = question_text.binarise(splits, segmenter, dictionary, lengths, partial), []
         else:
             write = _write_tagged if task == "ner" else _write_pairs
-            counts, labels = write(source, language, languages, segmenter, dictionary, partial)
+            counts, labels = write(texts, language, segmenter, dictionary, partial)
         summary = {"kind": task, "source": language, "languages": languages, "labels": labels, "splits": counts}
+        summary["inputs"] = {path.relative_to(source).as_posix(): sha256(path) for path in set(texts.values())}
         files = sorted(path for path in partial.rglob("*") if path.is_file())
         checksums = {path.relative_to(partial).as_posix(): sha256(path) for path in files}
         write_json(partial / "manifest.json", summary | {"files": checksums})
@@ -75,6 +77,17 @@ def read_summary(data: Path) -> dict:
         ) from None
 
 
+def check_inputs(data: Path, source: Path) -> None:
+    """Compares the text with that which a folder was made from; earlier folders do not say it.
+
+    Raises:
+        UsageError: naming the first file that is another, or gone.
+    """
+    for name, known in sorted(read_json(data / "manifest.json").get("inputs", {}).items()):
+        if not (source / name).is_file() or sha256(source / name) != known:
+            raise UsageError(f"{data} was made when {source / name} was another; give another --out")
+
+
 def _languages(task, source, language):
     if task == "xnli":
         pattern, found = xnli.TEST, xnli.languages(source / xnli.TEST)
@@ -86,33 +99,42 @@ def _languages(task, source, language):
     return found
 
 
-def _read_questions(source, language, languages):
-    train, valid, test, _ = squad.layout(source, language)
+def _texts(task, source, language, languages):
+    """The file of every split; of some layouts several languages share one."""
+    if task == "ner":
+        train, valid, tests = f"{language}/train", f"{language}/dev", [f"{tested}/test" for tested in languages]
+    elif task == "xnli":
+        train, valid, tests = xnli.TRAIN.format(language), xnli.VALID, [xnli.TEST for _ in languages]
+    else:
+        layout = squad.layout(source, language)
+        train, valid = layout.train.format(code=language), squad.place(layout.valid, language)
+        tests = [squad.place(layout.test, tested) for tested in languages]
+    splits = ["train", "valid", *map(_test_of, languages)]
+    return {split: source / name for split, name in zip(splits, [train, valid, *tests], strict=True)}
+
+
+def _test_of(language):
+    return f"test.{language}"
+
+
+def _read_questions(texts, language):
     # Google's file holds all languages; SQuAD's and the others one.
-    one = language if train == squad.TYDIQA_TRAIN else None
-    splits = {
-        "train": squad.read_questions(source / train.format(code=language), one),
-        "valid": squad.read_questions(source / squad.place(valid, language)),
-    }
-    return splits | {
-        f"test.{tested}": squad.read_questions(source / squad.place(test, tested)) for tested in languages
-    }
+    one = language if texts["train"].name == squad.TYDIQA_TRAIN else None
+    return {split: squad.read_questions(path, one if split == "train" else None) for split, path in texts.items()}
 
 
-def _write_tagged(source, language, languages, segmenter, dictionary, out):
-    files = {"train": source / language / "train", "valid": source / language / "dev"}
-    files |= {f"test.{tested}": source / tested / "test" for tested in languages}
-    splits, labels = tagged_text.read_splits(files)
+def _write_tagged(texts, language, segmenter, dictionary, out):
+    splits, labels = tagged_text.read_splits(texts)
     return tagged_text.binarise(splits, labels, segmenter, dictionary, out), labels.symbols[labels.nspecial :]
 
 
-def _write_pairs(source, language, languages, segmenter, dictionary, out):
+def _write_pairs(texts, language, segmenter, dictionary, out):
     columns = ("sentence1", "sentence2", "gold_label")
-    splits = {
-        "train": xnli.read_pairs(source / xnli.TRAIN.format(language), ("premise", "hypo", "label"), leave_out=True),
-        "valid": xnli.read_pairs(source / xnli.VALID, columns, language),
-    }
-    splits |= {f"test.{tested}": xnli.read_pairs(source / xnli.TEST, columns, tested) for tested in languages}
+    splits = {"train": xnli.read_pairs(texts["train"], ("premise", "hypo", "label"), leave_out=True)}
+    for split, path in texts.items():
+        if split != "train":
+            tested = language if split == "valid" else split.removeprefix("test.")
+            splits[split] = xnli.read_pairs(path, columns, tested)
     labels = Dictionary()
     for label in sorted({pair.label for pair in splits["train"]}):
         labels.add_symbol(label)

@@ -460,6 +460,10 @@ def test_transfer_is_prepared_fine_tuned_and_tested_on_every_language(tmp_path, 
     assert capsys.readouterr().out == table == (tmp_path / "out" / "table.md").read_text()
     cli.main(command)
     assert [words[0] for words in called(calls)[5:]] == ["finetune-transfer"] * 2
+    (tmp_path / "out" / "data" / "manifest.json").write_text('{"inputs": {"en/train": "0"}}')
+    with pytest.raises(UsageError, match="out/data was made when .*in/en/train was another; give another --out"):
+        cli.main(command)
+    (tmp_path / "out" / "data" / "manifest.json").write_text("{}")
     (tmp_path / "xlmr" / "model.pt").write_text("another")
     with pytest.raises(UsageError, match="out was made with other arguments or data"):
         cli.main(command)

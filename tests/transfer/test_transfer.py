@@ -17,6 +17,7 @@ from fairseq_intra.errors import UsageError
 from fairseq_intra.files import write_record
 from fairseq_intra.runs import workers
 from fairseq_intra.transfer.evaluate import TransferEvaluation
+from fairseq_intra.transfer.prepare import check_inputs
 from fairseq_intra.transfer.recipes import recipe
 from fairseq_intra.transfer.table import transfer_table
 from fairseq_intra.transfer.xnli import languages, read_pairs
@@ -133,6 +134,7 @@ def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
         assert found[0]["details"]["majority"] >= 50
     assert all(run["sentences"] == 20 for run in found)
     reject_other_data(task, tmp_path)
+    notice_changed_text(task, tmp_path)
 
 
 def reject_other_data(task, folder):
@@ -153,6 +155,19 @@ def reject_other_data(task, folder):
         labels.write_text("\n".join([lines[1], lines[0], *lines[2:]]))
         with pytest.raises(UsageError, match="was trained with another label dictionary than that of the data"):
             cli.main(evaluate)
+
+
+def notice_changed_text(task, folder):
+    """Of every file that the data were made from."""
+    inputs = json.loads((folder / "data" / "manifest.json").read_text())["inputs"]
+    assert len(inputs) == (3 if task == "xnli" else 4)
+    for name in inputs:
+        check_inputs(folder / "data", folder / "in")
+        text = (folder / "in" / name).read_bytes()
+        (folder / "in" / name).write_bytes(text + b" ")
+        with pytest.raises(UsageError, match=f"data was made when {folder / 'in' / name} was another"):
+            check_inputs(folder / "data", folder / "in")
+        (folder / "in" / name).write_bytes(text)
 
 
 def test_mistakes_end_in_a_one_line_error_message(tmp_path):
