@@ -6,6 +6,8 @@ import sys
 import commands
 import corpus
 
+from fairseq_intra.runs.workers import gpu_count
+
 SCORES = """
 import sys, fairseq_intra, fairseq_cli.train
 assert not {"sklearn", "scipy.stats", "seqeval"} & set(sys.modules)
@@ -56,6 +58,12 @@ def test_the_launcher_knows_fairseqs_commands_alone():
         [sys.executable, "-m", "fairseq_intra.run_fairseq", "score"], capture_output=True, encoding="utf-8"
     )
     assert done.returncode == 1 and done.stderr.startswith("usage: python -m fairseq_intra.run_fairseq {generate,")
+
+
+def test_where_no_gpu_is_visible_torch_is_not_imported_to_count_them(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert gpu_count() == 0
 
 
 def test_a_spawned_worker_logs_in_the_format_of_train_log():

@@ -30,6 +30,9 @@ class Workers(NamedTuple):
 
 def gpu_count() -> int:
     """How many GPUs torch can use; CUDA_VISIBLE_DEVICES has its say."""
+    # Importing torch takes two seconds.
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return 0
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
