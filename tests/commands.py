@@ -1,17 +1,22 @@
 """How the tests run fairseq's own commands with the plugin, and read what they log."""
 
 import fcntl
+import functools
 import os
 import re
+import select
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import corpus
+from forked_fairseq import ForkedFairseq
 
 PLUGIN = corpus.CHECKOUT / "fairseq_intra"
 
@@ -31,6 +36,7 @@ PUBLISHED += ["--adam-betas", "(0.9, 0.98)"]
 #: What torchrun tells one of its processes.
 TORCHRUN = {"WORLD_SIZE": "16", "RANK": "9", "LOCAL_RANK": "1", "MASTER_ADDR": "host", "MASTER_PORT": "29500"}
 
+_MAKING = threading.Lock()
 _SIZES = {"layers": 1, "embed-dim": 16, "ffn-embed-dim": 16, "attention-heads": 2}
 #: Flags that make a model of any preset small enough for a test, and its log full.
 TINY = [f"--{side}-{name}={value}" for side in ("encoder", "decoder") for name, value in _SIZES.items()]
@@ -39,20 +45,49 @@ TINY += ["--share-all-embeddings", "--lr=0.01", "--warmup-updates=4", "--max-tok
 
 def fairseq(command: str, *arguments: object, **more) -> str:
     """Runs one of fairseq's commands, which must do its work; returns all that it said."""
-    done = _run(command, *arguments, **more)
-    said = done.stdout + (done.stderr or "")
+    done = run(command, *arguments, **more)
+    said = done.stdout + done.stderr
     assert done.returncode == 0, said[-3000:]
     return said
 
 
 def refused(command: str, *arguments: object) -> str:
     """Runs one of fairseq's commands, which must refuse; returns the one line in which it tells why."""
-    done = _run(command, *arguments)
+    done = run(command, *arguments)
     assert done.returncode == 1, done.stderr[-3000:]
     assert "Traceback" not in done.stderr, done.stderr[-3000:]
     errors = [line for line in done.stderr.split("\n") if ": error: " in line]
     assert len(errors) == 1 and done.stderr.endswith(errors[0] + "\n"), done.stderr[-3000:]
     return errors[0]
+
+
+def run(
+    command: str, *arguments: object, cwd: Path | None = None, stderr: int | None = None, **more: str
+) -> subprocess.CompletedProcess:
+    """Runs one of fairseq's commands to its end, however that is.
+
+    Args:
+        command: "train", "hydra-train" and so on.
+        arguments: its words.
+        cwd: its current folder.
+        stderr: descriptor of its standard error; None: it is returned.
+        more: of its environment.
+    """
+    words = [*map(str, arguments)]
+    environment = corpus.environment(OMP_NUM_THREADS="1", PYTHONPATH="", **more)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        descriptor = err.fileno() if stderr is None else stderr
+        with _MAKING:
+            forked = _forked()
+        status = forked.start(command, words, environment, cwd or Path.cwd(), out.fileno(), descriptor)
+        with open(status, "rb") as ended:
+            assert select.select([ended], [], [], 900)[0], f"fairseq-{command} takes more than 15 minutes"
+            code = int(ended.read())
+        said = []
+        for file in (out, err):
+            file.seek(0)
+            said.append(file.read().decode())
+    return subprocess.CompletedProcess([f"fairseq-{command}", *words], code, *said)
 
 
 def train(data: Path, folder: Path, *arguments: object, **more) -> str:
@@ -110,20 +145,11 @@ def updates(log: str) -> list[dict[str, float]]:
     ]
 
 
-def _run(command, *arguments, cwd=None, stderr=subprocess.PIPE):
-    executable = Path(sys.executable).with_name(f"fairseq-{command}")
+@functools.cache
+def _forked():
+    """Made once; the first call holds `_MAKING`."""
     # --user-dir alone has to find the plugin.
-    environment = corpus.environment(OMP_NUM_THREADS="1", PYTHONPATH="")
-    return subprocess.run(
-        [executable, *map(str, arguments)],
-        env=environment,
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        encoding="utf-8",
-        timeout=900,
-    )
+    return ForkedFairseq(corpus.environment(OMP_NUM_THREADS="1", PYTHONPATH=""))
 
 
 def on_terminal(call) -> str:

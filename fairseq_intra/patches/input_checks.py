@@ -52,22 +52,19 @@ def _check_common_flags():
         if cfg.common.seed is not None:
             check_seed(cfg.common.seed)
         if main is training_loop.module().main:
-            _check_training(cfg)
+            _check_precision(cfg.common)
+            _check_metric(cfg.checkpoint)
         return call(cfg, main, **kwargs)
 
     # fairseq-hydra-train reads --user-dir after that. With --cpu, half precision fails in no trainer, but is slow.
     @functools.wraps(setup)
     def __init__(self, cfg, *args, **kwargs):
+        _check_metric(cfg.checkpoint)
         if not cfg.common.cpu:
-            _check_training(cfg)
+            _check_precision(cfg.common)
         setup(self, cfg, *args, **kwargs)
 
     distributed_utils.call_main, Trainer.__init__ = call_main, __init__
-
-
-def _check_training(cfg):
-    _check_precision(cfg.common)
-    _check_metric(cfg.checkpoint)
 
 
 def _leave_the_last_word_to_workers():

@@ -145,8 +145,13 @@ def test_a_sentence_longer_than_the_model_has_positions_is_reported_with_split_l
 )
 def test_a_metric_with_the_wrong_direction_is_reported(metric, maximize, message):
     flags = ["--best-checkpoint-metric", metric, *["--maximize-best-checkpoint-metric"] * maximize]
+    cfg = tiny.configuration("data", *flags)
     with pytest.raises(UsageError, match=message):
-        distributed_utils.call_main(tiny.configuration("data", *flags), main)
+        distributed_utils.call_main(cfg, main)
+    # fairseq-hydra-train reads --user-dir after that.
+    assert cfg.common.cpu
+    with pytest.raises(UsageError, match=message):
+        Trainer(cfg, None, None, None)
 
 
 @pytest.mark.parametrize("seed", [99999999999, 2**32 - 1, -1])

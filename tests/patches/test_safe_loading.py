@@ -3,20 +3,15 @@
 import ast
 import importlib
 import io
-import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import warnings
 import zipfile
 from argparse import Namespace
 from pathlib import Path
 
-import attacked
 import commands
-import corpus
 import fairseq
 import numpy as np
 import pytest
@@ -75,7 +70,7 @@ def attacks(trained, dataset, tmp_path_factory):
     data = shutil.copytree(dataset / "bin", folder / "data")
     shutil.copy(data / "dict.de.txt", data / "dict.txt")
     calls = {}
-    for command in attacked.COMMANDS:
+    for command in USES:
         for kind in ("pickle", "string"):
             run, made = folder / f"{command}-{kind}", folder / "made" / f"{command}-{kind}"
             run.mkdir()
@@ -86,17 +81,14 @@ def attacks(trained, dataset, tmp_path_factory):
                 cfg.model.adaptive_softmax_cutoff = code(made)
                 path = changed(trained, run / "checkpoint.pt", cfg=OmegaConf.to_container(cfg))
             calls[command, kind] = [data, "--user-dir", commands.PLUGIN, "--cpu", *USES[command](path)]
-    todo = [[command, [*map(str, arguments)]] for (command, _), arguments in calls.items()]
-    (folder / "calls").write_text(json.dumps(todo), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, attacked.__file__, folder / "calls"],
-        env=corpus.environment(OMP_NUM_THREADS="1", TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="1"),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=600,
+    unsafe = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    done = commands.at_once(
+        *(
+            lambda command=command, arguments=arguments: commands.run(command, *arguments, **unsafe)
+            for (command, _), arguments in calls.items()
+        )
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    results = map(json.loads, done.stdout.splitlines())
+    results = [(ended.returncode, ended.stderr) for ended in done]
     return sorted((folder / "made").iterdir()), dict(zip(calls, results, strict=True))
 
 

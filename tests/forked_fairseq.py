@@ -1,0 +1,94 @@
+"""fairseq's commands, each in a process forked from one that has imported fairseq: that takes longer than the rest.
+
+As a program (`commands.py` starts it) it reads calls from the Unix socket that is its standard input: JSON
+[command, arguments, environment, folder] with three descriptors, for the standard output, the standard error and the
+exit status. What is forked runs as the console script would: fairseq_cli is not imported yet, the plugin neither.
+"""
+
+import importlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+class ForkedFairseq:
+    """The process that is forked. It ends with the one that started it.
+
+    Args:
+        environment: what torch reads when it is imported counts, such as OMP_NUM_THREADS.
+    """
+
+    def __init__(self, environment: Mapping[str, str]):
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            # -I: fairseq is to find nothing of tests/.
+            subprocess.Popen(
+                [sys.executable, "-I", __file__], stdin=theirs, stdout=subprocess.DEVNULL, env=environment
+            )
+
+    def start(
+        self, command: str, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, out: int, err: int
+    ) -> int:
+        """Begins a command of fairseq; returns the descriptor from which its exit status can be read at its end.
+
+        Args:
+            command: "train", "hydra-train" and so on.
+            arguments: its words.
+            environment: of the command.
+            folder: its current folder.
+            out: descriptor of its standard output.
+            err: of its standard error.
+        """
+        status, theirs = os.pipe()
+        call = json.dumps([command, arguments, dict(environment), str(folder)])
+        socket.send_fds(self._socket, [call.encode()], [out, err, theirs])
+        os.close(theirs)
+        return status
+
+
+def serve():
+    """Forks for every call until nobody can call any more."""
+    for name in ("tasks", "models", "criterions", "trainer", "checkpoint_utils", "sequence_generator"):
+        importlib.import_module(f"fairseq.{name}")
+    # As if none of that had been imported: what a command imports first sets logging up.
+    logging.root.handlers.clear()
+    calls = socket.socket(fileno=sys.stdin.fileno())
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        call, descriptors, *_ = socket.recv_fds(calls, 1 << 20, 3)
+        if not call:
+            return
+        if os.fork() == 0:
+            calls.close()
+            return take(json.loads(call), *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def take(call, out, err, status):
+    """In a process of its own: waits for the command, or is it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    process = os.fork()
+    if process:
+        _, ended = os.waitpid(process, 0)
+        os.write(status, str(os.waitstatus_to_exitcode(ended)).encode())
+        os._exit(0)
+    os.close(status)
+    for ours, theirs in enumerate((os.open(os.devnull, os.O_RDONLY), out, err)):
+        os.dup2(theirs, ours)
+    command, arguments, environment, folder = call
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = [f"fairseq-{command}", *arguments]
+    sys.exit(importlib.import_module(f"fairseq_cli.{command.replace('-', '_')}").cli_main())
+
+
+if __name__ == "__main__":
+    serve()
