@@ -9,7 +9,7 @@
 #   --examples N      labelled examples to learn from (default: 200)
 #   --updates N       updates of the masked language model (default: 600)
 #
-# Repeated, it goes on where it was. About a quarter of an hour on one CPU core.
+# Repeated, it resumes. About a quarter of an hour on one CPU core.
 set -euo pipefail
 # shellcheck source=benchmarks/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"

@@ -3,7 +3,7 @@
 #
 # Usage: benchmarks/gpu.sh --out DIR [--minutes 9] [--parts PART...] [--data DATASET...] [--updates N] [--rehearse]
 #
-# Repeated, it goes on where the call before stopped; each figure is a JSON file in DIR. At the end of
+# Repeated, it resumes; each figure is a JSON file in DIR. At the end of
 # each call it prints the tables for benchmarks/README.md. --parts does only these: tests, launch, loss, step,
 # host, largest, training. --rehearse does every part on the CPU with tiny sizes. FAIRSEQ_INTRA_PYTHON is the
 # interpreter (default: .venv of the checkout, else python3).

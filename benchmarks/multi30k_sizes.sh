@@ -13,7 +13,7 @@
 #   --budget N       the time of a run, in plain updates (default: 4800, half an hour of a core)
 #   --switch N       plain updates of late runs (default: 600)
 #
-# Repeated, it goes on where it was. Transformer-Tiny, batches of 2,048 tokens.
+# Repeated, it resumes. Transformer-Tiny, batches of 2,048 tokens.
 set -euo pipefail
 # shellcheck source=benchmarks/lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"

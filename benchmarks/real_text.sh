@@ -10,7 +10,7 @@
 #   --test-pairs N    only the first N pairs of valid and test (default: all)
 #   --preset PRESET   of scripts/train.sh (default: tiny)
 #
-# Repeated, it goes on where it was. For two CPU cores and three quarters of an hour:
+# Repeated, it resumes. For two CPU cores and three quarters of an hour:
 #   benchmarks/real_text.sh --data DIR --out OUT --vocab-size 4000 --test-pairs 500 --jobs 2 --updates 1000
 set -euo pipefail
 # shellcheck source=benchmarks/lib.sh

@@ -7,7 +7,7 @@
 #                    python3.13, python3.10, python3 that is one of these)
 #   --venv DIR       the environment (default: .venv in the checkout)
 #   --extras LIST    comma-separated: l10n, multi30k, plot, serve, transfer, test, which has the others (default: test)
-#   --cpu            PyTorch's build for the CPU: 1.3 GB in place of 5 GB, on Linux; PIP_EXTRA_INDEX_URL has to name the
+#   --cpu            PyTorch's build for the CPU: 2.4 GB in all, not 5.4, on Linux; PIP_EXTRA_INDEX_URL has to name the
 #                    index of these builds, which https://pytorch.org/get-started shows
 #   --stack legacy   upstream fairseq 0.12.2, on Python 3.10
 #
@@ -80,7 +80,7 @@ fi
 
 pip_flags=(--quiet --disable-pip-version-check --constraint "$checkout/scripts/constraints.txt")
 if [[ -z $cpu && $(uname -s) == Linux ]] && ! command -v nvidia-smi >/dev/null; then
-  say "no NVIDIA GPU is seen: --cpu takes PyTorch's build for the CPU, 1.3 GB in place of 5 GB"
+  say "no NVIDIA GPU is seen: --cpu takes PyTorch's build for the CPU, 2.4 GB in all, not 5.4"
 fi
 say "making $venv with Python $version"
 rm -f -- "$venv/.installed"

@@ -58,7 +58,7 @@ lint() {
   "$bin/ruff" check --quiet
   "$bin/ruff" format --check --quiet
   # Of the scripts that a user runs; those that they source are read with them.
-  "$bin/shellcheck" --external-sources .ci/run scripts/*.sh data-prep/*.sh
+  "$bin/shellcheck" --external-sources .ci/run scripts/*.sh data-prep/*.sh benchmarks/*.sh
   "$bin/mypy"
 }
 
