@@ -87,15 +87,16 @@ def in_process(function: Callable, *arguments: Any) -> Any:
     receiving, sending = _FORK.Pipe(duplex=False)
     child = _FORK.Process(target=_call, args=(sending, function, arguments))
     child.start()
-    sending.close()
     try:
+        sending.close()
         succeeded, outcome = receiving.recv()
     except EOFError:
         child.join()
         raise ChildProcessError(f"a process was killed (status {child.exitcode}); is there enough memory?") from None
     finally:
+        # Its own children are in its group, which it may not have made yet.
+        child.kill()
         with contextlib.suppress(ProcessLookupError):
-            # Its own children are in its group.
             os.killpg(child.pid, signal.SIGKILL)
         child.join()
     if not succeeded:

@@ -87,7 +87,8 @@ def _add_wmt17(corpora):
         type=Path,
         default=flags.cache("wmt17"),
         metavar="DIR",
-        help="where the archives lie, or are fetched to, with sacreBLEU's folder as DIR/sacrebleu (default: "
+        help="where the archives lie, or are fetched to, with sacreBLEU's folder as DIR/sacrebleu, unless SACREBLEU "
+        "names another (default: "
         "%(default)s); for a machine without network, run this where there is one and copy DIR",
     )
     command.add_argument(
@@ -174,8 +175,9 @@ def _settings(args, source, target, lowercase, clean):
     from ..data.cleaning import Limits
     from ..data.dataset import Settings
 
-    if not 0 < args.character_coverage <= 1:
-        raise UsageError(f"--character-coverage must be above 0 and at most 1, not {args.character_coverage:g}")
+    if not flags.LEAST_COVERAGE <= args.character_coverage <= 1:
+        least = flags.LEAST_COVERAGE
+        raise UsageError(f"--character-coverage must be from {least} to 1, not {args.character_coverage:g}")
     given = {name: value for name in flags.CLEANING if (value := getattr(args, name, None)) is not None}
     if given and not clean:
         raise UsageError(f"--{next(iter(given)).replace('_', '-')} has no effect without --clean")
@@ -226,14 +228,13 @@ def _iwslt14(args):
     if args.archive and args.url:
         raise UsageError("--archive and --url are two answers to one question; give one")
     source = Source(args.archive, args.url, args.cache, args.out)
-    languages = args.langs if isinstance(args.langs, list) else args.langs.split()
 
     # The text is already lowercased; the setting makes the manifest say so.
     def settings(language):
         return _settings(args, language, "en", lowercase=True, clean=False)
 
-    settings(languages[0])
-    prepare(languages, source, settings, args.out, args.workers, flags.steps_of(args))
+    settings(args.langs[0])
+    prepare(args.langs, source, settings, args.out, args.workers, flags.steps_of(args))
 
 
 def _wmt17(args):
@@ -255,4 +256,5 @@ def _l10n(args):
 def _glue(args):
     from ..data.glue import prepare
 
-    prepare(args.task or args.input.resolve().name, args.input, args.vocabulary, args.out, args.workers)
+    # Of a link its own name: what it leads to may be called anything.
+    prepare(args.task or args.input.absolute().name, args.input, args.vocabulary, args.out, args.workers)

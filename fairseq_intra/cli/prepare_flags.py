@@ -14,6 +14,8 @@ from ..languages import IWSLT14
 CLEANING = {"max_ratio": 1.5, "min_tokens": 1, "max_tokens": 175}
 VOCAB_SIZE = 12000
 CHARACTER_COVERAGE = 0.99999995
+#: SentencePiece takes no less.
+LEAST_COVERAGE = 0.98
 
 
 def add_out(command, holds="manifest.json in it is written last"):
@@ -155,7 +157,7 @@ def languages(text):
             raise argparse.ArgumentTypeError(
                 f"has '{language}', which IWSLT'14 does not have; it takes any of {' '.join(IWSLT14)}"
             )
-    return text.split()
+    return list(dict.fromkeys(text.split()))
 
 
 def folder(text):
@@ -179,6 +181,8 @@ def ending(run):
         name = str(args.out)
         if name.encode(errors="replace").decode() != name:
             raise UsageError(f"--out {ascii(name)} is not UTF-8, as sentencepiece needs it; give another name")
+        if "," in str(args.out.absolute()):
+            raise UsageError(f"--out {name}: fairseq-preprocess takes a comma for the end of a name")
         with ending_on_signals():
             run(args)
 

@@ -29,7 +29,7 @@ Unfinished = (ConnectionError, TimeoutError, urllib.error.URLError, http.client.
 
 def fetch(url: str, path: Path, stall: float = STALL, attempts: int = ATTEMPTS) -> None:
     """Makes `path` what the URL has; raises UsageError with the reason where that is impossible."""
-    if urlsplit(url).scheme not in ("http", "https"):
+    if _parts(url).scheme not in ("http", "https"):
         raise UsageError(f"{shown(url)} is not an http or https address")
     path.parent.mkdir(parents=True, exist_ok=True)
     part, failures = partial(path), 0
@@ -154,7 +154,7 @@ def place(cache: Path, url: str) -> Path:
     Raises:
         UsageError: if the URL names no host or no file.
     """
-    parts = urlsplit(url)
+    parts = _parts(url)
     names = [name for name in unquote(parts.path).split("/") if name not in ("", ".", "..")]
     if not parts.hostname or not names:
         raise UsageError(f"{shown(url)} names no file")
@@ -164,8 +164,15 @@ def place(cache: Path, url: str) -> Path:
 
 def shown(url: str) -> str:
     """A URL without what may be secret in it: name, password and query."""
-    parts = urlsplit(url)
+    parts = _parts(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _parts(url):
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"an address is not valid: {error}") from None
 
 
 def partial(path: Path) -> Path:

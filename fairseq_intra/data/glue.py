@@ -30,6 +30,7 @@ def prepare(name: str, folder: Path, vocabulary: Path, out: Path, workers: int) 
     for flag, given in (("--input", folder), ("--vocabulary", vocabulary)):
         if not given.is_dir():
             raise UsageError(f"{flag} {given} is not a folder")
+    name = glue_tasks.known_name(name)
     task = glue_tasks.task_named(name, folder)
     tables = {"train": folder / "train.tsv", "valid": folder / task.valid}
     symbols = _vocabulary(vocabulary)
@@ -52,9 +53,12 @@ def prepare(name: str, folder: Path, vocabulary: Path, out: Path, workers: int) 
             return
         if out.is_dir() and any(out.iterdir()):
             raise UsageError(f"--out {out} is a folder with other files; give another one")
+        if name not in glue_tasks.TASKS:
+            say(f"{name} is none of GLUE's tasks: taken for one of classes, with texts in {' and '.join(task.texts)}")
         with files.replacing(out) as partial:
             partial.mkdir()
-            made = {"task": name, **_make(name, task, tables, symbols, partial, workers)}
+            log = out.with_name(f"{out.name}.preprocess.log")
+            made = {"task": name, **_make(name, task, tables, symbols, partial, workers, log)}
             files.write_json(partial / "manifest.json", made | {"inputs": inputs, "versions": manifest.versions()})
 
 
@@ -82,8 +86,8 @@ def _vocabulary(folder):
     return [*model, folder / "dict.txt"]
 
 
-def _make(name, task, tables, symbols, to, workers):
-    """Fills the folder; returns what the manifest says of it."""
+def _make(name, task, tables, symbols, to, workers, log):
+    """Fills the folder; returns what the manifest says of it. The log stays where fairseq-preprocess fails."""
     counts, labels, examples, texts = {}, {}, {}, len(task.texts)
     for split, path in tables.items():
         examples[split], labels[split], dropped = glue_tasks.read(path, task)
@@ -100,9 +104,9 @@ def _make(name, task, tables, symbols, to, workers):
             _write(to / f"{split}.input{place}", lines)
     if task.metric == "pearson":
         labels = {split: glue_tasks.shares(tables[split], values) for split, values in labels.items()}
-    kind = _labels(to, labels, task)
+    kind = _labels(to, labels, task, log)
     for place in range(texts):
-        _binarise(to, f"input{place}", workers, ["--srcdict", str(symbols[-1].absolute())])
+        _binarise(to, f"input{place}", workers, ["--srcdict", str(symbols[-1].absolute())], log)
     for split in tables:
         for rest in to.glob(f"{split}.*"):
             rest.unlink()
@@ -118,7 +122,7 @@ def _check(labels, tables):
         raise UsageError(f"{tables['train']} has the label '{odd[0]}'; a label is one word")
 
 
-def _labels(folder, labels, task):
+def _labels(folder, labels, task, log):
     """Writes them as fairseq wants them; returns what the manifest says of them."""
     for split, values in labels.items():
         _write(folder / f"{split}.label", values)
@@ -127,7 +131,7 @@ def _labels(folder, labels, task):
         for split in labels:
             (folder / f"{split}.label").rename(folder / "label" / f"{split}.label")
         return {"regression": True, "num_classes": 1}
-    _binarise(folder, "label", 1, [])
+    _binarise(folder, "label", 1, [], log)
     return {"regression": False, "num_classes": len(set(labels["train"]))}
 
 
@@ -136,10 +140,9 @@ def _write(path, lines):
         stream.writelines(f"{line}\n" for line in lines)
 
 
-def _binarise(folder, name, workers, dictionary):
+def _binarise(folder, name, workers, dictionary, log):
     from .binarise import preprocess  # imports fairseq, which takes seconds
 
     texts = [f"--{split}pref={(folder / split).absolute()}.{name}" for split in ("train", "valid")]
-    log = folder / f"{name}.log"
     preprocess(["--only-source", *texts, "--workers", str(workers), *dictionary], log, folder / name)
     log.unlink()

@@ -33,6 +33,15 @@ TASKS = {
 STS_B_HIGHEST = 5
 
 
+def known_name(name: str) -> str:
+    """GLUE's own spelling of a task's name, whatever its case and hyphens; another name as it is."""
+    return next((known for known in TASKS if _letters(known) == _letters(name)), name)
+
+
+def _letters(name):
+    return name.replace("-", "").replace("_", "").lower()
+
+
 def task_named(name: str, folder: Path) -> Task:
     """GLUE's task of this name, or one of the user's own in SST-2's layout, or in RTE's with two texts.
 

@@ -7,7 +7,7 @@ from email.parser import BytesParser
 from pathlib import Path
 
 from ..errors import UsageError
-from ..files import sha256
+from ..files import read_lines, sha256
 
 PIN = re.compile(
     r"(?P<name>[\w.-]+)==(?P<version>\S+) --hash=sha256:(?P<sha256>[0-9a-f]{64})(?:\s+#(?P<languages>.*))?"
@@ -47,7 +47,7 @@ def pinned(pin_list: Path, language: str) -> list[Wheel]:
         UsageError: if a line of the list is invalid, or no wheel is for the language.
     """
     wheels = []
-    for number, line in enumerate(pin_list.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(read_lines(pin_list), 1):
         if not line.strip() or line.startswith("#"):
             continue
         pin = PIN.fullmatch(line.strip())

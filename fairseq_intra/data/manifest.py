@@ -50,11 +50,20 @@ def begin(out: Path, asked: dict, steps: tuple[str, ...] = STEPS) -> str:
         if not difference:
             return "resuming an unfinished run"
         for step in steps:
-            files.remove(out / step)
+            _clear(out / step)
         files.write_json(record, asked)
         return f"starting over: an unfinished run was made with {difference}"
     files.write_json(record, asked)
     return "new"
+
+
+def _clear(step):
+    """Removes a step, of which no half that would count as done stays where that is interrupted."""
+    if step.exists():
+        aside = step.with_name(f".{step.name}.partial")
+        files.remove(aside)
+        step.rename(aside)
+        files.remove(aside)
 
 
 def asked_of(settings: dict, inputs: dict[str, TextFile], splits: Sequence[str] = SPLITS) -> dict:
@@ -125,7 +134,7 @@ def finish(out: Path, asked: dict, steps: tuple[str, ...] = STEPS) -> dict:
             for path in sorted((out / step).iterdir())
         },
         "inputs": asked["inputs"],
-        "versions": versions(),
+        "versions": versions(*["subword-nmt"] * (settings.get("subwords") == "subword-nmt")),
     }
     files.write_json(out / "manifest.json", manifest)
     return manifest
@@ -190,8 +199,8 @@ def verify_files(data: Path, entries: Mapping[str, Mapping], names: Iterable[str
             raise UsageError(f"{path} was changed since the dataset was made; delete {data} to make it again")
 
 
-def versions() -> dict[str, str]:
-    """The versions of all that has a say in the output."""
+def versions(*more: str) -> dict[str, str]:
+    """The versions of all that has a say in the output, and of these packages."""
     fairseq = fairseq_distribution()
     named = {"python": platform.python_version(), "fairseq": f"{metadata.version(fairseq)} ({fairseq})"}
-    return named | {name: metadata.version(name) for name in DISTRIBUTIONS}
+    return named | {name: metadata.version(name) for name in (*DISTRIBUTIONS, *more)}

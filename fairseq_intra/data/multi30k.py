@@ -182,6 +182,9 @@ def _check_types(dataset):
     train = tuple(sources["inputs"].get(f"train.{language}") for language in (ENGLISH, foreign))
     types = len(files.read_lines(dataset.out / "bin" / f"dict.{foreign}.txt"))
     if dataset.merges == MERGES and types != TYPES.get(train, types):
+        # Repeated with another subword-nmt, it shall not find them done.
+        for step in ("bpe", "encoded", "bin"):
+            files.remove(dataset.out / step)
         raise UsageError(
             f"{dataset.out} has a dictionary of {types} types where this text has {TYPES[train]}; "
             "is it another subword-nmt?"

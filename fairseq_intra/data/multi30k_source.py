@@ -85,10 +85,15 @@ def read(source: Path, languages: tuple[str, str]) -> Text:
 
 def _text(layout, contents, source, languages):
     splits, sums = {}, {}
-    for split in SPLITS.values():
+    for position, (theirs, split) in enumerate(SPLITS.items()):
         names = [f"{split}.{language}" for language in languages]
         if all(name in contents for name in names):
             lines = [list(decoded(_lines(contents[name]), f"{source} {layout}/{name}")) for name in names]
+            if len(splits) < position:
+                # fairseq counts test sets: this one would be called as the one before it.
+                raise UsageError(
+                    f"{source} has {theirs} in {' and '.join(languages)}, but not the test set before it"
+                )
             splits[split] = tuple(lines)
             sums |= {name: hashlib.sha256(contents[name]).hexdigest() for name in names}
     return Text(layout, splits, sums)

@@ -37,7 +37,7 @@ def train(texts: list[Path], vocab_size: int, character_coverage: float, most_li
     limit = {"max_sentence_length": min(longest, LARGEST_LIMIT)} if longest > DEFAULT_LIMIT else {}
     try:
         return in_process(_train, texts, vocab_size, character_coverage, most_lines, limit)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise UsageError(explain(str(error), vocab_size)) from None
 
 

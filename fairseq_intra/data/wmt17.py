@@ -62,8 +62,9 @@ def prepare(
 
 
 def _asked(archives):
-    """What decides the text."""
-    return {"settings": {}, "inputs": {archive.name: archive.sha256 for archive in archives}}
+    """What decides the text: of a list of one's own also which corpus of each archive is read."""
+    corpora = {"corpora": [archive.corpus for archive in archives]} if archives != wmt17_text.listed(ARCHIVES) else {}
+    return {"settings": corpora, "inputs": {archive.name: archive.sha256 for archive in archives}}
 
 
 def fetch(archives: list[wmt17_text.Archive], archive_dir: Path, out: Path) -> None:
@@ -96,8 +97,9 @@ def extract(archives: list[wmt17_text.Archive], archive_dir: Path, to: Path) -> 
     Raises:
         UsageError: if an archive or a test set cannot be read, or no pair is usable.
     """
+    sets = {}
     for name, split in SETS.items():
-        pairs = _official_set(name)
+        pairs, sets[name] = _official_set(name)
         say(f"{split}: {len(pairs)} pairs of {name}")
         write_splits(to, {split: pairs}, wmt17_text.LANGUAGES)
     corpora = [(archive_dir / archive.name, archive.corpus) for archive in archives]
@@ -108,17 +110,28 @@ def extract(archives: list[wmt17_text.Archive], archive_dir: Path, to: Path) -> 
         raise UsageError("the archives have no usable pair")
     left_out = dict(sorted(dropped.items()))
     say(f"train: {kept} pairs" + "".join(f", {number} dropped ({why})" for why, number in left_out.items()))
-    files.write_json(to / "SOURCES.json", _asked(archives) | {"splits": {"train": kept}, "left_out": left_out})
+    files.write_json(
+        to / "SOURCES.json", _asked(archives) | {"splits": {"train": kept}, "left_out": left_out, "sets": sets}
+    )
 
 
 def _official_set(name):
-    """The pairs of one of sacreBLEU's test sets, which it downloads where its folder does not have it."""
+    """The pairs of one of sacreBLEU's test sets, which it downloads where its folder does not have it.
+
+    And the SHA-256 of its two files: sacreBLEU checks what it downloads, not what lies there.
+    """
     from sacrebleu.utils import SACREBLEU_DIR, get_reference_files, get_source_file
 
     try:
-        source, target = get_source_file(name, PAIR), get_reference_files(name, PAIR)[0]
+        paths = [Path(path) for path in (get_source_file(name, PAIR), get_reference_files(name, PAIR)[0])]
     except (Exception, SystemExit) as error:  # which ones depends on how it fails
         raise UsageError(
             f"sacrebleu cannot get {name} ({error}); without network, put its folder {SACREBLEU_DIR} there"
         ) from None
-    return list(zip(read(Path(source)), read(Path(target)), strict=True))
+    source, target = (list(read(path)) for path in paths)
+    if len(source) != len(target):
+        raise UsageError(
+            f"{paths[0]} has {len(source)} lines and {paths[1].name} {len(target)}; delete {paths[0].parent} to have "
+            "them fetched again"
+        )
+    return list(zip(source, target, strict=True)), [files.sha256(path) for path in paths]

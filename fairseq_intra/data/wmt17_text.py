@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
+from ..files import read_lines
 from .archives import members, naming
 from .parallel_text import Pair
 from .visible_text import visible
@@ -44,7 +45,7 @@ def listed(path: Path) -> list[Archive]:
         UsageError: if a line is invalid, or no archive is listed.
     """
     archives = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip() or line.startswith("#"):
             continue
         found = LINE.fullmatch(line.strip())

@@ -171,5 +171,7 @@ def test_the_cache_has_a_place_for_every_url_inside_itself(download, tmp_path):
     places = {download.place(tmp_path, f"https://example.org/uc{query}") for query in ("", "?id=1", "?id=2", "?id=1")}
     assert len(places) == 3 and {path.name for path in places} == {"uc"}
     assert download.place(tmp_path, "https://example.org/../%2e%2e/b.tgz") == tmp_path / "example.org" / "b.tgz"
+    with pytest.raises(UsageError, match="an address is not valid: Invalid IPv6 URL"):
+        download.place(tmp_path, "http://[::1/x.tgz")
     with pytest.raises(UsageError, match="names no file"):
         download.place(tmp_path, "https://example.org/")

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from preparing import rejected
 
+from fairseq_intra import files
 from fairseq_intra.data import manifest
 from fairseq_intra.errors import UsageError
 
@@ -32,6 +33,25 @@ def test_files_are_checked_one_by_one(data):
         manifest.verify_files(data, entries, ["bin/dict.de.txt", "raw/test.en"])
     with pytest.raises(UsageError, match="has no raw/other.en: no such split"):
         manifest.verify_files(data, entries, ["raw/other.en"])
+
+
+def test_an_interrupted_start_over_leaves_no_half_of_a_step(data, monkeypatch):
+    (data / "manifest.json").unlink()
+    asked = manifest.read_sources(data / "settings.json")
+    remove = files.remove
+
+    def interrupted(path):
+        if path.is_dir():
+            next(path.iterdir()).unlink()
+            raise KeyboardInterrupt
+        remove(path)
+
+    monkeypatch.setattr(files, "remove", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        manifest.begin(data, asked | {"settings": asked["settings"] | {"vocab_size": 3}})
+    # The old command again: the step that was being removed is not taken for done.
+    assert manifest.begin(data, asked) == "resuming an unfinished run"
+    assert not (data / "raw").exists() and (data / "spm").exists()
 
 
 @pytest.mark.parametrize("content", ["[]", "null", '"x"', "{}", '{"settings": [], "inputs": {}}', "{"])

@@ -127,6 +127,17 @@ def test_a_dictionary_of_another_size_than_the_published_text_has_is_an_error(tm
     monkeypatch.setattr(multi30k, "TYPES", {tuple(train): 5})
     error = rejected("multi30k", "--input", source, "--out", tmp_path / "out", "--workers", 1)
     assert "types where this text has 5" in error and not (tmp_path / "out/en-de/manifest.json").exists()
+    # Repeated, with what was wrong put right, it goes on from the text.
+    monkeypatch.setattr(multi30k, "TYPES", {})
+    said = prepare("multi30k", "--input", source, "--out", tmp_path / "out", "--workers", 1)
+    assert "raw: done before" in said and "bpe: done before" not in said
+    assert "subword-nmt" in json.loads((tmp_path / "out/en-de/manifest.json").read_text())["versions"]
+
+
+def test_a_test_set_that_fairseq_would_call_by_another_s_name_is_an_error(tmp_path):
+    files = {name: text for name, text in repository().items() if "test_2017_flickr" not in name}
+    error = rejected("multi30k", "--input", unpacked(tmp_path / "in", files), "--out", tmp_path / "out")
+    assert "has test_2017_mscoco in en and de, but not the test set before it" in error
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,11 @@ def test_too_many_pieces_name_the_largest_number_and_leave_nothing_half_done(tex
     assert "starting over" in said and len(corpus.lines(out / "spm" / "joint.vocab")) == largest
 
 
+def test_a_number_of_pieces_that_no_integer_holds_is_one_line(text, tmp_path):
+    error = rejected("parallel", "--input", text, *FLAGS, "--out", tmp_path / "out", "--vocab-size", 3_000_000_000)
+    assert "SentencePiece cannot train on this text" in error
+
+
 def test_too_few_pieces_name_the_smallest_number(text, tmp_path):
     error = rejected("parallel", "--input", text, *FLAGS, "--out", tmp_path / "out", "--vocab-size", 5)
     assert "--vocab-size 5 is less than" in error
@@ -378,7 +383,9 @@ def test_bad_text_is_named_and_leaves_no_folder(text, tmp_path, spoil, named):
         (("--clean", "--max-ratio", "x"), "--max-ratio: must be a number such as 1.5, not 'x'"),
         (("--clean", "--max-ratio=0.5"), "--max-ratio must be at least 1, not 0.5"),
         (("--clean", "--min-tokens", "9", "--max-tokens=8"), "--min-tokens 9 is more than --max-tokens 8"),
-        (("--character-coverage", "1.5"), "--character-coverage must be above 0 and at most 1, not 1.5"),
+        (("--character-coverage", "1.5"), "--character-coverage must be from 0.98 to 1, not 1.5"),
+        (("--character-coverage", "0.95"), "--character-coverage must be from 0.98 to 1, not 0.95"),
+        (("--out", "a,b/out"), "--out a,b/out: fairseq-preprocess takes a comma for the end of a name"),
         (("--tgt", "de"), "--src and --tgt are both 'de'"),
         (("--src", "../de"), "--src: must be a language"),
         (("--input", "/nowhere"), "--input: '/nowhere' is not a folder"),

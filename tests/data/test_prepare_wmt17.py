@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import campaign
@@ -124,6 +125,16 @@ def test_killed_and_repeated_it_makes_the_same(given, tmp_path):
     assert len(text_of(out, "train")) == 302
 
 
+def test_another_corpus_of_the_same_archive_is_another_text(given, tmp_path):
+    to_text(*given, "--out", tmp_path / "out")
+    sources = json.loads((tmp_path / "out/text/SOURCES.json").read_text())
+    assert set(sources["sets"]) == set(SETS) and all(len(sums) == 2 for sums in sources["sets"].values())
+    path = tmp_path / "list.txt"
+    path.write_text(path.read_text().replace(EUROPARL, "training/europarl-v7.fr-en"))
+    error = rejected("wmt17", *given, "--out", tmp_path / "out", *TO_TEXT)
+    assert "was made with corpora" in error and "give another --out" in error
+
+
 def test_what_is_missing_is_fetched_and_checked(given, tmp_path):
     archives = write_archives(tmp_path)
     folder = tmp_path / "archives"
@@ -152,9 +163,15 @@ def no_test_set(folder):
     (folder / "sacrebleu" / "wmt13").write_text("in the way")
 
 
+def truncated_test_set(folder):
+    path = next(path for path in (folder / "sacrebleu" / "wmt13").iterdir() if path.name.endswith(".ref"))
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+
+
 @pytest.mark.parametrize(
     ("spoil", "named"),
     [
+        (truncated_test_set, "has 9 lines and "),
         (other_bytes, "training-parallel-nc-v12.tgz is damaged or another file"),
         (no_test_set, "sacrebleu cannot get wmt13"),
     ],
@@ -200,6 +217,7 @@ def test_a_disk_too_small_is_told_before_anything_is_fetched(given, tmp_path):
     [
         (("--archives", "/nowhere"), "--archives: '/nowhere' is not a file"),
         (("--archives", __file__), "line 1 is not ADDRESS BYTES SHA256 CORPUS"),
+        (("--archives", sys.executable), "is not UTF-8 text"),
         (("--archive-dir", "/proc/archives"), "--archive-dir /proc/archives cannot be made a folder"),
         (("--out", "/proc/out"), "--out /proc/out cannot be made a folder"),
     ],

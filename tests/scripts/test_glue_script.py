@@ -166,6 +166,10 @@ def test_a_folder_of_something_else_is_left_alone(glue, tmp_path, monkeypatch):
     assert "is finished already" in prepare("glue", *flags, "--out", ".")
     with files.locked(tmp_path, lock=".data.lock"):
         prepare("glue", *flags, "--out", tmp_path / "other")
+    (tmp_path / "cola").symlink_to(glue / "CoLA")
+    said = prepare("glue", "--input", tmp_path / "cola", *flags[2:], "--out", tmp_path / "link")
+    assert "none of GLUE's tasks" not in said
+    assert json.loads((tmp_path / "link" / "manifest.json").read_text())["task"] == "CoLA"
     assert "made for --task CoLA" in rejected("glue", *flags, "--task", "SST-2", "--out", tmp_path / "data")
 
 
