@@ -8,11 +8,10 @@
 # host, largest, training. --rehearse does every part on the CPU with tiny sizes. FAIRSEQ_INTRA_PYTHON is the
 # interpreter (default: .venv of the checkout, else python3).
 set -euo pipefail
-checkout=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-python=${FAIRSEQ_INTRA_PYTHON:-$checkout/.venv/bin/python}
-[[ -x $python ]] || python=python3
+# shellcheck source=scripts/lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
+find_python
 for word; do
   if [[ $word == --rehearse ]]; then export TRITON_INTERPRET=1; fi
 done
-export PYTHONPATH=$checkout${PYTHONPATH:+:$PYTHONPATH}
 exec "$python" "$checkout/benchmarks/gpu.py" "$@"

@@ -31,6 +31,8 @@ def main():
     names = [run.name for run in args.runs]
     if twice := [name for name in names if names.count(name) > 1]:
         parser.error(f"two runs are called {twice[0]}; keep them in two folders")
+    if own := [run for run in args.runs if (args.to / run.name).resolve() == run.resolve()]:
+        parser.error(f"--to {args.to} holds {own[0]} itself, which would be replaced by what is kept of it")
     for run in args.runs:
         if not (run / "finished").exists() and not args.unfinished:
             print(f"{run} is not finished, and left out")

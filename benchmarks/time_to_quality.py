@@ -30,7 +30,8 @@ from keep_runs import STEP_TIMES
 from measure import arguments, show
 
 from fairseq_intra.errors import UsageError
-from fairseq_intra.files import make_folder
+from fairseq_intra.files import make_folder, remove, write_text
+from fairseq_intra.runs.arguments import flag_value
 from fairseq_intra.runs.comparison import mean_and_spread
 from fairseq_intra.runs.evaluation import Evaluation, record_name
 from fairseq_intra.runs.figures import line_style, new_figure, save_figure
@@ -144,7 +145,8 @@ def add_comparison(parser):
 
 
 def check_comparison(parser, args):
-    args.methods = args.methods.split()
+    # Late runs begin with a checkpoint of plain's.
+    args.methods = sorted(args.methods.split(), key=lambda name: name != "plain")
     if unknown := [name for name in args.methods if name not in METHODS]:
         parser.error(f"--methods: {unknown[0]} is none of {', '.join(METHODS)}")
     args.interval = args.budget // VALIDATIONS
@@ -157,6 +159,9 @@ def keep_settings(args):
     """Times of steps are those of one batch, setting and number of threads."""
     try:
         make_folder("--out", args.out)
+        if not (args.out / STEP_TIMES).exists() and not any(args.out.glob("*.seed*")):
+            # Without any result, other settings are allowed.
+            remove(args.out / "arguments.txt")
         settings = [f"--batch-tokens {args.batch_tokens}", f"--threads {args.threads}", shlex.join(args.flags)]
         keep_arguments(args.out, settings)
     except UsageError as error:
@@ -186,7 +191,7 @@ def calibrate(args):
             seconds[step].append(statistics.mean(1 / line["ups"] for line in log.train[1:]))
     plain = seconds.pop("plain")
     kept |= {step: list(zip(found, plain, strict=True)) for step, found in seconds.items()}
-    path.write_text(json.dumps(kept, indent=1) + "\n")
+    write_text(path, json.dumps(kept, indent=1) + "\n")
 
 
 def flags_of(args, step):
@@ -245,12 +250,21 @@ def run(args, name, seed):
     flags += ["--validate-interval-updates", interval, "--save-interval-updates", interval]
     flags += ["--keep-interval-updates", KEPT, *VALID_BLEU]
     if METHODS[name].start:
-        (plain,) = (folder_of(args, "plain", seed) / "checkpoints").glob(f"checkpoint_*_{args.switch}.pt")
+        plain = plain_checkpoint(args, seed)
         flags += [METHODS[name].start, plain, *(["--plain-updates", begin] if begin else [])]
     call("train.sh", *flags)
     if not all(path.exists() for paths in records_of(args, folder).values() for path in paths):
         given = ["--data", args.data, "--checkpoint", folder / "checkpoints" / "checkpoint_best.pt"]
         call("evaluate.sh", *given, "--average", AVERAGED, "--split", args.tests, "--tune-lenpen")
+
+
+def plain_checkpoint(args, seed):
+    """Where late runs begin."""
+    folder = folder_of(args, "plain", seed) / "checkpoints"
+    found = [*folder.glob(f"checkpoint_*_{args.switch}.pt")]
+    if not found:
+        sys.exit(f"error: {folder} has no checkpoint of update {args.switch}: train the method plain first")
+    return found[0]
 
 
 def records_of(args, folder):
@@ -291,9 +305,21 @@ def result(args, name, seed):
     records = records_of(args, folder_of(args, name, seed))
     if not all(path.exists() for paths in records.values() for path in paths):
         return None
+    check_budget(args, name, seed)
     found = {kind: statistics_of(paths) for kind, paths in records.items()}
     tuning = Evaluation.read(records["tuned"][0]).tuning
     return Result(curve_of(args, name, seed), found, tuning["chosen"])
+
+
+def check_budget(args, name, seed):
+    """Stops where --budget or --switch are not those that a run was made with."""
+    folder = folder_of(args, name, seed)
+    made = flag_value((folder / "arguments.txt").read_text().splitlines(), "--max-update")
+    if made != str(updates := updates_of(args, name)[1]):
+        sys.exit(
+            f"error: {folder} has {made} updates, and --budget {args.budget} --switch {args.switch} would be "
+            f"{updates}: give those that it was made with"
+        )
 
 
 def curve_of(args, name, seed):

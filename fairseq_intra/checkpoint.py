@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from .console import say
 from .errors import UsageError, reason
 from .files import replacing
-from .methods import method_of
+from .methods import is_before, method_of
 from .write_errors import write_failure_reported
 
 
@@ -24,6 +24,7 @@ class Training(NamedTuple):
     method: str  #: see `methods.method_of`
     seed: int
     num_updates: int
+    before_switch: bool = False  #: whether it is a late start of which all updates were plain
 
 
 class Built(NamedTuple):
@@ -56,7 +57,21 @@ def training(state: dict) -> Training:
     """Reads from a checkpoint's configuration which method made it."""
     cfg = state["cfg"]
     history = state.get("optimizer_history") or [{}]
-    return Training(method_of(cfg), cfg.common.seed, history[-1].get("num_updates", 0))
+    method, num_updates = method_of(cfg), history[-1].get("num_updates", 0)
+    return Training(method, cfg.common.seed, num_updates, method == "late" and is_before(_switch(state), num_updates))
+
+
+def _switch(state):
+    """The update of a late start's switch, None where it has not come."""
+    task = state["cfg"].task
+    kept = ((state.get("extra_state") or {}).get("task_state") or {}).get("late_start", {})
+    return kept.get("switch_update") if task.plain_patience else task.plain_updates
+
+
+def run_name(state: dict) -> str:
+    """What the folder of the training was called that made a checkpoint."""
+    folder = Path(state["cfg"].checkpoint.save_dir)
+    return folder.absolute().parent.name if folder.name == "checkpoints" else folder.absolute().name
 
 
 def build(path: Path, data: Path) -> Built:

@@ -13,6 +13,7 @@ from omegaconf import II
 
 from .adaptive_alpha import AdaptiveAlphaFlags, AdaptiveAlphaTask
 from .errors import UsageError
+from .methods import is_before
 from .patches.patience import count_anew
 
 logger = logging.getLogger(__name__)
@@ -46,11 +47,6 @@ class LateStartFlags(AdaptiveAlphaFlags):
     maximize_best_checkpoint_metric: bool = II("checkpoint.maximize_best_checkpoint_metric")
 
 
-def is_before(switch: int | None, num_updates: int) -> bool:
-    """Whether so many updates were all plain."""
-    return switch is None or num_updates <= switch
-
-
 class LateStartTask(AdaptiveAlphaTask):
     """Mixin of a fairseq task, before it, whose `cfg` has `LateStartFlags`.
 
@@ -74,7 +70,18 @@ class LateStartTask(AdaptiveAlphaTask):
         if self.cfg.plain_patience:
             self._check_validation_can_switch()
         self.state.add_factory("late_start", self._initial_state)
-        return super().build_criterion(cfg, **more)
+        criterion = super().build_criterion(cfg, **more)
+        if criterion.intra_distillation.num_iter == 1:
+            self._check_nothing_begins_late()
+        return criterion
+
+    def _check_nothing_begins_late(self):
+        given = {name: self.cfg[name] for name in ("plain_updates", "plain_patience") if self.cfg[name]}
+        given |= {"distill_interval": self.cfg.distill_interval} if self.cfg.distill_interval > 1 else {}
+        for name, value in given.items():
+            raise UsageError(
+                f"--{name.replace('_', '-')} {value} is for two passes or more: with --num-iter 1 training is plain"
+            )
 
     def _check_validation_can_switch(self):
         if self.cfg.disable_validation:

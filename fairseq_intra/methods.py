@@ -35,3 +35,8 @@ def method_of(cfg) -> str:
     grows = cfg["task"].get("adaptive_alpha") == 1 and (flags.get("alpha") or 0) > 1
     is_rdrop = flags.get("num_iter") == 2 and str(flags.get("div")) == "X" and not flags.get("encoder_once")
     return "rdrop" if is_rdrop and not grows else "intra"
+
+
+def is_before(switch: int | None, num_updates: int) -> bool:
+    """Whether so many updates of a late start were all plain; None is a switch that has not come."""
+    return switch is None or num_updates <= switch

@@ -73,7 +73,7 @@ def reject_what_workers_cannot_exchange(model, mode):
     """
     if not any(isinstance(module, torch.nn.parallel.DistributedDataParallel) for module in model.modules()):
         return
-    if any(map(_drops_layers, model.modules())):
+    if any(map(drops_layers, model.modules())):
         raise UsageError(
             "several workers cannot train a model with LayerDrop by torch's DistributedDataParallel; use "
             "--ddp-backend legacy_ddp"
@@ -138,7 +138,7 @@ def unwrapped(model):
 def has_noise_per_forward(model):
     """Whether any module samples its noise per forward rather than per example."""
     return any(
-        _drops_layers(module) or _has_quant_noise(module) or _drops_shared_weights(module)
+        drops_layers(module) or _has_quant_noise(module) or _drops_shared_weights(module)
         for module in model.modules()
     )
 
@@ -166,7 +166,8 @@ def _dropout(module):
     return 0
 
 
-def _drops_layers(module):
+def drops_layers(module) -> bool:
+    """Whether a module is a list of layers with LayerDrop."""
     return isinstance(module, LayerDropModuleList) and module.p > 0
 
 

@@ -62,7 +62,9 @@ done
 
 step "5/5 the table"
 runs=("$out/$lang-en.seed$seed.$updates".{plain,intra})
-"$FAIRSEQ_INTRA_PYTHON" -m fairseq_intra.cli table "${runs[@]}" | tee "$out/table.md"
+"$FAIRSEQ_INTRA_PYTHON" -m fairseq_intra.cli table "${runs[@]}" >"$out/.table.partial"
+mv -- "$out/.table.partial" "$out/table.md"
+cat -- "$out/table.md"
 
 printf '\nSample translations (%s to English):\n' "$lang"
 for line in 1 2 3; do

@@ -64,6 +64,7 @@ def evaluated(folder, method="plain", source="de", share=2, name="checkpoint_bes
         "dictionary": "checked",
         "training": TRAINING,
         "before_switch": None,
+        "run": "run",
         "at_length_limit": 0,
         "truncated": 0,
         "tuning": None,

@@ -72,11 +72,17 @@ def test_the_table_of_time_to_quality(run, tmp_path):
         bleu = {at: at / 10 if method == "plain" else 20 - at / 10 for at in updates[method]}
         lines = [f"{begin} | nll_loss {4 - at / 100} | bleu {bleu[at]} | num_updates {at}" for at in bleu]
         (folder / "train.log").write_text("\n".join(lines))
+        (folder / "arguments.txt").write_text(f"--max-update\n{160 if method == 'plain' else 112}\n")
     given = ["--data", "data", "--out", tmp_path / "out", "--budget", 160, "--switch", 80, "--seeds", 2]
     given += ["--batch-tokens", 2048]
     for wrong in (["--out", tmp_path], ["--methods", "rdrop late"]):
         with pytest.raises(SystemExit):
             run("time_to_quality.py", *given, *wrong, "--parts", "table")
+    for wrong in (["--switch", 40], ["--budget", 320]):
+        with pytest.raises(SystemExit, match="give those that it was made with"):
+            run("time_to_quality.py", *given, *wrong, "--parts", "table")
+    with pytest.raises(SystemExit, match="has no checkpoint of update 80: train the method plain first"):
+        run("time_to_quality.py", *given, "--methods", "late", "--parts", "train")
     table = run("time_to_quality.py", *given, "--parts", "table", "--json", tmp_path / "json")
     assert "three passes 2.5 (2.50 to 2.50)" in table and "two passes 1.75 (1.50 to 2.00)" in table
     rows = [line.split("|")[1:-1] for line in table.split("\n") if line.startswith("|")][2:]
@@ -128,6 +134,7 @@ def sizes(tmp_path):
         begin = "2026-11-23 10:00:00 | INFO | valid | epoch 1 | nll_loss 4"
         lines = [f"{begin} | bleu {number} | num_updates {5 * step * number}" for number in range(1, 17)]
         (folder / "train.log").write_text("\n".join(lines))
+        (folder / "arguments.txt").write_text(f"--max-update\n{80 * step}\n")
     (tmp_path / "300").mkdir()
     for size in ("100", "2000", "300"):
         (tmp_path / size / "step_times.json").write_text(steps)
@@ -214,6 +221,11 @@ def test_kept_runs_have_the_validations_and_records_of_finished_ones(tmp_path, m
     assert not {record, Path("done/finished")} & {
         path.relative_to(tmp_path / "kept") for path in (tmp_path / "kept").rglob("*")
     }
+    before = {path for path in tmp_path.rglob("*")}
+    with pytest.raises(SystemExit):
+        keep("--to", str(tmp_path))
+    assert "which would be replaced by what is kept of it" in capsys.readouterr().err
+    assert {path for path in tmp_path.rglob("*")} == before
     runs.append(f"{tmp_path}/other/done")
     with pytest.raises(SystemExit):
         keep()
@@ -260,6 +272,13 @@ def test_decode(run, dataset, trained, tmp_path):
     # The same program with the same batches.
     assert rows[0][2] == "1.00 (1.00 to 1.00)" and rows[1][3:] == ["+0.00", "100.0% |"]
     assert all(float(row[1]) > 0 for row in rows)
+
+
+def test_another_python_than_the_one_that_is_asked_for_measures_nothing(tmp_path):
+    environment = os.environ | {"FAIRSEQ_INTRA_PYTHON": "/nowhere/python"}
+    command = [BENCHMARKS / "gpu.sh", "--out", tmp_path / "out", "--rehearse"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "no Python at '/nowhere/python'" in done.stderr
 
 
 def test_rehearsal_of_the_gpu_s_measurements(tmp_path):

@@ -106,8 +106,11 @@ class TestFlags:
             (["--adaptive-alpha", 1], "--max-update or --max-updates-train"),
             (["--split-batch", 0], "--split-batch must be at least 1, not 0"),
             (["--distill-part", 3, "--num-iter", 1], "--distill-part 3 is for two passes or more"),
+            (["--plain-updates", 3, "--num-iter", 1], "--plain-updates 3 is for two passes or more"),
+            (["--plain-patience", 3, "--num-iter", 1], "--plain-patience 3 is for two passes or more"),
+            (["--distill-interval", 2, "--num-iter", 1], "--distill-interval 2 is for two passes or more"),
         ],
-        ids=["num-iter", "temperature-p", "max-update", "split-batch", "distill-part"],
+        ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
     )
     def test_refused_by_name(self, command, flags, message):
         assert message in refused(command, PLAIN, *flags)

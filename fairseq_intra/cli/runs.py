@@ -89,4 +89,5 @@ def _task_table(args):
 def _plot(args):
     from ..runs.learning_curves import plot_runs
 
+    need_folder_of(args.output)
     print("written: " + ", ".join(str(path) for path in plot_runs(args.runs, args.output)))

@@ -160,6 +160,7 @@ def _plot_sensitivity(args):
     from ..sensitivity.plot import draw
     from ..sensitivity.report import read_reports
 
+    need_folder_of(args.output)
     made = draw(read_reports(args.reports), args.output)
     print(f"written: {', '.join(map(str, made))}")
 

@@ -121,8 +121,8 @@ def _train(args):
                 begun.write(copy, flag_value(words, "--criterion"))
             command += ["--continue-once", word_of(copy)]
         total = total_updates(words)
-        if not gpus and not team.rank:
-            _say_how_long(args, command, total)
+        if not (gpus or team.rank or (run.checkpoints / "checkpoint_last.pt").is_file()):
+            _say_how_long(args, command, total, begun.num_updates if begun else 0)
         train_in(run, command, gpus, total)
         if not team.rank:
             say(f"finished: {run.finish('checkpoint_best.pt', 'checkpoint_last.pt')}")
@@ -174,14 +174,14 @@ def _languages(dataset):
     return ["--source-lang", names[0], "--target-lang", names[1]] if any("-" in name for name in names) else []
 
 
-def _say_how_long(args, command, total):
+def _say_how_long(args, command, total, done):
     """Says how long a setting of a GPU takes on this CPU."""
     from ..runs.cost import cpu_seconds
     from ..runs.train_output import duration
 
-    seconds = None if args.preset == "tiny" else cpu_seconds(command, args.data / "bin", total)
+    seconds = None if args.preset == "tiny" else cpu_seconds(command, args.data / "bin", total, done)
     if seconds:
         say(
-            f"without a GPU, {total} updates of this setting take at least {duration(seconds)}, by this CPU's speed "
-            "in products of matrices; --preset tiny takes minutes"
+            f"without a GPU, {total - done} updates of this setting take at least {duration(seconds)}, by this CPU's "
+            "speed in products of matrices; --preset tiny takes minutes"
         )

@@ -76,7 +76,7 @@ class PositionwiseTask(FairseqTask):
         with open_dict(cfg) if OmegaConf.is_config(cfg) else contextlib.nullcontext():
             cfg.max_positions = self.cfg.max_positions
         model = models.build_model(cfg, self, from_checkpoint)
-        if not hasattr(model, "classification_heads"):
+        if not hasattr(model, "classification_heads") or getattr(model, "decoder", None) is not None:
             raise UsageError(f"--task {self.cfg._name} needs a RoBERTa model, such as --arch roberta_base")
         head = PositionwiseHead(model.args.encoder_embed_dim, self.num_outputs, self.cfg.head_dropout)
         model.classification_heads[self.HEAD] = head

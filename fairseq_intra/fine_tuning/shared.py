@@ -56,5 +56,7 @@ class FineTuningTask(LateStartTask):
     def build_model(self, cfg, *more):
         model = super().build_model(cfg, *more)
         if self.cfg.freeze_encoder:
-            model.encoder.requires_grad_(False)
+            # BART has a decoder as well.
+            for name, part in model.named_children():
+                part.requires_grad_(name == "classification_heads")
         return model

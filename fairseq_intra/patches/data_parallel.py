@@ -1,5 +1,6 @@
 """Fixes fairseq's data parallel training where replicas would silently diverge, or not start on CPUs."""
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -7,12 +8,14 @@ import os
 import torch
 from fairseq import utils
 from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
+from fairseq.distributed import LegacyDistributedDataParallel
 from fairseq.distributed import utils as distributed_utils
 from fairseq.models import distributed_fairseq_model
 from fairseq.trainer import Trainer
 from omegaconf import open_dict
 
 from ..errors import UsageError
+from ..passes import drops_layers
 
 #: The environment that torchrun (and torch.distributed.launch) give their processes.
 LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
@@ -26,6 +29,7 @@ def apply():
     _leave_device_ids_out_on_cpu()
     _compare_gradient_norms_on_cpu()
     _sample_other_masks_on_every_worker()
+    _exchange_gradients_again_after_an_error()
     _count_the_tokens_of_an_uneven_update()
     _gather_predictions()
 
@@ -103,9 +107,26 @@ def _sample_other_masks_on_every_worker():
 
     @functools.wraps(set_seed)
     def _set_seed(self):
-        utils.set_torch_seed(worker_seed(self.cfg.common.seed + self.get_num_updates(), self.data_parallel_rank))
+        # Workers that share parameters layer by layer must drop the same layers, or they wait for each other forever.
+        alike = self.is_fsdp and any(map(drops_layers, self.model.modules()))
+        rank = 0 if alike else self.data_parallel_rank
+        utils.set_torch_seed(worker_seed(self.cfg.common.seed + self.get_num_updates(), rank))
 
     Trainer._set_seed = _set_seed
+
+
+def _exchange_gradients_again_after_an_error():
+    """fairseq's own wrapper leaves exchange off for good where a forward within no_sync runs out of memory."""
+
+    @contextlib.contextmanager
+    def no_sync(self):
+        before, self.accumulate_grads = self.accumulate_grads, True
+        try:
+            yield
+        finally:
+            self.accumulate_grads = before
+
+    LegacyDistributedDataParallel.no_sync = no_sync
 
 
 def _count_the_tokens_of_an_uneven_update():

@@ -14,7 +14,7 @@ TIMED = 0.3
 FLOPS = 2 * 3
 
 
-def cpu_seconds(arguments: list[str], data: Path, updates: int | None) -> float | None:
+def cpu_seconds(arguments: list[str], data: Path, updates: int | None, done: int = 0) -> float | None:
     """At least how many seconds the updates of a Transformer take here; None where that is not known.
 
     Only products of matrices are counted, at the speed that torch has in them.
@@ -23,6 +23,7 @@ def cpu_seconds(arguments: list[str], data: Path, updates: int | None) -> float 
         arguments: of fairseq-train.
         data: its folder of binarised text.
         updates: their number.
+        done: so many of them have been made.
     """
     dictionaries = sorted(data.glob("dict.*.txt"))
     if not updates or not dictionaries:
@@ -31,7 +32,8 @@ def cpu_seconds(arguments: list[str], data: Path, updates: int | None) -> float 
     if parameters is None:
         return None
     tokens = int(flag_value(arguments, "--max-tokens")) * int(flag_value(arguments, "--update-freq"))
-    return _passes(arguments, updates) * tokens * parameters * FLOPS / _flops_a_second()
+    passes = _passes(arguments, updates) - _passes(arguments, done)
+    return passes * tokens * parameters * FLOPS / _flops_a_second()
 
 
 def _passes(arguments, updates):

@@ -125,6 +125,8 @@ def _check_nothing_is_lost(result, about):
         other = f"on another dataset ({earlier.dataset}, {earlier.source}-{earlier.target})"
     elif (earlier.method, earlier.seed) != (about["method"], about["seed"]):
         other = f"of another model ({earlier.method}, seed {earlier.seed})"
+    elif earlier.run not in (None, about["run"]):
+        other = f"of another model (run {earlier.run})"
     if other:
         raise UsageError(
             f"{path} is an evaluation {other}, and would be replaced; give another folder by --output, or remove it"

@@ -6,7 +6,6 @@ from fairseq.data import Dictionary
 
 from .. import checkpoint as checkpoints
 from ..console import say
-from ..late_start import is_before
 from ..patches import dictionary_checksum
 from .dataset import Dataset
 from .evaluation import TrainingRules
@@ -33,7 +32,8 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict
         "kind": _kind(paths, states),
         "dictionary": _check_dictionaries(paths, dataset, states),
         "training": _training_rules(states[0]),
-        "before_switch": any(map(_is_before_switch, states, trainings)) if "late" in methods else None,
+        "before_switch": any(training.before_switch for training in trainings) if "late" in methods else None,
+        "run": "+".join(dict.fromkeys(map(checkpoints.run_name, states))),
     }
 
 
@@ -60,15 +60,6 @@ def _check_dictionaries(paths, dataset, states):
         if not found:
             say(f"{path} {dictionary_checksum.UNKNOWN}")
     return "checked" if all(known) else "unchecked"
-
-
-def _is_before_switch(state, training):
-    task = state["cfg"].task
-    if training.method != "late":
-        return False
-    kept = ((state.get("extra_state") or {}).get("task_state") or {}).get("late_start", {})
-    switch = kept.get("switch_update") if task.plain_patience else task.plain_updates
-    return is_before(switch, training.num_updates)
 
 
 def _training_rules(state) -> TrainingRules:

@@ -68,6 +68,7 @@ class Evaluation:
     before_switch: bool | None = None  #: of a late start: whether all updates of the checkpoint were plain
     at_length_limit: int | None = None  #: hypotheses that were ended by the limit of their length
     truncated: int | None = None  #: sources that were cut to the model's --max-source-positions
+    run: str | None = None  #: the name of the folder of the training
     tuning: Tuning | None = None  #: how the length penalty was chosen; None: it was given
     statistics: list[str] | None = None  #: see `scoring.sentence_statistics`, a sentence a line
 
@@ -151,6 +152,13 @@ def unfinished_note(records: Iterable[Path]) -> list[str]:
     """The line below a table that names the runs which have not come to their end; none where all have."""
     unfinished = _unfinished_runs(records)
     return [f"Not finished: {', '.join(run.name for run in unfinished)}."] if unfinished else []
+
+
+def plain_note(before_switch: Iterable[bool | None]) -> list[str]:
+    """The line below a table that counts the late checkpoints which are plain training yet; none where none is."""
+    plain = sum(map(bool, before_switch))
+    count = f"{plain} of the late checkpoints {'is' if plain == 1 else 'are'}"
+    return [f"{count} of before the switch: plain training."] if plain else []
 
 
 def _unfinished_runs(paths):

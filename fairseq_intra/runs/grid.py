@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 
 from ..console import say
 from ..errors import UsageError
-from ..files import locked, make_folder, write_text
+from ..files import locked, make_folder, remove, write_text
 from ..processes import UNFINISHED, ending_on_signals
 from .arguments import flag_value, flag_values, without
 from .comparison import PLAIN
@@ -106,6 +106,9 @@ def make_table(grid: Grid) -> None:
 
 def _prepare(grid, preparations, logs):
     arguments = grid.arguments()
+    if not any(step.done for run in preparations for step in run.steps):
+        # Without any result, other arguments are allowed.
+        remove(grid.out / "arguments.txt")
     if arguments:
         keep_arguments(grid.out, arguments)
     if all(step.done for run in preparations for step in run.steps):
@@ -133,21 +136,28 @@ def _check_flags(runs, environment):
         if dry.returncode:
             raise SystemExit(1)
         for step in run.steps[1:]:
-            _check_average(shlex.split(dry.stdout), flag_value(step.command, "--average"))
+            if average := flag_value(step.command, "--average"):
+                _check_average(shlex.split(dry.stdout), int(average))
 
 
 def _check_average(training, average):
     """Raises UsageError where a training keeps fewer checkpoints than are to be averaged."""
     flags = flag_values(training)
 
+    def number_of(name, default):
+        value = flags.get(name, str(default))
+        if not re.fullmatch("-?[0-9]+", value):
+            raise UsageError(f"{name} must be a whole number, not {value}")
+        return int(value)
+
     def kept(name):
-        number = int(flags.get(name, -1))
+        number = number_of(name, -1)
         return number if number >= 0 else math.inf
 
     epochs = 0 if "--no-epoch-checkpoints" in flags else kept("--keep-last-epochs")
     # Beside those that are named by their update, checkpoint_last.pt may be one (see checkpoint.last_checkpoints).
-    updates = kept("--keep-interval-updates") + 1 if int(flags.get("--save-interval-updates", 0)) else 0
-    if average and int(average) > max(epochs, updates):
+    updates = kept("--keep-interval-updates") + 1 if number_of("--save-interval-updates", 0) else 0
+    if average > max(epochs, updates):
         raise UsageError(
             f"--average {average}: with these flags a training keeps {max(epochs, updates)} checkpoints; give "
             f"--keep-last-epochs {average}, or --save-interval-updates N --keep-interval-updates {average}"

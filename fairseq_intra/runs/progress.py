@@ -83,7 +83,8 @@ def remaining_seconds(runs, places: int) -> float | None:
     total = max(total for _, _, total, _ in known)
     left = 0.0
     for run in runs:
-        if run.state in ("waiting", "active"):
+        # Early stopping ends a training before its last update.
+        if run.state in ("waiting", "active") and not (run.folder / "finished").exists():
             updates, of = states[run.name][:2] if states[run.name] else (0, total)
             left += max(0, of - updates) * speeds.get(run.method, max(speeds.values()))
     return left / places

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
-from .evaluation import Evaluation, is_evaluation, unfinished_note
+from .evaluation import Evaluation, is_evaluation, plain_note, unfinished_note
 from .length_penalty import rule
 from .run_settings import Difference, differences, first_other, require_same, unchecked
 from .scoring import MEDIAN, TEST, p_value_of_seeds
@@ -197,9 +197,7 @@ def _notes(rows, beside_paper, equal_time):
     if equal_time:
         yield "Seconds: of training until the checkpoint that was evaluated, which may not be its last."
     yield from _tuning_notes(rows)
-    plain = sum(bool(entry.evaluation.before_switch) for entry in entries)
-    if plain:
-        yield f"{plain} of the late checkpoints {'is' if plain == 1 else 'are'} of before the switch: plain training."
+    yield from plain_note(entry.evaluation.before_switch for entry in entries)
     yield from unfinished_note(entry.path for entry in entries)
     limited = sum(entry.evaluation.at_length_limit or 0 for entry in entries)
     if limited:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import has_type, read_json
+from ..methods import is_before
 from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
+from .evaluation import plain_note
 from .run_settings import require_alike
 from .training_log import parse_log
 
@@ -27,8 +29,10 @@ def task_table(runs: list[Path]) -> str:
     """
     tasks: dict[tuple[str, str], Comparison[float]] = {}
     first: dict[str, Path] = {}
+    plain = []
     for folder in runs:
-        run, score = _read(folder)
+        run, score, is_plain = _read(folder)
+        plain.append(run["method"] == "late" and is_plain)
         require_alike(first.setdefault(run["task"], folder), folder)
         task = tasks.setdefault((run["task"], run["metric"]), Comparison(run["task"]))
         task.add(run["method"], run["seed"], score, folder)
@@ -44,10 +48,12 @@ def task_table(runs: list[Path]) -> str:
     if len(seeds) > 1:
         note += ": means and standard deviations; a difference is between runs of one seed"
     columns = ["task", "measure", *columns_of(methods)]
-    return markdown(columns, rows, [f"{note}."], names=2)
+    notes = [f"{note}.", "fairseq logs a run's measure with one decimal.", *plain_note(plain)]
+    return markdown(columns, rows, notes, names=2)
 
 
 def _read(folder):
+    """What run.json holds, the best score, and whether all updates until then were plain."""
     path = folder / "run.json"
     try:
         text = (folder / "train.log").read_text(encoding="utf-8", errors="replace")
@@ -61,8 +67,9 @@ def _read(folder):
     if not (folder / "finished").exists():
         raise UsageError(f"{folder} is not finished; repeat the command that made it")
     # A model that says the same of all texts has no correlation, which is logged as no number.
-    valid = parse_log(text).valid
-    scores = [entry[run["metric"]] for entry in valid if entry.get(run["metric"], float("nan")) > float("-inf")]
-    if not scores:
-        raise UsageError(f"{folder}/train.log tells no {run['metric']} of a validation")
-    return run, max(scores)
+    log, metric = parse_log(text), run["metric"]
+    scored = [entry for entry in log.valid if entry.get(metric, float("nan")) > float("-inf")]
+    if not scored:
+        raise UsageError(f"{folder}/train.log tells no {metric} of a validation")
+    best = max(scored, key=lambda entry: entry[metric])
+    return run, best[metric], is_before(log.switch and log.switch["num_updates"], best["num_updates"])

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import UsageError
-from ..files import locked, make_folder, sha256
+from ..files import locked, make_folder, remove, sha256
 from ..runs.dataset import need_dataset
 from ..runs.same_arguments import keep_arguments
 from ..runs.steps import Step, own_command, work_in_order
@@ -42,6 +42,9 @@ def evaluate_pruned(checkpoints: list[Path], data: Path, out: Path, ratios: list
     with locked(out):
         for folder, checkpoint in folders.items():
             folder.mkdir(exist_ok=True)
+            if not any(folder.glob("*.json")) and not _report_of(folder).exists():
+                # Without any result, other arguments are allowed.
+                remove(folder / "arguments.txt")
             checksums = [f"# checkpoint {sha256(checkpoint)}", f"# data {sha256(data / 'manifest.json')}"]
             keep_arguments(folder, [*checksums, *flags])
         work_in_order(
@@ -59,9 +62,13 @@ def name_of(checkpoint: Path) -> str:
     return folder.name if checkpoint.name == "checkpoint_best.pt" else f"{folder.name}.{checkpoint.stem}"
 
 
+def _report_of(folder):
+    return folder.with_name(f"{folder.name}.sensitivity.json")
+
+
 def _measure_and_clean_up(folder, checkpoint, data, ratios, flags):
     """Yields the steps of one checkpoint's points, and removes each pruned checkpoint once it is evaluated."""
-    report = folder.with_name(f"{folder.name}.sensitivity.json")
+    report = _report_of(folder)
     yield Step(own_command("sensitivity", "--checkpoint", checkpoint, "--data", data, "--output", report), (report,))
     points = [(order, ratio, f"{order}-{ratio}") for ratio in ratios if float(ratio) for order in CURVE_ORDERS]
     whole = [("ascending", ratio, WHOLE) for ratio in ratios if not float(ratio)][:1]

@@ -36,6 +36,7 @@ class TransferEvaluation:
     sentences: int  #: or texts, or questions
     labels_sha256: str
     versions: dict[str, str]
+    before_switch: bool | None = None  #: of a late start: whether all updates of the checkpoint were plain
 
 
 def evaluate_all(path: Path, data: Path, max_tokens: int, cpu: bool):
@@ -85,4 +86,5 @@ def _evaluation(metric, found, source, language, training, path):
         sentences=len(found.gold),
         labels_sha256=hashlib.sha256(repr(found.gold).encode()).hexdigest(),
         versions={name: version(name) for name in ("torch", *["seqeval"] * (metric == "f1"))},
+        before_switch=training.before_switch if training.method == "late" else None,
     )

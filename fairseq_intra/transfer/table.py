@@ -7,7 +7,7 @@ from ..errors import UsageError
 from ..files import read_record
 from ..methods import TITLES
 from ..runs.comparison import Comparison, columns_of, joined, markdown, mean_and_spread, methods_of, score_cells
-from ..runs.evaluation import unfinished_note
+from ..runs.evaluation import plain_note, unfinished_note
 from ..runs.run_settings import require_alike
 from .evaluate import FORMAT, TransferEvaluation
 
@@ -45,7 +45,9 @@ def transfer_table(paths: list[Path]) -> str:
     note = NAMES[first.metric]
     if len(seeds) > 1:
         note += f"; means and standard deviations over {len(seeds)} seeds, a difference is between runs of one seed"
-    return markdown(columns, rows, [f"{note}.", *unfinished_note(paths)])
+    runs = {id(run): run for pair in pairs.values() for of_seed in pair for run in of_seed}
+    plain = plain_note(run.before_switch for run in runs.values() if run.language == first.language)
+    return markdown(columns, rows, [f"{note}.", *plain, *unfinished_note(paths)])
 
 
 def _read(paths):

@@ -29,6 +29,7 @@ def export(checkpoint: Path, data: Path, output: Path, quantization: str) -> Non
         UsageError: if CTranslate2 does not read the model, or `output` is something else.
     """
     need_package("ctranslate2", "serve")
+    output = output.absolute()  # . has no name
     made = read_dataset(data)
     if not checkpoint.is_file():
         raise UsageError(f"no checkpoint {checkpoint}")
@@ -36,7 +37,7 @@ def export(checkpoint: Path, data: Path, output: Path, quantization: str) -> Non
     if _is_done(output, asked):
         say(f"{output} is finished")
         return
-    make_folder("--output", output.absolute().parent)
+    make_folder("--output", output.parent)
     engine = FairseqEngine(checkpoint, data / "bin", languages=(made["source"], made["target"]))
     limits = engine.limits
     settings = Settings(

@@ -76,6 +76,12 @@ def test_table_prints_what_can_stand_in_a_readme(tmp_path, capsys):
     assert "| p-value | seconds |" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["plot", "plot-sensitivity"])
+def test_a_picture_needs_a_name(command):
+    with pytest.raises(UsageError, match="--output '.' must end in a name"):
+        cli.main([command, "anything", "--output", "."])
+
+
 def test_a_flag_of_no_command_is_named():
     with pytest.raises(UsageError, match="unrecognized arguments: --papper"):
         cli.main(["table", "run", "--papper"])

@@ -9,6 +9,7 @@ import tiny_head
 import torch
 from fairseq.criterions.sentence_prediction import SentencePredictionConfig, SentencePredictionCriterion
 from fairseq.distributed import ModuleProxyWrapper
+from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import OmegaConf
 
 from fairseq_intra.errors import UsageError
@@ -167,6 +168,17 @@ def test_heads_own_dropout_samples_a_mask_per_copy():
     net_input = sample["net_input"] | {"classification_head_name": tiny_head.HEAD}
     first, second, third = joined_passes(ours(task).intra_distillation.run_passes(model, net_input))
     assert not torch.allclose(first, second) and not torch.allclose(second, third)
+
+
+def test_a_frozen_model_trains_its_head_alone_whatever_else_it_has(monkeypatch):
+    """As BART, which has a decoder beside the encoder."""
+    task = tiny_head.task(freeze_encoder=True)
+    model = tiny.roberta(tiny_head.task())
+    model.decoder = torch.nn.Linear(2, 2)
+    monkeypatch.setattr(SentencePredictionTask, "build_model", lambda *_: model)
+    task.build_model(None)
+    trained = {name.partition(".")[0] for name, value in model.named_parameters() if value.requires_grad}
+    assert trained == {"classification_heads"}
 
 
 class TestEncoderOnce:

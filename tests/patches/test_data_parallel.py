@@ -12,7 +12,9 @@ import pytest
 import tiny
 import torch
 from fairseq.criterions.sentence_prediction import SentencePredictionCriterion
+from fairseq.distributed import LegacyDistributedDataParallel
 from fairseq.distributed import utils as distributed_utils
+from fairseq.modules import LayerDropModuleList
 from fairseq.trainer import Trainer
 
 from fairseq_intra.errors import UsageError
@@ -156,3 +158,26 @@ def test_no_two_updates_of_all_workers_draw_the_same_masks(tmp_path):
     assert len(set(losses)) == 3
     seeds = [data_parallel.worker_seed(update, rank) for update in range(1000) for rank in range(8)]
     assert len(set(seeds)) == len(seeds)
+
+
+@pytest.mark.parametrize("layerdrop", [0.0, 0.2])
+def test_workers_that_share_parameters_layer_by_layer_drop_the_same_layers(layerdrop):
+    drawn = []
+    for rank in range(2):
+        model = torch.nn.ModuleList([LayerDropModuleList(layerdrop, [torch.nn.Linear(1, 1)])])
+        cfg = SimpleNamespace(common=SimpleNamespace(seed=1))
+        trainer = SimpleNamespace(
+            cfg=cfg, is_fsdp=True, model=model, data_parallel_rank=rank, get_num_updates=lambda: 3
+        )
+        with tiny.seeded(0):
+            Trainer._set_seed(trainer)
+            drawn.append(torch.rand(1).item())
+    assert (drawn[0] == drawn[1]) == (layerdrop > 0)
+
+
+def test_gradients_are_exchanged_again_after_an_error():
+    model = LegacyDistributedDataParallel(torch.nn.Linear(1, 1), process_group=SimpleNamespace(size=lambda: 1))
+    with pytest.raises(RuntimeError, match="out of memory"), model.no_sync():
+        assert model.accumulate_grads
+        raise RuntimeError("out of memory")
+    assert not model.accumulate_grads

@@ -291,6 +291,17 @@ def test_another_model_s_evaluation_is_not_replaced(evaluate, tmp_path):
             evaluate(model=other)
 
 
+def test_an_evaluation_of_another_run_of_the_same_method_and_seed_is_not_replaced(evaluate, tmp_path):
+    first, second = (
+        small_dataset.write_checkpoint(tmp_path / name / "checkpoint_best.pt", "--save-dir", f"{name}/checkpoints")
+        for name in ("dropout1", "dropout3")
+    )
+    assert evaluate(model=first).run == "dropout1"
+    with pytest.raises(UsageError, match=r"test.json is an evaluation of another model \(run dropout1\).*--output"):
+        evaluate(model=second)
+    evaluate(model=first)
+
+
 def test_the_score_of_an_unfinished_training_is_called_so(evaluate, checkpoint, tmp_path, capsys):
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)

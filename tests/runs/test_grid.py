@@ -348,6 +348,8 @@ def test_the_status_line_tells_the_updates_and_the_time_left(tmp_path):
     )
     (runs[2].folder / "finished").touch()
     assert "now fa-en.plain.seed1 evaluating, fa-en" in progress.Progress(runs, 2)._line(runs[2:4], 7260)
+    # Early stopping may have ended it.
+    assert progress.remaining_seconds(runs, 2) == 5 * 360 / 2
 
 
 @pytest.mark.parametrize(
@@ -391,6 +393,12 @@ def test_an_average_of_more_checkpoints_than_are_kept_is_said_before_training(da
     if average > 1:
         cli.main(translation(data, "--average", average - 1, *kept.split()))
         assert runs_of(calls, "train") == NAMES
+
+
+def test_a_number_of_checkpoints_that_is_none_is_one_line(data, calls):
+    with pytest.raises(UsageError, match="--keep-last-epochs must be a whole number, not ten"):
+        cli.main(translation(data, "--average", 2, "--keep-last-epochs", "ten"))
+    assert not called(calls)
 
 
 def test_every_run_may_continue_a_checkpoint(data, calls):
@@ -450,6 +458,9 @@ def test_transfer_is_prepared_fine_tuned_and_tested_on_every_language(tmp_path, 
         cli.main(command)
     for name in ("model.pt", "dict.txt"):
         (tmp_path / "xlmr" / name).write_text(name)
+    # What failed before it has made anything binds the folder to nothing.
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "arguments.txt").write_text("task ner\nsource eng\n")
     cli.main(command)
     found = called(calls)
     assert [words[0] for words in found] == ["prepare-transfer", *["finetune-transfer", "evaluate-transfer"] * 2]

@@ -27,6 +27,16 @@ def test_both_methods_stand_in_one_row(tmp_path):
     assert task_table(runs).split("\n")[2:4] == [row, "| average | | 40.00 | 42.50 | +2.50 |"]
 
 
+def test_a_late_run_that_is_still_plain_at_its_best_epoch_is_counted_below_the_table(tmp_path):
+    runs = [finetuned(tmp_path / method, RUN | {"method": method}) for method in ("plain", "late")]
+    note = "1 of the late checkpoints is of before the switch: plain training."
+    assert note in task_table(runs)
+    switch = "2026-01-01 00:00:00 | INFO | x | intra-distillation begins after {} updates\n"
+    for update, said in ((3, True), (2, False)):
+        (runs[1] / "train.log").write_text(switch.format(update) + VALID.format(42.5))
+        assert (note in task_table(runs)) == said
+
+
 @pytest.mark.parametrize(
     "run",
     [[], None, {}, RUN | {"seed": "x"}, RUN | {"metric": []}, RUN | {"metric": "bleu"}, RUN | {"task": None}],

@@ -291,6 +291,14 @@ def test_runs_of_two_metrics_or_two_trained_languages_have_no_common_table(tmp_p
             transfer_table(evaluations(tmp_path, first) + evaluations(tmp_path, second, **other))
 
 
+def test_a_late_run_that_is_still_plain_is_counted_below_the_table(tmp_path):
+    plain = {("en", "plain", 1): 80.0, ("de", "plain", 1): 50.0}
+    late = {("en", "late", 1): 80.0, ("de", "late", 1): 50.0}
+    for before, note in ((True, ["1 of the late checkpoints is of before the switch: plain training."]), (False, [])):
+        paths = evaluations(tmp_path, plain) + evaluations(tmp_path, late, before_switch=before)
+        assert [line for line in transfer_table(paths).split("\n") if "switch" in line] == note
+
+
 def test_the_table_has_means_over_seeds_and_languages(tmp_path):
     assert transfer_table(evaluations(tmp_path, SCORES)).split("\n")[2:7] == [
         "| en (trained on) | 81.00 ± 1.41 | 82.00 ± 0.00 | +1.00 ± 1.41 |",
