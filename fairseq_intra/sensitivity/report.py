@@ -150,7 +150,9 @@ def measure(
     )
     about = {
         "checkpoint": path.name,
-        **built.training._asdict(),
+        "method": built.training.method,
+        "seed": built.training.seed,
+        "num_updates": built.training.num_updates,
         "fingerprint": built.fingerprint,
         "criterion": built.cfg.criterion._name,
         "label_smoothing": built.cfg.criterion.get("label_smoothing", 0.0),

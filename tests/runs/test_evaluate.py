@@ -522,8 +522,9 @@ def test_a_late_start_that_has_not_switched_is_recorded(evaluate, tmp_path, flag
 
 
 def test_a_late_start_counts_as_plain_up_to_its_switch():
-    flags = "--plain-patience 2"
-    state = {"cfg": tiny.configuration("data", *flags.split()), "optimizer_history": [{"num_updates": 7}]}
+    cfg = tiny.configuration("data", "--plain-patience", "2")
+    assert checkpoints.training({"cfg": cfg}).method == "late"
+    state = {"cfg": cfg, "optimizer_history": [{"num_updates": 7}]}
     for switch, expected in ((None, True), (7, True), (6, False)):
         state["extra_state"] = {"task_state": {"late_start": {"switch_update": switch}}}
-        assert evaluated_model._is_before_switch(state, checkpoints.training(state)) == expected
+        assert checkpoints.training(state).before_switch == expected
