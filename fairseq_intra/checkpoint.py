@@ -68,10 +68,10 @@ def _switch(state):
     return kept.get("switch_update") if task.plain_patience else task.plain_updates
 
 
-def run_name(state: dict) -> str:
-    """What the folder of the training was called that made a checkpoint."""
+def run_name(state: dict) -> str | None:
+    """What the folder of the training was called that made a checkpoint, as far as its configuration tells."""
     folder = Path(state["cfg"].checkpoint.save_dir)
-    return folder.absolute().parent.name if folder.name == "checkpoints" else folder.absolute().name
+    return (folder.parent if folder.name == "checkpoints" else folder).name or None
 
 
 def build(path: Path, data: Path) -> Built:

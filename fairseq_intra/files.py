@@ -47,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
     for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}.*.partial"):
         if not _is_running(left.name.split(".")[-2]):
             remove(left)
-    partial = path.with_name(f".{path.name}.{host}.{os.getpid()}.partial")
+    partial = partial_of(path)
     remove(partial)
     try:
         yield partial
@@ -58,6 +58,11 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         remove(partial)
+
+
+def partial_of(path: Path) -> Path:
+    """The name that this process has for what a file or folder is not yet, or no longer."""
+    return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.partial")
 
 
 def _is_running(pid):

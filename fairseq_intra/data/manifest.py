@@ -60,8 +60,7 @@ def begin(out: Path, asked: dict, steps: tuple[str, ...] = STEPS) -> str:
 def _clear(step):
     """Removes a step, of which no half that would count as done stays where that is interrupted."""
     if step.exists():
-        aside = step.with_name(f".{step.name}.partial")
-        files.remove(aside)
+        aside = files.partial_of(step)
         step.rename(aside)
         files.remove(aside)
 

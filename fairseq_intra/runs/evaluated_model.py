@@ -33,7 +33,7 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict
         "dictionary": _check_dictionaries(paths, dataset, states),
         "training": _training_rules(states[0]),
         "before_switch": any(training.before_switch for training in trainings) if "late" in methods else None,
-        "run": "+".join(dict.fromkeys(map(checkpoints.run_name, states))),
+        "run": "+".join(dict.fromkeys(filter(None, map(checkpoints.run_name, states)))) or None,
     }
 
 

@@ -45,8 +45,8 @@ def transfer_table(paths: list[Path]) -> str:
     note = NAMES[first.metric]
     if len(seeds) > 1:
         note += f"; means and standard deviations over {len(seeds)} seeds, a difference is between runs of one seed"
-    runs = {id(run): run for pair in pairs.values() for of_seed in pair for run in of_seed}
-    plain = plain_note(run.before_switch for run in runs.values() if run.language == first.language)
+    # All languages are of the same checkpoints.
+    plain = plain_note(run.before_switch for of_seed in pairs[first.language] for run in of_seed)
     return markdown(columns, rows, [f"{note}.", *plain, *unfinished_note(paths)])
 
 
