@@ -349,7 +349,7 @@ def test_a_language_named_twice_is_made_once(archive, tmp_path):
     said = prepare(
         "iwslt14", "--langs", "de de", "--archive", archive, "--out", tmp_path / "out", "--steps", "archive text"
     )
-    assert said.count("train: ") == 1
+    assert said.count("de-en: train ") == 1
 
 
 def test_each_pair_may_have_an_archive_of_its_own(archive, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from preparing import prepare
 
 from fairseq_intra import checkpoint as checkpoints
+from fairseq_intra.checkpoint import Training
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
 
@@ -63,7 +64,7 @@ def test_a_plain_model_is_continued_with_intra_distillation(translating, tmp_pat
     assert "--plain-updates\n800\n" in (tmp_path / "run/arguments.txt").read_text()
     state = checkpoints.load(last)
     # Plain first, intra-distillation late.
-    assert checkpoints.training(state) == ("late", 1, 806)
+    assert checkpoints.training(state) == Training("late", 1, 806)
     # Adam's own count of updates: its state was not made anew.
     assert {int(each["step"]) for each in state["last_optimizer_state"]["state"].values()} == {806}
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
@@ -77,7 +78,7 @@ def test_a_plain_model_is_continued_with_rdrop_which_has_no_schedule(translating
     flags = ["--method", "rdrop", *translating.flags, "--continue-from", translating.checkpoint, "--updates", 802]
     last = train(translating.data, tmp_path / "run", *flags, "--validate-interval-updates", 802)
     assert "tables call it so" not in capfd.readouterr().err
-    assert checkpoints.training(checkpoints.load(last)) == ("rdrop", 1, 802)
+    assert checkpoints.training(checkpoints.load(last)) == Training("rdrop", 1, 802)
 
 
 def test_a_model_without_its_optimizer_is_continued_from_update_0(translating, tmp_path, capfd):
