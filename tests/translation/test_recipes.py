@@ -8,8 +8,8 @@ import pytest
 from preparing import prepare
 
 from fairseq_intra import checkpoint as checkpoints
-from fairseq_intra.checkpoint import Training
 from fairseq_intra import cli
+from fairseq_intra.checkpoint import Training
 from fairseq_intra.errors import UsageError
 
 
