@@ -30,7 +30,7 @@ from keep_runs import STEP_TIMES
 from measure import arguments, show
 
 from fairseq_intra.errors import UsageError
-from fairseq_intra.files import make_folder, remove, write_text
+from fairseq_intra.files import make_folder, write_text
 from fairseq_intra.runs.arguments import flag_value
 from fairseq_intra.runs.comparison import mean_and_spread
 from fairseq_intra.runs.evaluation import Evaluation, record_name
@@ -159,11 +159,9 @@ def keep_settings(args):
     """Times of steps are those of one batch, setting and number of threads."""
     try:
         make_folder("--out", args.out)
-        if not (args.out / STEP_TIMES).exists() and not any(args.out.glob("*.seed*")):
-            # Without any result, other settings are allowed.
-            remove(args.out / "arguments.txt")
+        has_results = (args.out / STEP_TIMES).exists() or any(args.out.glob("*.seed*"))
         settings = [f"--batch-tokens {args.batch_tokens}", f"--threads {args.threads}", shlex.join(args.flags)]
-        keep_arguments(args.out, settings)
+        keep_arguments(args.out, settings, has_results)
     except UsageError as error:
         sys.exit(f"time_to_quality.py: error: {error}")
 

@@ -54,6 +54,9 @@ class LateStartTask(AdaptiveAlphaTask):
     does. All workers see the same validation results, so that they switch at the same update.
     """
 
+    #: Flags that want two passes or more, with their neutral values.
+    FOR_PASSES = {"plain_updates": 0, "plain_patience": 0, "distill_interval": 1}
+
     def build_criterion(self, cfg, **more):
         """As the parent's.
 
@@ -72,16 +75,16 @@ class LateStartTask(AdaptiveAlphaTask):
         self.state.add_factory("late_start", self._initial_state)
         criterion = super().build_criterion(cfg, **more)
         if criterion.intra_distillation.num_iter == 1:
-            self._check_nothing_begins_late()
+            self._check_one_pass()
         return criterion
 
-    def _check_nothing_begins_late(self):
-        given = {name: self.cfg[name] for name in ("plain_updates", "plain_patience") if self.cfg[name]}
-        given |= {"distill_interval": self.cfg.distill_interval} if self.cfg.distill_interval > 1 else {}
-        for name, value in given.items():
-            raise UsageError(
-                f"--{name.replace('_', '-')} {value} is for two passes or more: with --num-iter 1 training is plain"
-            )
+    def _check_one_pass(self):
+        for name, neutral in self.FOR_PASSES.items():
+            if self.cfg[name] > neutral:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} {self.cfg[name]} is for two passes or more: with --num-iter 1 "
+                    "training is plain"
+                )
 
     def _check_validation_can_switch(self):
         if self.cfg.disable_validation:

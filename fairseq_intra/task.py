@@ -48,6 +48,8 @@ class TranslationIntraDistillationTask(LateStartTask, TranslationTask):
     authors' command works as published.
     """
 
+    FOR_PASSES = LateStartTask.FOR_PASSES | {"distill_part": 1}
+
     def build_criterion(self, cfg: DictConfig, **more):
         """The criterion `intra_distillation`, its alpha ready to follow the schedule.
 
@@ -58,13 +60,7 @@ class TranslationIntraDistillationTask(LateStartTask, TranslationTask):
         for name in ("split_batch", "distill_part"):
             if self.cfg[name] < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 1, not {self.cfg[name]}")
-        criterion = super().build_criterion(self._criterion_config(cfg), **more)
-        if self.cfg.distill_part > 1 and criterion.intra_distillation.num_iter == 1:
-            raise UsageError(
-                f"--distill-part {self.cfg.distill_part} is for two passes or more: with --num-iter 1 training is "
-                "plain, over whole mini-batches"
-            )
-        return criterion
+        return super().build_criterion(self._criterion_config(cfg), **more)
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         if self.cfg.split_batch > 1 and isinstance(model, FullyShardedDataParallel):

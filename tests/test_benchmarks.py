@@ -100,20 +100,8 @@ def test_the_table_of_time_to_quality(run, tmp_path):
 
 def test_times_of_steps_of_another_batch_are_not_used(run, tmp_path):
     (tmp_path / "step_times.json").write_text(json.dumps({"two passes": [(2, 1)]}))
-    given = [
-        "--data",
-        "data",
-        "--out",
-        tmp_path,
-        "--budget",
-        160,
-        "--seeds",
-        0,
-        "--parts",
-        "train",
-        "--preset",
-        "tiny",
-    ]
+    given = ["--data", "data", "--out", tmp_path, "--budget", 160, "--seeds", 0]
+    given += ["--parts", "train", "--preset", "tiny"]
     run("time_to_quality.py", *given, "--batch-tokens", 2048)
     run("time_to_quality.py", *given, "--batch-tokens", 2048)
     for other in (["--batch-tokens", 1024], ["--batch-tokens", 2048, "--threads", 2]):

@@ -50,14 +50,14 @@ def begin(out: Path, asked: dict, steps: tuple[str, ...] = STEPS) -> str:
         if not difference:
             return "resuming an unfinished run"
         for step in steps:
-            _clear(out / step)
+            clear_step(out / step)
         files.write_json(record, asked)
         return f"starting over: an unfinished run was made with {difference}"
     files.write_json(record, asked)
     return "new"
 
 
-def _clear(step):
+def clear_step(step: Path) -> None:
     """Removes a step, of which no half that would count as done stays where that is interrupted."""
     if step.exists():
         aside = files.partial_of(step)

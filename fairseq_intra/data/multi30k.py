@@ -184,7 +184,7 @@ def _check_types(dataset):
     if dataset.merges == MERGES and types != TYPES.get(train, types):
         # Repeated with another subword-nmt, it shall not find them done.
         for step in ("bpe", "encoded", "bin"):
-            files.remove(dataset.out / step)
+            manifest.clear_step(dataset.out / step)
         raise UsageError(
             f"{dataset.out} has a dictionary of {types} types where this text has {TYPES[train]}; "
             "is it another subword-nmt?"

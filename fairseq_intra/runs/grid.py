@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 
 from ..console import say
 from ..errors import UsageError
-from ..files import locked, make_folder, remove, write_text
+from ..files import locked, make_folder, write_text
 from ..processes import UNFINISHED, ending_on_signals
 from .arguments import flag_value, flag_values, without
 from .comparison import PLAIN
@@ -106,12 +106,10 @@ def make_table(grid: Grid) -> None:
 
 def _prepare(grid, preparations, logs):
     arguments = grid.arguments()
-    if not any(step.done for run in preparations for step in run.steps):
-        # Without any result, other arguments are allowed.
-        remove(grid.out / "arguments.txt")
+    done = [step.done for run in preparations for step in run.steps]
     if arguments:
-        keep_arguments(grid.out, arguments)
-    if all(step.done for run in preparations for step in run.steps):
+        keep_arguments(grid.out, arguments, any(done))
+    if all(done):
         return
     # One at a time: each uses all cores.
     _do_all(grid, preparations, [{}], logs)

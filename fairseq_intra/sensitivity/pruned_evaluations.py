@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import UsageError
-from ..files import locked, make_folder, remove, sha256
+from ..files import locked, make_folder, sha256
 from ..runs.dataset import need_dataset
 from ..runs.same_arguments import keep_arguments
 from ..runs.steps import Step, own_command, work_in_order
@@ -42,11 +42,9 @@ def evaluate_pruned(checkpoints: list[Path], data: Path, out: Path, ratios: list
     with locked(out):
         for folder, checkpoint in folders.items():
             folder.mkdir(exist_ok=True)
-            if not any(folder.glob("*.json")) and not _report_of(folder).exists():
-                # Without any result, other arguments are allowed.
-                remove(folder / "arguments.txt")
             checksums = [f"# checkpoint {sha256(checkpoint)}", f"# data {sha256(data / 'manifest.json')}"]
-            keep_arguments(folder, [*checksums, *flags])
+            has_results = _report_of(folder).exists() or any(folder.glob("*.json"))
+            keep_arguments(folder, [*checksums, *flags], has_results)
         work_in_order(
             step
             for folder, checkpoint in folders.items()

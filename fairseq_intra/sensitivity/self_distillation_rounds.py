@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..console import say
-from ..files import locked, make_folder, remove, sha256, write_text
+from ..files import locked, make_folder, sha256, write_text
 from ..runs.dataset import need_dataset
 from ..runs.same_arguments import keep_arguments
 from ..runs.steps import Step, own_command, work_in_order
@@ -50,10 +50,7 @@ def self_distill(data: Path, out: Path, rounds: int, method: str, teacher_flags:
     # More updates of one round would be another teacher of the next.
     kept = [f"data {sha256(data / 'manifest.json')}", method, *map(str, teacher_flags), *flags]
     with locked(out):
-        if not any(path.exists() for path in (*best, *evaluations, *reports)):
-            # Without any result, other arguments are allowed.
-            remove(out / "arguments.txt")
-        keep_arguments(out, kept)
+        keep_arguments(out, kept, any(path.exists() for path in (*best, *evaluations, *reports)))
         work_in_order(steps())
         table = sensitivity_table(read_reports(reports), evaluations, False)
         write_text(out / "rounds.md", table + "\n")
