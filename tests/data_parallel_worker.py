@@ -1,18 +1,23 @@
-"""One worker of two, or the one process they are compared with: an update in every case.
+"""Two workers, and the one process they are compared with: an update in every case.
 
-python data_parallel_worker.py RANK WORLD_SIZE FOLDER. FOLDER holds the dictionaries; FOLDER/RANK-WORLD_SIZE.pt is
-written: {case: {"gradients": {parameter: tensor}, "losses": the worker's own}}, and why a training was stopped.
+python data_parallel_worker.py FOLDER. FOLDER holds the dictionaries; each process writes FOLDER/RANK-WORLD_SIZE.pt:
+{case: {"gradients": {parameter: tensor}, "losses": the worker's own}}, and why a training was stopped.
 """
 
 import itertools
+import os
 import sys
+import traceback
 from pathlib import Path
 
 import tiny
 import torch
+import torch._dynamo  # as torch's optimizers do when the first of them is made
 
 from fairseq_intra.patches import data_parallel as distribution
 
+#: (rank, world size) of every process.
+PLACES = [(0, 2), (1, 2), (0, 1)]
 BACKENDS = ("pytorch_ddp", "legacy_ddp")
 #: How the passes run: fields of the criterion's and of the task's configuration.
 WAYS = {
@@ -35,7 +40,28 @@ CASES = [case for case in CASES if case[2:] != ("uneven", 0.0)]
 SAME_WORK = ([[0, 1]], [[0, 1]])
 
 
-def main(rank, world_size, folder):
+def main(folder):
+    """Raises where a process did not do its work."""
+    # Forks, because importing torch and fairseq takes longer than most of the updates.
+    running = [(place, os.fork() or work(*place, folder)) for place in PLACES]
+    for place, process in running:
+        _, status = os.waitpid(process, 0)
+        assert status == 0, f"{place} ended with {os.waitstatus_to_exitcode(status)}"
+
+
+def work(rank, world_size, folder):
+    """In a process of its own."""
+    status = 1
+    try:
+        update_in_every_case(rank, world_size, folder)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def update_in_every_case(rank, world_size, folder):
     # An update with which the model stays as it was.
     flags = ["--optimizer", "sgd", "--lr", "0", "--distributed-world-size", str(world_size)]
     cfg = tiny.configuration(folder, *flags)
@@ -136,4 +162,4 @@ def through_the_parts(model, sample):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    main(Path(sys.argv[1]))

@@ -16,6 +16,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+#: What fairseq's commands import; the last by torch's optimizers when the first of them is made.
+IMPORTED = [f"fairseq.{name}" for name in ("tasks", "models", "criterions", "trainer", "checkpoint_utils")]
+IMPORTED += ["fairseq.sequence_generator", "torch._dynamo"]
+
 
 class ForkedFairseq:
     """The process that is forked. It ends with the one that started it.
@@ -54,8 +58,8 @@ class ForkedFairseq:
 
 def serve():
     """Forks for every call until nobody can call any more."""
-    for name in ("tasks", "models", "criterions", "trainer", "checkpoint_utils", "sequence_generator"):
-        importlib.import_module(f"fairseq.{name}")
+    for name in IMPORTED:
+        importlib.import_module(name)
     # As if none of that had been imported: what a command imports first sets logging up.
     logging.root.handlers.clear()
     calls = socket.socket(fileno=sys.stdin.fileno())

@@ -16,6 +16,7 @@ from fairseq_cli.train import cli_main  # before all else of fairseq: it sets th
 
 # isort: split
 import torch
+import torch._dynamo  # as torch's optimizers do when the first of them is made
 from fairseq.trainer import Trainer
 
 

@@ -20,7 +20,6 @@ from fairseq.trainer import Trainer
 from fairseq_intra.errors import UsageError
 from fairseq_intra.patches import data_parallel
 
-WORKER = Path(worker.__file__)
 LAUNCHED = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29400", "WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}
 
 
@@ -29,18 +28,11 @@ def found(tmp_path_factory):
     """What each worker of two, and one process alone, wrote: {(rank, world size): {case: ...}}."""
     folder = tmp_path_factory.mktemp("workers")
     tiny.save_dictionaries(folder)
-    places = [(0, 2), (1, 2), (0, 1)]
-    running = [
-        subprocess.Popen(
-            [sys.executable, WORKER, *map(str, place), folder],
-            env=corpus.environment(OMP_NUM_THREADS="1"),
-            stderr=(folder / f"{place[0]}-{place[1]}.log").open("w"),
-        )
-        for place in places
-    ]
-    for place, process in zip(places, running, strict=True):
-        assert process.wait(timeout=300) == 0, (folder / f"{place[0]}-{place[1]}.log").read_text()[-3000:]
-    return {place: torch.load(folder / f"{place[0]}-{place[1]}.pt") for place in places}
+    command = [sys.executable, worker.__file__, folder]
+    environment = corpus.environment(OMP_NUM_THREADS="1")
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {place: torch.load(folder / f"{place[0]}-{place[1]}.pt") for place in worker.PLACES}
 
 
 @pytest.mark.parametrize("case", worker.CASES, ids=str)

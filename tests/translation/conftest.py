@@ -56,7 +56,7 @@ def _make(base):
     prepare("parallel", *flags, "--out", base / "data")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OMP_NUM_THREADS", "1")
-        updates = ["--updates", 800, "--validate-interval-updates", 400]
+        updates = ["--updates", 600, "--validate-interval-updates", 300]
         checkpoints = train(base / "data", base / "run", "--method", "plain", *TINY, *updates)
     given = [
         "--checkpoint",
