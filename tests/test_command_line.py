@@ -67,6 +67,7 @@ def scalars(folder: Path) -> dict[str, list[float]]:
 def test_the_authors_command_trains_and_names_the_criterion_in_its_place(models):
     log = models["published"].log
     assert REPLACED in log and "num_updates: 3 >= max_update: 3" in log
+    assert "the training ended after 3 updates with alpha at" in log
 
 
 def test_json_lines_and_tensorboard_have_the_method_s_numbers(models):

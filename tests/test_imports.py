@@ -36,7 +36,8 @@ LEVELS = [
     {"sensitivity", "transfer"},
     {"cli", "plugin"},
 ]
-#: `__init__` imports `plugin` where fairseq is loaded: the one arrow upward.
+#: `__init__` imports `plugin` where fairseq is loaded: the one arrow upward. What reads fairseq's registries at run
+#: time sees to it by importlib.import_module that they are filled.
 EXCEPTIONS = {("__init__", "plugin")}
 
 
@@ -46,12 +47,24 @@ def modules():
 
 def imported(path):
     """The modules of the package that a module imports, anywhere in it, as names with dots."""
-    package = path.relative_to(PACKAGE).parts[:-1]
+    package = path.relative_to(PACKAGE.parent).parts[:-1]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - node.level + 1]
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            yield from (".".join([*base, name]) for name in names)
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1] * bool(node.level), *(node.module or "").split(".")]
+            names = [".".join(filter(None, [*base, alias.name])) for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.startswith(f"{PACKAGE.name}."):
+                yield module_of(name.split(".")[1:])
+
+
+def module_of(parts):
+    """The module of the package that has these parts, of which the last may be a name in it."""
+    path = PACKAGE.joinpath(*parts)
+    return ".".join(parts if path.is_dir() or path.with_suffix(".py").exists() else parts[:-1]) or "__init__"
 
 
 def name_of(path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib
 import io
 import time
 from pathlib import Path
@@ -52,8 +53,8 @@ def _parameters(arguments, types):
     """The parameters that every token is multiplied with, by fairseq's own reading of the flags."""
     from fairseq import options
 
-    import fairseq_intra.plugin  # noqa: F401
-
+    # The flags of its task and criterion.
+    importlib.import_module("fairseq_intra.plugin")
     # What is wrong with a flag is fairseq-train's to say.
     with contextlib.suppress(SystemExit, Exception), contextlib.redirect_stderr(io.StringIO()):
         args = options.parse_args_and_arch(options.get_training_parser(), arguments)

@@ -20,7 +20,6 @@ from .workers import HIDDEN, fairseq_environment
 #: Settings that decide what is translated and scored: with another value the record would not be true.
 OWNED = {
     "path": "give the model by --checkpoint",
-    "data": "give the dataset by --data",
     "gen_subset": "give the split by --split",
     "source_lang": "the languages are those of the dataset",
     "target_lang": "the languages are those of the dataset",
@@ -28,7 +27,6 @@ OWNED = {
     "prefix_size": "it would copy words of the reference",
     "score_reference": "it would score the reference itself",
     "constraints": "it would copy words of the reference",
-    "truncate_source": "give --truncate-source by itself",
     "max_source_positions": "the limit is the model's; give --truncate-source for longer sources",
     "max_target_positions": "the limit is the model's",
     "skip_invalid_size_inputs_valid_test": "every sentence is scored; give --truncate-source for longer sources",

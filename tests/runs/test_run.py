@@ -175,6 +175,7 @@ def test_a_preset_is_what_fairseq_hydra_train_reads(preset):
         value = names.get(flag, values.get(flag))
         value = value[0] if flag == "lr" else value
         assert str(value) == text or (value is True and not text) or float(value) == float(text), flag
+    assert {*values} - {*presets.DECIDED} == {*found.flags, *found.method_flags} - {*names}
     assert values["max-tokens"] * values.get("update-freq", [1])[0] == found.batch_tokens
 
 
