@@ -80,10 +80,12 @@ def tests(args):
         *([] if args.rehearse else ["--numprocesses", "8"]),
     ]
     said = {}
-    # One test file suffices to rehearse: what needs a GPU is skipped without one.
     chosen = {"kernels": ["tests/loss/test_triton.py"], "on a GPU": ["tests/test_on_gpu.py"]}
-    for name, which in list(chosen.items())[: 1 if args.rehearse else None]:
-        done = subprocess.run([*pytest, *which], cwd=CHECKOUT, capture_output=True, text=True)
+    if args.rehearse:
+        chosen = {"kernels": ["tests/loss/test_triton.py", "-k", "equal_passes"]}
+    for name, which in chosen.items():
+        with _kernels(args):
+            done = subprocess.run([*pytest, *which], cwd=CHECKOUT, capture_output=True, text=True)
         said[name] = {"status": done.returncode, "summary": done.stdout.strip().split("\n")[-1], "log": done.stdout}
     return said
 
@@ -104,7 +106,7 @@ def launch(args, positions, vocab):
 
 
 def _kernels(args):
-    """To rehearse, the loss runs by the kernels in Triton's interpreter here, elsewhere by torch, which is faster."""
+    """To rehearse, the kernels run here, in Triton's interpreter; elsewhere torch computes the loss, being faster."""
     return mock.patch.dict(os.environ, {"TRITON_INTERPRET": "1"} if args.rehearse else {})
 
 
@@ -162,7 +164,7 @@ def host(args, size, dtype):
     (fairseq/models/transformer/transformer_encoder.py).
     """
     found = {"share": {}, "attempts": {}}
-    for method in ("plain", "batched") if args.rehearse else ("plain", "batched", "sequential"):
+    for method in ("batched",) if args.rehearse else ("plain", "batched", "sequential"):
         workload = Workload(size, args.device, dtype)
         eager = lambda workload=workload, method=method: workload.forward_backward(method)  # noqa: E731
         found["share"][method] = _host_share(eager, args)

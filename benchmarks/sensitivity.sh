@@ -46,7 +46,7 @@ for run in "${runs[@]}"; do
   [[ -f ${evaluations[-1]} ]] || "$checkout/scripts/evaluate.sh" --checkpoint "${checkpoints[-1]}" --data "$data" >&2
 done
 tool() {
-  "$python" -m fairseq_intra.cli "$@"
+  "$python" -c "$run_checkout" "$checkout" "$@"
 }
 
 students=()

@@ -109,13 +109,18 @@ def main():
     parser.add_argument("--out", required=True, type=Path, help="where the runs go")
     parser.add_argument("--batch-tokens", required=True, type=int, metavar="N", help="of an update, as in train")
     parser.add_argument("--parts", default="calibrate,train,table", help="what to do (default: %(default)s)")
+    parser.add_argument(
+        "--against", default="plain", metavar="NAME", help="what a table has differences from (default: %(default)s)"
+    )
     add_comparison(parser)
     args, args.flags = parser.parse_known_args()
     check_comparison(parser, args)
     os.environ |= {"FAIRSEQ_INTRA_PYTHON": sys.executable, "OMP_NUM_THREADS": str(args.threads)}
     parts = args.parts.split(",")
     if "table" in parts and "plain" not in args.methods:
-        parser.error("--methods needs plain, with which a table compares the others")
+        parser.error("--methods needs plain, with which the curves of the others begin")
+    if "table" in parts and args.against not in args.methods:
+        parser.error(f"--against {args.against} is none of --methods: {' '.join(args.methods)}")
     if {"calibrate", "train"} & set(parts):
         keep_settings(args)
     if "calibrate" in parts:
@@ -338,8 +343,8 @@ def table(args):
     rounds = max(map(len, args.times.values()))
     print(f"A step's time in that of a plain one, median and range of {rounds} rounds: {spread}.\n")
     columns = ["method", "seeds", "updates", "best validation nll", "BLEU on valid", "flat"]
-    columns += ["length penalty", "BLEU", "difference from plain", "p, median", "p of each seed"]
-    rows = [row for name, runs in found.items() for row in rows_of(args, name, runs, found["plain"])]
+    columns += ["length penalty", "BLEU", f"difference from {args.against}", "p, median", "p of each seed"]
+    rows = [row for name, runs in found.items() for row in rows_of(args, name, runs, found[args.against])]
     title = f"The time of {args.budget} plain updates; late from {args.switch}; mean of {AVERAGED} checkpoints"
     figures = {name: {seed: kept.curve for seed, kept in runs.items()} for name, runs in found.items()}
     show(title, columns, rows, args, step_seconds=args.times, curves=figures, table=[columns, *rows])
@@ -351,7 +356,7 @@ def spread_of(args, step):
     return f"{min(ratios):.2f} to {max(ratios):.2f}"
 
 
-def rows_of(args, name, runs, plain):
+def rows_of(args, name, runs, others):
     """Two rows: with the default length penalty, and with the tuned one."""
     mean = statistics.mean
     nll = mean(min(point[1] for point in kept.curve) for kept in runs.values())
@@ -361,23 +366,23 @@ def rows_of(args, name, runs, plain):
     first = [name, str(len(runs)), str(updates_of(args, name)[1]), f"{nll:.3f}", f"{valid:.2f}", flat]
     tuned = "/".join(f"{kept.lenpen:g}" for kept in runs.values())
     return [
-        [*first, "1", *scores_of("default", name, runs, plain)],
-        [*[""] * len(first), tuned, *scores_of("tuned", name, runs, plain)],
+        [*first, "1", *scores_of("default", runs, others)],
+        [*[""] * len(first), tuned, *scores_of("tuned", runs, others)],
     ]
 
 
-def scores_of(kind, name, runs, plain):
-    """BLEU with one kind of length penalty, and its difference from plain."""
+def scores_of(kind, runs, others):
+    """BLEU with one kind of length penalty, and its difference from that of another method's runs."""
     score = mean_and_spread([bleu_of(kept.statistics[kind]) for kept in runs.values()])
-    seeds = [seed for seed in runs if seed in plain]
-    if name == "plain" or not seeds:
+    seeds = [seed for seed in runs if seed in others]
+    if runs is others or not seeds:
         return [score, "", "", ""]
-    difference, p, values = compared([(plain[seed].statistics[kind], runs[seed].statistics[kind]) for seed in seeds])
+    difference, p, values = compared([(others[seed].statistics[kind], runs[seed].statistics[kind]) for seed in seeds])
     return [score, difference, p, ", ".join(f"{value:.3f}" for value in values)]
 
 
 def compared(pairs):
-    """(mean difference, median p-value, all p-values) of pairs of statistics, plain's first: one pair a seed."""
+    """(mean difference, median p-value, all p-values) of pairs of statistics, a method's second: one pair a seed."""
     gains = [bleu_of(ours) - bleu_of(theirs) for theirs, ours in pairs]
     together, values = p_value_of_seeds(pairs)
     return mean_and_spread(gains, "+"), f"{together:.3f}", values

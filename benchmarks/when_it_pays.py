@@ -50,7 +50,7 @@ def main():
 
 def row(size, name, runs):
     own, plain = runs[name], runs["plain"]
-    scores = [cell for kind in ("default", "tuned") for cell in scores_of(kind, name, own, plain)]
+    scores = [cell for kind in ("default", "tuned") for cell in scores_of(kind, own, plain)]
     return [f"{size:,}", name, str(len(own)), *scores, *time_to_level(own, plain)]
 
 

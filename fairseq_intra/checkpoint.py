@@ -15,6 +15,7 @@ from .console import say
 from .errors import UsageError, reason
 from .files import replacing
 from .methods import is_before, method_of
+from .patches.dictionary_checksum import stored_in
 from .write_errors import write_failure_reported
 
 
@@ -50,6 +51,8 @@ def load(path: Path, overrides: dict | None = None) -> dict:
     state = checkpoint_utils.load_checkpoint_to_cpu(str(path), overrides)
     if "model" not in state:
         raise UsageError(f"{path} holds no model: not a fairseq checkpoint")
+    if state.get("cfg") is None:
+        raise UsageError(f"{path} holds no configuration: not a checkpoint that fairseq-train wrote")
     return state
 
 
@@ -160,14 +163,23 @@ def average(inputs: list[Path], output: Path) -> None:
     means are taken in float64, whatever the parameters are stored in.
 
     Raises:
-        UsageError: if an input cannot be read, or two differ in the names or shapes of their parameters.
+        UsageError: if an input cannot be read, or two differ in the names or shapes of their parameters, in their
+            languages or dictionaries, or in the method or seed of their training.
     """
     total: dict[str, torch.Tensor] = {}
+    known = first = None
     for path in inputs:
         state = load(path)
         model = state["model"]
         if total and _shapes(model) != _shapes(total):
             raise UsageError(f"{path} is a checkpoint of another model than {inputs[0]}")
+        if known and (stored_in(state) or known) != known:
+            raise UsageError(f"{path} has other languages or dictionaries than {inputs[0]}")
+        known = known or stored_in(state)
+        made_by = training(state)
+        first = first or made_by
+        if made_by[:2] != first[:2]:
+            raise UsageError(f"{path} is of a training ({_who(made_by)}) other than {inputs[0]} ({_who(first)})")
         for name, value in model.items():
             if value.is_floating_point():
                 value = value.double() + total.get(name, 0)
@@ -178,6 +190,10 @@ def average(inputs: list[Path], output: Path) -> None:
     }
     state["averaged_checkpoints"] = [path.name for path in inputs]
     save(state, output)
+
+
+def _who(made_by):
+    return f"{made_by.method}, seed {made_by.seed}"
 
 
 def _shapes(model):

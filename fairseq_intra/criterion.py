@@ -13,6 +13,7 @@ from fairseq.dataclass import ChoiceEnum
 
 from .errors import UsageError
 from .intra_distillation import IntraDistillation, IntraDistillationFlags, log_method
+from .limits import check_label_smoothing
 from .loss import intra_distillation_loss, intra_distillation_loss_on_features
 from .loss.functional import IMPLEMENTATIONS, choose_implementation
 from .model_outputs import (
@@ -79,6 +80,7 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         id_loss="auto",
         encoder_once=False,
     ):
+        check_label_smoothing(label_smoothing)
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         self.intra_distillation = IntraDistillation(num_iter, alpha, div, passes, encoder_once)
         if str(id_loss) not in IMPLEMENTATIONS:

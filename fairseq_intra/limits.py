@@ -18,6 +18,12 @@ def check_alpha(alpha: float) -> None:
         raise UsageError(f"--alpha must be a number from 0 to {HIGHEST_ALPHA}, not {alpha}")
 
 
+def check_label_smoothing(epsilon: float) -> None:
+    """Raises UsageError on a share of probability that is none."""
+    if not 0 <= epsilon <= 1:
+        raise UsageError(f"--label-smoothing must be a number from 0 to 1, not {epsilon}")
+
+
 def check_seed(seed: int) -> None:
     """Raises UsageError on a seed that is negative or above HIGHEST_SEED."""
     if not 0 <= seed <= HIGHEST_SEED:

@@ -1,5 +1,7 @@
 """The methods by name, as commands, records of evaluations and tables have them."""
 
+import argparse
+
 #: What a table calls each method, in the order of its columns.
 TITLES = {
     "plain": "plain",
@@ -19,22 +21,33 @@ def method_of(cfg) -> str:
     Args:
         cfg: of fairseq-train, with the sections task and criterion.
     """
-    names = (cfg["task"]["_name"], cfg["criterion"]["_name"])
+    task, criterion = cfg["task"], cfg["criterion"]
+    names = (setting(task, "_name"), setting(criterion, "_name"))
     if "self_distillation" in names:
         return "self-distillation"
     if not any("intra_distillation" in name for name in names):
         return "plain"
     # The authors' command gives the method's flags to the task, and names fairseq's own criterion.
-    flags = cfg["criterion"] if "num_iter" in cfg["criterion"] else cfg["task"]
-    if flags.get("num_iter") == 1:
+    flags = task if setting(criterion, "num_iter") is None else criterion
+    if setting(flags, "num_iter") == 1:
         return "plain"
-    if cfg["task"].get("plain_updates") or cfg["task"].get("plain_patience"):
+    if setting(task, "plain_updates") or setting(task, "plain_patience"):
         return "late"
-    if any((cfg["task"].get(name) or 1) > 1 for name in ("distill_interval", "distill_part")):
+    if any((setting(task, name) or 1) > 1 for name in ("distill_interval", "distill_part")):
         return "intra"
-    grows = cfg["task"].get("adaptive_alpha") == 1 and (flags.get("alpha") or 0) > 1
-    is_rdrop = flags.get("num_iter") == 2 and str(flags.get("div")) == "X" and not flags.get("encoder_once")
+    grows = setting(task, "adaptive_alpha") == 1 and (setting(flags, "alpha") or 0) > 1
+    of_two = setting(flags, "num_iter") == 2 and str(setting(flags, "div")) == "X"
+    is_rdrop = of_two and not setting(flags, "encoder_once")
     return "rdrop" if is_rdrop and not grows else "intra"
+
+
+def setting(section, name: str):
+    """A value in a section of a configuration, None where it has none.
+
+    Of a task or criterion without a dataclass, such as fairseq's translation_from_pretrained_bart, the section is an
+    argparse.Namespace.
+    """
+    return getattr(section, name, None) if isinstance(section, argparse.Namespace) else section.get(name)
 
 
 def is_before(switch: int | None, num_updates: int) -> bool:

@@ -71,7 +71,7 @@ def target_positions(model, sample, padding_idx, ignore_prefix_size):
     """
     target = model.get_targets(sample, None)
     keep = target.ne(padding_idx)
-    keep[:, :ignore_prefix_size] = False
+    keep[:, : max(0, ignore_prefix_size)] = False
     positions = keep.nonzero(as_tuple=True)
     return target[positions], positions
 

@@ -16,6 +16,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 from . import checkpoint
 from .errors import UsageError
 from .intra_distillation import log_mean
+from .limits import check_label_smoothing
 from .loss.distillation import Teacher, distillation_loss
 from .model_outputs import (
     NoProjection,
@@ -73,6 +74,7 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         distillation_weight=0.5,
         distillation_temperature=1.0,
     ):
+        check_label_smoothing(label_smoothing)
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         if not 0 <= distillation_weight <= 1:
             raise UsageError(f"--distillation-weight must be between 0 and 1, not {distillation_weight}")

@@ -62,7 +62,7 @@ done
 
 step "5/5 the table"
 runs=("$out/$lang-en.seed$seed.$updates".{plain,intra})
-"$FAIRSEQ_INTRA_PYTHON" -m fairseq_intra.cli table "${runs[@]}" >"$out/.table.partial"
+"$FAIRSEQ_INTRA_PYTHON" -c "$run_checkout" "$checkout" table "${runs[@]}" >"$out/.table.partial"
 mv -- "$out/.table.partial" "$out/table.md"
 cat -- "$out/table.md"
 

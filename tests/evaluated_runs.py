@@ -65,6 +65,7 @@ def evaluated(folder, method="plain", source="de", share=2, name="checkpoint_bes
         "training": TRAINING,
         "before_switch": None,
         "run": "run",
+        "fingerprint": None,
         "at_length_limit": 0,
         "truncated": 0,
         "tuning": None,

@@ -4,8 +4,7 @@ import contextlib
 import http.server
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -15,6 +14,7 @@ class Answer(NamedTuple):
     status: int = 0  #: answers with this status and nothing else
     after: int = 0  #: or sends this many bytes, and then
     stall: bool = False  #: nothing more; without it, the connection ends
+    skip: int = 0  #: of what was asked for, so many bytes at its beginning are left out
     location: str = ""  #: or sends on to there
 
 
@@ -26,6 +26,7 @@ class Server:
     files: dict[str, bytes]  #: what it has, by path; may be changed
     failures: list[Answer]  #: what befalls the next requests, first to last
     requests: list[tuple[str, str]]  #: every request's path and Range
+    headers: dict[str, str] = field(default_factory=dict)  #: of what it sends, in place of its own or beside them
 
 
 @contextlib.contextmanager
@@ -49,7 +50,7 @@ def serving(files: dict[str, bytes]) -> Iterator[Server]:
                 self.send_error(failure.status if failure else 404)
                 return
             content = made.files[self.path]
-            tag = f'"{hash(content)}"'
+            tag = made.headers.get("ETag", f'"{hash(content)}"')
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
             if self.headers.get("If-Range") != tag:
                 start = 0
@@ -59,9 +60,11 @@ def serving(files: dict[str, bytes]) -> Iterator[Server]:
                 self.end_headers()
                 return
             self.send_response(206 if start else 200)
-            self.send_header("ETag", tag)
-            self.send_header("Content-Length", str(len(content) - start))
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            start += failure.skip if failure else 0
+            own = {"ETag": tag, "Content-Length": str(len(content) - start)}
+            own["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            for name, value in (own | made.headers).items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content[start:][: failure.after if failure else None])
             self.wfile.flush()
@@ -82,8 +85,3 @@ def serving(files: dict[str, bytes]) -> Iterator[Server]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def partial(path: Path) -> Path:
-    """Where a download that is not finished lies."""
-    return path.with_name(f"{path.name}.partial")

@@ -37,7 +37,13 @@ def main(calls, name, *flags):
         for language in ("de", "en"):
             _make(Path(given["--checkpoint"]).with_suffix(f".{language}.json"))
     elif name == "prepare-transfer":
-        summary = {"kind": "ner", "source": "en", "languages": ["de", "en"], "labels": ["O"], "splits": {}}
+        summary = {
+            "kind": "ner",
+            "source": "en",
+            "languages": ["de", "en"],
+            "labels": ["O"],
+            "splits": {"train": {"sentences": 9}},
+        }
         _make(Path(given["--out"]) / "manifest.json", json.dumps(summary))
     else:
         _make(Path(given.get("--output") or Path(given["--out"]) / "manifest.json"))

@@ -75,7 +75,7 @@ def test_the_table_of_time_to_quality(run, tmp_path):
         (folder / "arguments.txt").write_text(f"--max-update\n{160 if method == 'plain' else 112}\n")
     given = ["--data", "data", "--out", tmp_path / "out", "--budget", 160, "--switch", 80, "--seeds", 2]
     given += ["--batch-tokens", 2048]
-    for wrong in (["--out", tmp_path], ["--methods", "rdrop late"]):
+    for wrong in (["--out", tmp_path], ["--methods", "rdrop late"], ["--methods", "plain", "--against", "late"]):
         with pytest.raises(SystemExit):
             run("time_to_quality.py", *given, *wrong, "--parts", "table")
     for wrong in (["--switch", 40], ["--budget", 320]):
@@ -93,6 +93,10 @@ def test_the_table_of_time_to_quality(run, tmp_path):
     for ours, theirs in ((late, plain), (late_tuned, plain_tuned)):
         assert float(ours[8]) == pytest.approx(float(ours[7]) - float(theirs[7]), abs=0.011)
         assert 0 < float(ours[9]) < 0.1 and ours[9] == ours[10]
+    against = run("time_to_quality.py", *given, "--parts", "table", "--methods", "plain late", "--against", "late")
+    plain, _, late, _ = ([cell.strip() for cell in line.split("|")[1:-1]] for line in against.split("\n")[-6:-2])
+    assert "difference from late" in against and late[8] == ""
+    assert float(plain[8]) == pytest.approx(float(plain[7]) - float(late[7]), abs=0.011)
     curve = json.loads((tmp_path / "json").read_text())["curves"]["late"]["1"]
     assert [point[0] for point in curve] == [*range(10, 81, 10), *range(90, 161, 10)]
     assert (tmp_path / "out" / "time_to_quality.svg").exists()
@@ -244,9 +248,11 @@ def test_validations_at_equal_updates(run, tmp_path):
 
 
 def test_the_python_in_shell_recipes_imports_what_is_there():
-    for script in BENCHMARKS.glob("*.sh"):
-        for line in re.findall(r"^(?:from|import) fairseq_intra.*", script.read_text(), re.MULTILINE):
-            exec(line, {})
+    scripts = "".join(script.read_text() for script in BENCHMARKS.glob("*.sh"))
+    lines = re.findall(r"^(?:from|import) fairseq_intra.*", scripts, re.MULTILINE)
+    assert lines
+    for line in lines:
+        exec(line, {})
 
 
 @pytest.mark.slow
@@ -279,6 +285,7 @@ def test_rehearsal_of_the_gpu_s_measurements(tmp_path):
     titles = [line for line in done.stdout.split("\n") if line.startswith("**")]
     assert len(titles) == len(results) - 1
     assert json.loads((tmp_path / "out" / "largest.recompute.json").read_text())["max_tokens"] == 24
+    assert json.loads((tmp_path / "out" / "tests.json").read_text())["kernels"]["status"] == 0
     steps = json.loads((tmp_path / "out" / "step.iwslt.float32.json").read_text())
     assert f"| iwslt, float32 | recompute | {steps['ratios']['recompute']['median']:.2f} " in done.stdout
 

@@ -1,6 +1,8 @@
 """fairseq_intra/checkpoint.py: what a checkpoint tells of its training, and means of several."""
 
+import copy
 import multiprocessing
+from argparse import Namespace
 
 import pytest
 import small_dataset
@@ -56,6 +58,14 @@ def test_the_method_is_told_from_what_decides_the_loss(flags, method):
     assert method_of({"task": task | criterion, "criterion": plain}) == method
 
 
+def test_of_a_task_without_a_dataclass_the_method_is_told_too():
+    """Of such a task, as translation_from_pretrained_bart, fairseq keeps the flags in a Namespace."""
+    task, criterion = Namespace(_name="translation_from_pretrained_bart"), Namespace(_name="composite_loss")
+    assert method_of({"task": task, "criterion": criterion}) == "plain"
+    criterion = {"_name": "intra_distillation", "num_iter": 3}
+    assert method_of({"task": task, "criterion": criterion}) == "intra"
+
+
 def test_what_is_no_model_is_refused(trained, tmp_path):
     with pytest.raises(UsageError, match="no checkpoint .*missing.pt"):
         checkpoint.load(tmp_path / "missing.pt")
@@ -64,6 +74,11 @@ def test_what_is_no_model_is_refused(trained, tmp_path):
     torch.save(state, tmp_path / "empty.pt")
     with pytest.raises(UsageError, match="empty.pt holds no model"):
         checkpoint.load(tmp_path / "empty.pt")
+    state = checkpoint.load(trained.checkpoint)
+    del state["cfg"]
+    torch.save(state, tmp_path / "bare.pt")
+    with pytest.raises(UsageError, match="bare.pt holds no configuration"):
+        checkpoint.load(tmp_path / "bare.pt")
 
 
 @pytest.mark.parametrize(
@@ -101,10 +116,11 @@ def untrained(tmp_path_factory):
 @pytest.mark.parametrize(("last", "newest"), [(30, "checkpoint_last.pt"), (33, "checkpoint_1_20.pt")])
 def test_the_newest_at_the_end_of_an_epoch_is_averaged_too(untrained, tmp_path, capsys, last, newest):
     """fairseq writes no checkpoint_E_U.pt of an update that ends an epoch."""
-    untrained["cfg"].checkpoint.save_interval_updates = 10
+    state = copy.deepcopy(untrained)
+    state["cfg"].checkpoint.save_interval_updates = 10
     for name, updates in {"checkpoint_1_10": 10, "checkpoint_1_20": 20, "checkpoint_last": last}.items():
         history = [untrained["optimizer_history"][-1] | {"num_updates": updates}]
-        write_state(tmp_path / f"{name}.pt", untrained | {"optimizer_history": history})
+        write_state(tmp_path / f"{name}.pt", state | {"optimizer_history": history})
     assert checkpoint.last_checkpoints(tmp_path, 2)[-1].name == newest
     left_out = "checkpoint_last.pt (update 33) is left out: --save-interval-updates is 10"
     assert (left_out in capsys.readouterr().err) == (last == 33)
@@ -121,6 +137,19 @@ def test_two_averages_at_once_do_not_disturb_each_other(untrained, tmp_path):
     assert [average.exitcode for average in averages] == [0, 0]
     assert checkpoint.load(tmp_path / "mean.pt")["averaged_checkpoints"] == [path.name for path in inputs]
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_of_other_trainings_there_is_no_mean(untrained, tmp_path):
+    first = write_state(tmp_path / "first.pt", untrained)
+    other = copy.deepcopy(untrained)
+    other["cfg"].common.seed = 7
+    with pytest.raises(UsageError, match=r"other.pt is of a training \(intra, seed 7\) other than .*first.pt"):
+        checkpoint.average([first, write_state(tmp_path / "other.pt", other)], tmp_path / "mean.pt")
+    other = copy.deepcopy(untrained)
+    other["extra_state"]["dictionary_checksums"]["source"] = "another"
+    with pytest.raises(UsageError, match="other.pt has other languages or dictionaries than .*first.pt"):
+        checkpoint.average([first, write_state(tmp_path / "other.pt", other)], tmp_path / "mean.pt")
+    assert not (tmp_path / "mean.pt").exists()
 
 
 def write_state(path, state):

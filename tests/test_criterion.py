@@ -93,7 +93,7 @@ def test_alpha_zero_is_plain_training_on_repeated_sentences(task, arch):
 
 
 @pytest.mark.parametrize("div", ["X", "JS"])
-@pytest.mark.parametrize("ignore_prefix_size", [0, 1])
+@pytest.mark.parametrize("ignore_prefix_size", [0, 1, -1])
 @MODELS
 def test_loss_and_gradients_are_those_of_the_definition(task, arch, ignore_prefix_size, div):
     model, passes, alpha = tiny.model(task, arch, dropout=0.3), 3, 2.5
@@ -104,7 +104,7 @@ def test_loss_and_gradients_are_those_of_the_definition(task, arch, ignore_prefi
     repeated = tiny.sample(task, tiny.repeated(tiny.SENTENCES, passes))
     with tiny.seeded(5):
         logits = model(**repeated["net_input"])[0].unflatten(0, (-1, passes)).transpose(0, 1)
-    expected, spread = definition(task, logits, alpha, div, ignore_prefix_size)
+    expected, spread = definition(task, logits, alpha, div, max(0, ignore_prefix_size))
     assert_are(model, (loss, logged, grads), expected, spread)
 
 
@@ -405,3 +405,9 @@ def test_refuses_in_one_line_that_names_the_flag(task, options, message):
     assert isinstance(refusal.value, SystemExit)
     # Python prints a SystemExit's code where it is a string, and exits with 1.
     assert refusal.value.code == f"fairseq_intra: error: {message}"
+
+
+@pytest.mark.parametrize("label_smoothing", [-0.5, 2, math.nan])
+def test_label_smoothing_is_a_share(task, label_smoothing):
+    with pytest.raises(UsageError, match=f"--label-smoothing must be a number from 0 to 1, not {label_smoothing}"):
+        IntraDistillationCriterion(task, False, label_smoothing)

@@ -1,13 +1,12 @@
 """fairseq_intra/processes.py: child processes end with whoever started them."""
 
-import os
 import signal
 import subprocess
 import sys
-import time
 
 import corpus
 import pytest
+from waiting import is_running, wait_for
 
 from fairseq_intra.processes import in_process, worker_pool
 
@@ -48,23 +47,8 @@ with ending_on_signals():
 """
     parent = subprocess.Popen([sys.executable, "-c", code], env=corpus.environment(), stderr=subprocess.PIPE)
     names = [tmp_path / "child", tmp_path / "worker"]
-    while not all(name.exists() and name.read_text() for name in names):
-        assert parent.poll() is None
-        time.sleep(0.01)
+    wait_for(lambda: all(name.exists() and name.read_text() for name in names), parent)
     pids = [int(name.read_text()) for name in names]
     parent.send_signal(number)
     parent.communicate(timeout=30)
-    deadline = time.monotonic() + 30
-    while any(is_running(pid) for pid in pids):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # A process that nobody has waited for yet has ended.
-    status = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
-    return bool(status) and not status.startswith("Z")
+    wait_for(lambda: not any(map(is_running, pids)))

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import warnings
+from pathlib import Path
 
 from .. import __version__
 from ..errors import UsageError
@@ -13,6 +14,7 @@ from .command import Parser
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command. Raises UsageError, which prints one line and exits with 1, on a user's mistake."""
+    _open_what_is_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="replace")
@@ -24,6 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     for library in ("fairseq", "matplotlib", "PIL", "sacrebleu"):
         logging.getLogger(library).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+    _need_utf8_names(args)
     try:
         args.run(args)
         sys.stdout.flush()
@@ -39,6 +42,26 @@ def main(arguments: list[str] | None = None) -> None:
         raise UsageError(
             os_error_message(error, getattr(args, "out", None) or getattr(args, "output", None))
         ) from None
+
+
+def _open_what_is_closed():
+    """Of a standard stream that the shell closed (2>&-) Python makes None, and the next file would get its number."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, number)
+            os.set_inheritable(number, True)
+            if null != number:
+                os.close(null)
+            setattr(sys, name, open(number, "w", encoding="utf-8"))
+
+
+def _need_utf8_names(args):
+    """Names of files come to stand in JSON, in tables and in the configurations of fairseq and SentencePiece."""
+    for value in vars(args).values():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path) and str(path).encode(errors="replace").decode() != str(path):
+                raise UsageError(f"the name {ascii(str(path))} is not UTF-8; give another")
 
 
 def _parser():

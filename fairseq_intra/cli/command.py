@@ -1,10 +1,11 @@
 """What the commands of `fairseq-intra` share: how they are declared, and how their flags are read."""
 
 import argparse
-import math
 from collections.abc import Callable
 
 from ..errors import UsageError
+
+MAX_LENPEN = 100
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,6 +47,6 @@ def need_counts(args: argparse.Namespace, *names: str) -> None:
 
 
 def need_lenpen(lenpen: float) -> None:
-    """Raises UsageError on a length penalty that is not a number of at least 0."""
-    if not 0 <= lenpen < math.inf:
-        raise UsageError(f"--lenpen must be a number of at least 0, not '{lenpen:g}'")
+    """Raises UsageError on a length penalty that is no exponent of a length."""
+    if not 0 <= lenpen <= MAX_LENPEN:
+        raise UsageError(f"--lenpen must be a number from 0 to {MAX_LENPEN}, not '{lenpen:g}'")

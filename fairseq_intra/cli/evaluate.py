@@ -101,10 +101,12 @@ def _request(args):
     metrics = tuple(args.metrics.split())
     if "bleu" not in metrics or not set(metrics) <= set(METRICS):
         raise UsageError(f"--metrics must be bleu, and with it any of chrf and ter, not '{args.metrics}'")
-    if args.wmt_set and args.split:
+    if args.wmt_set is not None and args.split:
         raise UsageError("--split and --wmt-set exclude each other")
     if args.tune_lenpen and args.lenpen is not None:
         raise UsageError("--lenpen and --tune-lenpen exclude each other")
+    if args.tune_lenpen and "--unnormalized" in args.passed:
+        raise UsageError("--tune-lenpen has no effect with --unnormalized")
     splits = _splits(args)
     if args.tune_lenpen and "valid" in splits:
         raise UsageError("--tune-lenpen chooses on valid; score another split")
@@ -133,7 +135,7 @@ def _request(args):
 
 
 def _splits(args):
-    if args.wmt_set:
+    if args.wmt_set is not None:
         return (args.wmt_set,)
     splits = ("test",) if args.split is None else tuple(args.split.split())
     if not splits or not set(splits) <= set(SPLITS) or len(set(splits)) < len(splits):

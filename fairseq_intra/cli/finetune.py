@@ -9,15 +9,32 @@ from ..methods import METHODS
 from ..run_fairseq import word_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .training import add_run_flags, as_shell_lines, check_run_flags, report_method, saved_in, total_updates, train_in
+from .training import (
+    add_run_flags,
+    as_shell_lines,
+    check_run_flags,
+    gpus_for,
+    report_method,
+    saved_in,
+    total_updates,
+    train_in,
+)
 
 TASK_OF_THE_METHOD = (
     "--task sentence_prediction_intra_distillation --criterion intra_distillation_sentence_prediction"
 ).split()
 #: By what the measure of a task is reported.
 REPORTS = {"mcc": "--report-mcc", "f1": "--report-acc-and-f1", "pearson": "--report-pearson-and-spearman"}
-#: What a task's manifest says of its training.
-FIELDS = ("task", "metric", "regression", "num_classes", "splits", "batch_size", "learning_rate")
+#: What a task's manifest says of its training, and the types of it.
+FIELDS = {
+    "task": str,
+    "metric": str,
+    "regression": bool,
+    "num_classes": int,
+    "splits": dict[str, dict],
+    "batch_size": int,
+    "learning_rate": float,
+}
 AFTER_THE_FLAGS = """
 All other flags go to fairseq-train and win: --arch roberta_large --lr 2e-5, and --alpha 1.5 --adaptive-alpha 1
 --div JS, which are left out where --method does not have them (plain; for rdrop, two passes and a constant alpha,
@@ -52,7 +69,7 @@ def add_commands(commands):
 
 def _finetune(args):
     from ..files import sha256, write_text
-    from ..runs import arguments, workers
+    from ..runs import arguments
     from ..runs.run import RunFolder
 
     check_run_flags(args, METHODS, arguments.OWNED | arguments.OWNED_BY_FINETUNE)
@@ -60,7 +77,7 @@ def _finetune(args):
     if args.checkpoint and not args.checkpoint.is_file():
         raise UsageError(f"--checkpoint {args.checkpoint}: no such file")
     made = _read_task(args.data)
-    gpus = workers.gpu_count()
+    gpus = gpus_for(args)
     passed = arguments.flags_for(args.method, args.passed)
     words = [*_recipe(args, made), *arguments.device_flags(args.passed, gpus), *passed]
     method = report_method(words, args.method)
@@ -90,10 +107,10 @@ def _finetune(args):
 
 
 def _read_task(data):
-    from ..files import read_json
+    from ..files import has_type, read_json
 
     made = read_json(data / "manifest.json")
-    if not isinstance(made, dict) or not all(name in made for name in FIELDS):
+    if not isinstance(made, dict) or not all(has_type(made.get(name), kind) for name, kind in FIELDS.items()):
         raise UsageError(f"--data {data} is not of data-prep/prepare-glue.sh")
     return made
 

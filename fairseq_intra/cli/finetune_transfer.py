@@ -8,7 +8,16 @@ from ..methods import METHODS
 from ..run_fairseq import word_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .training import add_run_flags, as_shell_lines, check_run_flags, report_method, saved_in, total_updates, train_in
+from .training import (
+    add_run_flags,
+    as_shell_lines,
+    check_run_flags,
+    gpus_for,
+    report_method,
+    saved_in,
+    total_updates,
+    train_in,
+)
 
 
 def add_commands(commands):
@@ -46,7 +55,7 @@ def _finetune_transfer(args):
     model = args.pretrained / "model.pt"
     if not model.is_file():
         raise UsageError(f"--pretrained {args.pretrained} holds no model.pt (an archive such as xlmr.base, unpacked)")
-    gpus = workers.gpu_count()
+    gpus = gpus_for(args)
     team = workers.find_workers(gpus)
     if args.batch % team.count:
         raise UsageError(f"--batch {args.batch} is no multiple of the {team.count} GPUs")

@@ -178,11 +178,8 @@ def ending(run):
     def prepare(args):
         from ..processes import ending_on_signals
 
-        name = str(args.out)
-        if name.encode(errors="replace").decode() != name:
-            raise UsageError(f"--out {ascii(name)} is not UTF-8, as sentencepiece needs it; give another name")
         if "," in str(args.out.absolute()):
-            raise UsageError(f"--out {name}: fairseq-preprocess takes a comma for the end of a name")
+            raise UsageError(f"--out {args.out}: fairseq-preprocess takes a comma for the end of a name")
         with ending_on_signals():
             run(args)
 

@@ -8,7 +8,16 @@ from ..methods import TITLES
 from ..run_fairseq import word_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
-from .training import add_run_flags, as_shell_lines, check_run_flags, report_method, saved_in, total_updates, train_in
+from .training import (
+    add_run_flags,
+    as_shell_lines,
+    check_run_flags,
+    gpus_for,
+    report_method,
+    saved_in,
+    total_updates,
+    train_in,
+)
 
 TRAIN_METHODS = (*TITLES, "self-distillation")
 #: fairseq's validation by BLEU on text with its subwords joined; checkpoint_best.pt is the best by it.
@@ -86,7 +95,7 @@ def _train(args):
     need_counts(args, "updates", "batch_tokens", "max_tokens")
     dataset = read_dataset(args.data)
     preset = presets.read_preset(args.preset, args.method)
-    gpus = workers.gpu_count()
+    gpus = gpus_for(args)
     words = _words(args, preset, gpus, dataset)
     batch = args.batch_tokens or preset.batch_tokens
     team = workers.find_workers(gpus)

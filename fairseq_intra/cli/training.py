@@ -56,6 +56,14 @@ def _check_initial_checkpoint(args):
             raise UsageError(f"{flag} {given}: no such file")
 
 
+def gpus_for(args) -> int:
+    """The number of GPUs that a training is to use: none where --cpu is passed."""
+    from ..runs import workers
+    from ..runs.arguments import flag_value
+
+    return 0 if flag_value(args.passed, "--cpu") is not None else workers.gpu_count()
+
+
 def report_method(words: list[str], method: str) -> str:
     """What tables call a training with these flags of fairseq-train; said where it is not the method asked for."""
     from ..runs.arguments import method_by_flags

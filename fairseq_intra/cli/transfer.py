@@ -6,6 +6,7 @@ from ..errors import UsageError
 from ..files import need_folder_of
 from ..transfer import TASKS
 from .command import add_command, need_counts
+from .prepare_flags import language
 
 
 def add_commands(commands):
@@ -19,9 +20,9 @@ def add_commands(commands):
         "or XQuAD beside SQuAD v1.1",
     )
     command.add_argument("--input", type=Path, required=True, metavar="DIR", help="the text")
-    command.add_argument("--source", default="en", help="language to train on (default: %(default)s)")
+    command.add_argument("--source", type=language, default="en", help="language to train on (default: %(default)s)")
     command.add_argument(
-        "--langs", type=str.split, default=[], help="languages to test, as a quoted list (default: all)"
+        "--langs", type=_languages, default=[], help="languages to test, as a quoted list (default: all)"
     )
     command.add_argument(
         "--pretrained", type=Path, required=True, metavar="DIR", help="the encoder: dict.txt and subwords"
@@ -44,6 +45,10 @@ def add_commands(commands):
 
     command = add_command(commands, "transfer-table", _transfer_table, "scores by language as a table (Markdown)")
     command.add_argument("evaluations", nargs="+", type=Path, metavar="FILE.json", help="of evaluate-transfer")
+
+
+def _languages(text):
+    return [language(each) for each in dict.fromkeys(text.split())]
 
 
 def _prepare_transfer(args):

@@ -11,6 +11,7 @@ MORE = """Raw text in UTF-8, a sentence a line; its translation comes line for l
 Lines beyond the model's limit are translated in parts. With --nbest above 1, a line's translations follow one
 another, each after the line's number and a tab. A score is the translation's log-probability (natural logarithm), the
 end of sentence included, over its length in subwords to the power of --lenpen."""
+MAX_THREADS = 1024
 EXPORT = "fairseq-intra export --checkpoint RUN/checkpoints/checkpoint_best.pt --data DATA --output EXPORTED"
 
 
@@ -68,6 +69,8 @@ def _translate(args):
 
 def _translate_streams(args):
     need_counts(args, "beam", "nbest", "batch_tokens", "threads")
+    if args.threads and args.threads > MAX_THREADS:
+        raise UsageError(f"--threads must be at most {MAX_THREADS}, not {args.threads}")
     need_lenpen(args.lenpen)
     if args.nbest > args.beam:
         raise UsageError(f"--nbest {args.nbest} is more than --beam {args.beam}")

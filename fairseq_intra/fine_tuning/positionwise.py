@@ -142,11 +142,26 @@ def load_dictionary(data: str, kind: str = INPUT) -> Dictionary:
     path = Path(data) / kind / "dict.txt"
     if not path.is_file():
         raise UsageError(f"{data} is not data of fairseq-intra prepare-transfer: no {kind}/dict.txt")
-    dictionary = Dictionary.load(str(path))
+    dictionary = read_dictionary(path)
     if kind == INPUT:
         # As in pre-training, so that the embeddings are as many.
         dictionary.add_symbol("<mask>")
     return dictionary
+
+
+def read_dictionary(path: Path) -> Dictionary:
+    """A dictionary as its file has it.
+
+    Raises:
+        UsageError: if there is no such file, or it is not a dictionary.
+    """
+    try:
+        return Dictionary.load(str(path))
+    except Exception as error:  # of a wrong encoding and of a word that is twice there, too
+        reason = (
+            error.strerror if isinstance(error, OSError) else "not a symbol and a number a line, each symbol once"
+        )
+        raise UsageError(f"cannot read the dictionary {path}: {reason}") from None
 
 
 def head_input(sample, head: str) -> dict:

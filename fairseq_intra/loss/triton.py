@@ -224,7 +224,9 @@ def _forward_kernel(
             block, valid, k, full, row_max, norm, mean_deviation, z_sum, K
         )
     word = tl.load(target + position).to(tl.int64)
-    z_target = tl.load(logits + row_starts + word * word_stride, mask=known, other=0.0).to(tl.float32)
+    # Of a word that is none, such as another library's padding, the loss is NaN.
+    is_word = known & (word >= 0) & (word < vocab)
+    z_target = tl.load(logits + row_starts + word * word_stride, mask=is_word, other=float("nan")).to(tl.float32)
     z_target -= row_max
     lse_minus_max = tl.log(norm)
     out = k * statistics_stride + position

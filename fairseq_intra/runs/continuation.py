@@ -14,6 +14,7 @@ from ..console import say
 from ..errors import UsageError
 from .arguments import PRECISIONS, flag_value, method_by_flags
 
+PATIENCE = "--plain-patience"
 #: What belongs to the earlier training alone.
 DROPPED = ("best", "patience", "task_state")
 
@@ -32,12 +33,13 @@ class Continuation:
         return checkpoints.training(self.state).num_updates if self.keeps_optimizer else 0
 
     def flags(self, words: list[str]) -> list[str]:
-        """Flags of fairseq-train: the schedule of intra-distillation counts from here, as after a late start."""
+        """Flags of fairseq-train: the schedule of intra-distillation counts from here, or from a later start."""
         is_first = checkpoints.training(self.state).method != "intra"
-        # R-Drop has no schedule.
-        if method_by_flags(words) != "intra" or not is_first or not self.num_updates:
+        # R-Drop has no schedule; of a patience nobody knows when it is over.
+        if method_by_flags(words) not in ("intra", "late") or not is_first or int(flag_value(words, PATIENCE) or 0):
             return []
-        return ["--plain-updates", str(self.num_updates)]
+        later = int(flag_value(words, "--plain-updates") or 0) >= self.num_updates
+        return [] if later else ["--plain-updates", str(self.num_updates)]
 
     def write(self, path: Path, criterion: str) -> None:
         """Writes what fairseq-train continues from, by a criterion of this name."""

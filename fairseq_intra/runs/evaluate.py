@@ -85,6 +85,7 @@ def evaluate(request: Request) -> Iterator[Result]:
     states = [checkpoints.load(path) for path in request.checkpoints]
     evaluated = list(zip(request.checkpoints, identities, map(_fingerprint, states), strict=True))
     about = about_model(request.checkpoints, dataset, states) | {"engine": request.engine}
+    about["fingerprint"] = evaluated[0][2] if len(evaluated) == 1 else None
     for split in request.splits:
         for tuned in {False, request.tune_lenpen}:
             _check_nothing_is_lost(request.result(split, tuned), about)
@@ -178,9 +179,7 @@ def _tuned(request, dataset, tokenize, limits) -> Tuning:
     """The length penalty that is best on valid, and the choice."""
     with _scratch() as scratch:
         given = split_input(dataset, "valid", limits, request.truncate_source, scratch)
-        decoding, nbest = _translate(request, dataset, "valid", given, scratch)
-    if decoding["flags"].get("unnormalized"):
-        raise UsageError("--tune-lenpen has no effect with --unnormalized")
+        _, nbest = _translate(request, dataset, "valid", given, scratch)
     reference = read_lines(dataset.folder / "raw" / f"valid.{dataset.target}")
     found = choose(nbest, reference, "valid", tokenize)
     say(f"length penalty {found['chosen']:g}: BLEU on valid {max(found['bleu']):.2f}, of {shown(found)}")

@@ -1,5 +1,6 @@
 """What an evaluation's record says of its model: how it was trained, which checkpoints, on which dictionaries."""
 
+import re
 from pathlib import Path
 
 from fairseq.data import Dictionary
@@ -45,7 +46,7 @@ def _kind(paths, states):
         return f"average of {len(averaged)}"
     if name in ("checkpoint_best", "checkpoint_last"):
         return name.removeprefix("checkpoint_")
-    return "numbered" if name.startswith("checkpoint") and name[10:].strip("_0123456789") == "" else "other"
+    return "numbered" if re.fullmatch(r"checkpoint(\d+|_\d+_\d+)", name) else "other"
 
 
 def _check_dictionaries(paths, dataset, states):

@@ -69,6 +69,7 @@ class Evaluation:
     at_length_limit: int | None = None  #: hypotheses that were ended by the limit of their length
     truncated: int | None = None  #: sources that were cut to the model's --max-source-positions
     run: str | None = None  #: the name of the folder of the training
+    fingerprint: str | None = None  #: see `checkpoint.fingerprint`; of an ensemble None
     tuning: Tuning | None = None  #: how the length penalty was chosen; None: it was given
     statistics: list[str] | None = None  #: see `scoring.sentence_statistics`, a sentence a line
 

@@ -50,7 +50,8 @@ def plot_runs(runs: list[Path], output: Path) -> list[Path]:
         UsageError: if a log is not there or holds no training, or the pictures cannot be written.
     """
     logs = [_read(run) for run in runs]
-    names = [run.name if [other.name for other in runs].count(run.name) == 1 else str(run) for run in runs]
+    short = [run.resolve().name for run in runs]
+    names = [name if short.count(name) == 1 else str(run) for name, run in zip(short, runs, strict=True)]
     panels = [panel for panel in PANELS if any(_curve(log, panel)[0] for log in logs)]
     columns = min(COLUMNS, len(panels))
     figure, axes = new_figure(columns, -(-len(panels) // columns))

@@ -65,7 +65,7 @@ def bleu(tokenize: str) -> BLEU:
             raise UsageError(f"sacreBLEU has no tokenizer '{tokenize}': {str(error).splitlines()[0]}") from None
         raise UsageError(
             f"sacreBLEU's tokenizer {tokenize} needs packages that are not installed: "
-            f"pip install 'sacrebleu[{extra}]', or choose another by --tokenize"
+            f"pip install 'sacrebleu[{extra}]'; evaluate also takes another by --tokenize"
         ) from None
 
 

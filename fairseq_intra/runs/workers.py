@@ -104,6 +104,7 @@ def _first_host(nodes):
     command = ["scontrol", "show", "hostnames", nodes]
     try:
         found = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout.split()
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise UsageError(f"'{' '.join(command)}' failed, which names the first machine: {error}") from None
-    return found[0]
+        return found[0]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        why = "it says nothing" if isinstance(error, IndexError) else error
+        raise UsageError(f"'{' '.join(command)}' failed, which names the first machine: {why}") from None

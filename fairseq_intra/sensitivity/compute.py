@@ -27,7 +27,8 @@ class Sensitivity(NamedTuple):
     """Of one model on some mini-batches."""
 
     scores: dict[str, torch.Tensor]  #: I by parameter name, of its shape and dtype
-    #: Nats per token, of fine-tuned encoders per example: mean of the batches' ("batch"), or over all ("split").
+    #: Nats per token, of fine-tuned encoders per example or labelled word: mean of the batches' ("batch"), or over
+    #: all ("split").
     loss: float
     batches: int
     sentences: int
@@ -50,7 +51,7 @@ def sensitivity(
         gradient_of: "batch" or "split", see above.
 
     Raises:
-        UsageError: if there is no mini-batch, or the loss is not a finite number.
+        UsageError: if there is no mini-batch, the loss is zero or no finite number, or a score is none.
     """
     model.eval()
     criterion.eval()
@@ -70,7 +71,13 @@ def sensitivity(
                 raise UsageError(f"the loss of mini-batch {batches} is {loss.item()}: nothing can be told from it")
     if not batches:
         raise UsageError("there is no mini-batch to compute the sensitivity on")
-    return Sensitivity(found.finished(), losses / found.weight, batches, sentences, tokens)
+    if not losses:
+        raise UsageError("the loss is zero: nothing contributes to it")
+    scores = found.finished()
+    for name, score in scores.items():
+        if not score.isfinite().all():
+            raise UsageError(f"the sensitivity of {name} is not a finite number everywhere; is the parameter?")
+    return Sensitivity(scores, losses / found.weight, batches, sentences, tokens)
 
 
 class _Batches:

@@ -62,4 +62,4 @@ def _bars(panel, reports):
 
 
 def _short(group):
-    return group.replace("encoder.layers.", "encoder ").replace("decoder.layers.", "decoder ")
+    return group.replace(".sentence_encoder", "").replace(".layers.", " ")

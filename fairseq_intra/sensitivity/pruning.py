@@ -11,6 +11,8 @@ from ..errors import UsageError
 from .report import Report
 from .statistics import part
 
+#: Names of a weight-normalised layer's length and direction, w = g v / |v|.
+WEIGHT_NORM = re.compile(r"weight_[gv]$")
 #: Names of biases, recurrent layers' (bias_ih_l0) among them.
 BIAS = re.compile(r"(^|[._])bias(_|$)")
 
@@ -43,7 +45,8 @@ def prune(
         How many parameters are zeroed, and how many are prunable.
 
     Raises:
-        UsageError: if the ratio is not between 0 and 1, or the scores are those of another checkpoint.
+        UsageError: if the ratio is not between 0 and 1, the scores are those of another checkpoint, or what would be
+            zero are not the parameters that the checkpoint holds.
     """
     if not 0 <= ratio <= 1:
         raise UsageError(f"--ratio must be between 0 and 1, not {ratio}")
@@ -52,6 +55,7 @@ def prune(
     if checkpoint.fingerprint(state["model"]) != report.fingerprint:
         raise UsageError(f"{scores} has the scores of another model ({report.checkpoint}) than {path}")
     found = report.read_scores(scores)
+    _check_names(path, state["model"], found, report.tied)
     names = [name for name in found if norms_and_biases or not _is_norm_or_bias(name)]
     pruning_mask, count = _first(np.concatenate([found[name].ravel() for name in names]), order, ratio, seed)
     start = 0
@@ -65,6 +69,20 @@ def prune(
     state["pruned"] = {"order": order, "ratio": ratio, "parameters": count}
     checkpoint.save(state, output)
     return count, len(pruning_mask)
+
+
+def _check_names(path, model, measured, tied):
+    for name in measured:
+        if WEIGHT_NORM.search(name):
+            raise UsageError(
+                f"{path} has weight-normalised layers ({name}), and a direction of zeros has no length: prune does "
+                "not take them"
+            )
+        if not {name, *tied.get(name, ())} & set(model):
+            raise UsageError(
+                f"{path} has names of an earlier fairseq, {name} under another one; train it on for an update, whose "
+                "checkpoint has today's names"
+            )
 
 
 def _first(scores, order, ratio, seed):

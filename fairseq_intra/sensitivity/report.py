@@ -13,6 +13,7 @@ from tqdm import tqdm
 from .. import checkpoint
 from ..errors import UsageError
 from ..files import FileName, read_record, replacing, sha256, write_record
+from ..methods import setting
 from ..run_fairseq import fairseq_distribution
 from .compute import sensitivity
 from .statistics import ALL, Curves, Statistics, curves, ordered, summary
@@ -97,10 +98,10 @@ def read_reports(paths: list[Path]) -> dict[str, Report]:
         reports[name] = Report.read(path)
     (first, reference), *others = reports.items()
     for name, report in others:
-        for setting in _SETTINGS:
-            ours, theirs = (getattr(one, setting) for one in (report, reference))
+        for field in _SETTINGS:
+            ours, theirs = (getattr(one, field) for one in (report, reference))
             if ours != theirs:
-                raise UsageError(f"scores cannot be compared: {setting} is {theirs} for {first}, {ours} for {name}")
+                raise UsageError(f"scores cannot be compared: {field} is {theirs} for {first}, {ours} for {name}")
     return reports
 
 
@@ -155,7 +156,7 @@ def measure(
         "num_updates": built.training.num_updates,
         "fingerprint": built.fingerprint,
         "criterion": built.cfg.criterion._name,
-        "label_smoothing": built.cfg.criterion.get("label_smoothing", 0.0),
+        "label_smoothing": setting(built.cfg.criterion, "label_smoothing") or 0.0,
         "split": split,
         "gradient_of": gradient_of,
         "max_tokens": max_tokens,
@@ -171,10 +172,13 @@ def measure(
 def _samples(built, split, max_tokens):
     """The mini-batches of a split, in an order drawn at random but always the same."""
     task, folder = built.task, Path(built.task.cfg.data)
+    if hasattr(task, "inject_noise"):
+        raise UsageError("sensitivity is not computed of non-autoregressive models, whose loss is of noised targets")
     try:
         task.load_dataset(split)
-    except FileNotFoundError:
-        found = ", ".join(sorted({path.name.split(".")[0] for path in folder.glob("*.idx")})) or "none"
+    except (FileNotFoundError, AssertionError):  # the latter where sentences are classified
+        there = [*folder.glob("*.idx"), *folder.glob("input0/*.idx")]
+        found = ", ".join(sorted({path.name.split(".")[0] for path in there})) or "none"
         raise UsageError(f"--split {split}: no such split in {folder}; there: {found}") from None
     try:
         epoch = task.get_batch_iterator(
@@ -206,6 +210,7 @@ def _tied(model):
 
 def _write_report(found, about, output):
     scores = {name: score.cpu().numpy() for name, score in found.scores.items()}
+    made = {"groups": summary(scores, found.loss), "curves": curves(ordered(scores, list(scores)))}
     file = output.with_suffix(".npz")
     with replacing(file) as partial, open(partial, "wb") as opened:
         np.savez(opened, **scores)
@@ -216,8 +221,7 @@ def _write_report(found, about, output):
         sentences=found.sentences,
         tokens=found.tokens,
         loss=found.loss,
-        groups=summary(scores, found.loss),
-        curves=curves(ordered(scores, list(scores))),
+        **made,
         scores=file.name,
         scores_sha256=sha256(file),
         versions={name: version(name) for name in ("torch", "numpy", fairseq_distribution())},

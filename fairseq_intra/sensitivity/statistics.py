@@ -53,7 +53,7 @@ def groups(names: Iterable[str]) -> dict[str, list[str]]:
     """The parameters' names by group: all, every part, every layer of encoder and decoder."""
     found = {ALL: []}
     for name in names:
-        layer = re.match(r"(?:encoder|decoder)\.layers\.\d+", name)
+        layer = re.match(r"(?:encoder|decoder)\.(?:sentence_encoder\.)?layers\.\d+", name)
         for group in (ALL, part(name), *([layer[0]] if layer else [])):
             found.setdefault(group, []).append(name)
     return found

@@ -39,7 +39,7 @@ def sensitivity_table(reports: dict[str, Report], evaluations: list[Path] = (), 
         for name, report in reports.items():
             labels = [name, *([group] if every_group else []), *scores[name]]
             rows.append([*labels, f"{report.loss:.3f}", *_cells(report.groups.get(group))])
-    return markdown([*columns, *_COLUMNS.values()], rows, [_settings(next(iter(reports.values())))])
+    return markdown([*columns, *_COLUMNS.values()], rows, [_settings(list(reports.values()))])
 
 
 def _bleu(reports, evaluations):
@@ -49,7 +49,9 @@ def _bleu(reports, evaluations):
         raise UsageError(f"--evaluations must be one for every file: {len(reports)}, not {len(evaluations)}")
     found = [Evaluation.read(path) for path in evaluations]
     for path, one, report in zip(evaluations, found, reports.values(), strict=True):
-        if (one.method, one.seed, one.num_updates) != (report.method, report.seed, report.num_updates):
+        # What earlier evaluations lack is the fingerprint.
+        names = ("fingerprint",) if one.fingerprint else ("checkpoint", "method", "seed", "num_updates")
+        if any(getattr(one, name) != getattr(report, name) for name in names):
             raise UsageError(f"{path} evaluates another model than {report.checkpoint} of the same place")
     require_same_search(list(zip(found, evaluations, strict=True)))
     return [[f"{one.bleu['score']:.2f}"] for one in found]
@@ -64,10 +66,14 @@ def _cells(statistics):
     ]
 
 
-def _settings(report):
+def _settings(reports):
+    report, *others = reports
+    parameters = report.groups[ALL]["parameters"]
+    if any(other.groups[ALL]["parameters"] != parameters for other in others):
+        parameters = "all"
     of = "each mini-batch" if report.gradient_of == "batch" else "all mini-batches together"
     return (
-        f"Sensitivity of {report.groups[ALL]['parameters']} parameters on {report.split}: {report.tokens} tokens in "
+        f"Sensitivity of {parameters} parameters on {report.split}: {report.tokens} tokens in "
         f"{report.batches} mini-batches of at most {report.max_tokens}, gradient of {of}, label smoothing "
         f"{report.label_smoothing:g}."
     )

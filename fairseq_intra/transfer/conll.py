@@ -48,6 +48,10 @@ def read_tagged(path: Path) -> Tagged:
     converted = 0
     for number, line in enumerate([*read_lines(path), ""], 1):
         line = line.strip("\r\n \t\ufeff" if number == 1 else "\r\n \t")
+        if "\r" in line:
+            raise UsageError(
+                f"{path} line {number} has a carriage return within; convert it: tr '\\r' '\\n' <old >new"
+            )
         if line:
             word, tag = _word_and_tag(line, f"{path} line {number}")
             if tag[0] == "I" and (tags[-1][2:] if tags else "") != tag[2:]:

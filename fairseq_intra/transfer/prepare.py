@@ -9,9 +9,19 @@ from fairseq.data import Dictionary
 from ..data.encoder_subwords import segmenter_of
 from ..data.indexed import write_rows
 from ..errors import UsageError
-from ..files import read_json, replacing, sha256, write_json
-from . import question_text, squad, tagged_text, xnli
+from ..files import has_type, read_json, replacing, sha256, write_json
+from ..fine_tuning.positionwise import read_dictionary
+from . import TASKS, question_text, squad, tagged_text, xnli
 from .windows import Lengths
+
+#: What a folder tells of itself, and the types of it.
+SUMMARY = {
+    "kind": str,
+    "source": str,
+    "languages": list[str],
+    "labels": list[str],
+    "splits": dict[str, dict],
+}
 
 
 def prepare(
@@ -44,7 +54,8 @@ def prepare(
     languages = languages or _languages(task, source, language)
     texts = _texts(task, source, language, languages)
     segmenter = segmenter_of(encoder)
-    dictionary = tagged_text.load_encoder_dictionary(encoder / "dict.txt")
+    # Without the mask of pre-training.
+    dictionary = read_dictionary(encoder / "dict.txt")
     with replacing(out) as partial:
         partial.mkdir(parents=True)
         if task == "qa":
@@ -70,8 +81,12 @@ def read_summary(data: Path) -> dict:
     path = data / "manifest.json"
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-        return {name: summary[name] for name in ("kind", "source", "languages", "labels", "splits")}
-    except (OSError, ValueError, KeyError, TypeError):
+        found = {name: summary[name] for name in SUMMARY}
+        known = all(has_type(found[name], kind) for name, kind in SUMMARY.items())
+        if not known or found["kind"] not in TASKS or "train" not in found["splits"]:
+            raise ValueError
+        return found
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UsageError(
             f"{data} is not data of fairseq-intra prepare-transfer: {path} is missing or damaged"
         ) from None

@@ -41,19 +41,6 @@ def read_splits(files: dict[str, Path]) -> tuple[dict[str, list[Sentence]], Dict
     return splits, labels
 
 
-def load_encoder_dictionary(path: Path) -> Dictionary:
-    """The dictionary of a pre-trained encoder, without its mask.
-
-    Raises:
-        UsageError: if there is no such file, or it is not a dictionary.
-    """
-    try:
-        return Dictionary.load(str(path))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a symbol and a number a line"
-        raise UsageError(f"cannot read the dictionary {path}: {reason}") from None
-
-
 def binarise(
     splits: dict[str, list[Sentence]], labels: Dictionary, segmenter: Segmenter, dictionary: Dictionary, out: Path
 ) -> dict:

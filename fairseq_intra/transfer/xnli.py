@@ -68,9 +68,16 @@ def _misfit(row, names, found, columns):
 
 
 def languages(path: Path) -> list[str]:
-    """The languages of a table with the column "language", sorted."""
+    """The languages of a table with the column "language", sorted.
+
+    Raises:
+        UsageError: if the table lacks it, or a line has none.
+    """
     names, *rows = _rows(path)
     if "language" not in names:
         raise UsageError(f"{path} has no column language, only {', '.join(names) or 'nothing'}")
     column = names.index("language")
+    for number, row in enumerate(rows, 2):
+        if len(row) > column and not row[column]:
+            raise UsageError(f"{path} line {number}: its language is empty")
     return sorted({row[column] for row in rows if len(row) > column})

@@ -54,7 +54,7 @@ def write_card(folder: Path, settings: Settings, checkpoint: Path, data: Path, c
     training, dataset = checkpoints.training(state), read_dataset(data)
     made_with = ("ctranslate2", "torch", "sentencepiece", "sacrebleu")
     lines = [
-        f"# {settings.source} to {settings.target}, {checkpoint.parent.parent.name or checkpoint.stem}",
+        f"# {settings.source} to {settings.target}, {checkpoint.absolute().parent.parent.name or checkpoint.stem}",
         "",
         "License: fill in, with regard to the license of the training text",
         "",

@@ -31,6 +31,8 @@ def export(checkpoint: Path, data: Path, output: Path, quantization: str) -> Non
     need_package("ctranslate2", "serve")
     output = output.absolute()  # . has no name
     made = read_dataset(data)
+    # That its packages are there is seen before anything is translated.
+    scoring.bleu(scoring.tokenizer_of(made["target"]))
     if not checkpoint.is_file():
         raise UsageError(f"no checkpoint {checkpoint}")
     asked = (sha256(checkpoint), quantization)

@@ -62,8 +62,9 @@ class FairseqEngine:
 
     def _hypothesis(self, found):
         symbols, tokens = self._task.target_dictionary, found["tokens"].tolist()
-        # The last one is the end of sentence.
-        return Hypothesis([symbols[token] for token in tokens[:-1]], float(found["score"]))
+        # An end of sentence; of Levenshtein's a beginning as well.
+        around = {symbols.bos(), symbols.pad(), symbols.eos()}
+        return Hypothesis([symbols[token] for token in tokens if token not in around], float(found["score"]))
 
 
 def limits_of(cfg) -> Limits:

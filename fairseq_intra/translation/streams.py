@@ -47,10 +47,11 @@ def opened(streams: Streams) -> Iterator[tuple[int, BinaryIO]]:
             descriptor = stack.enter_context(streams.input.open("rb", buffering=0)).fileno()
         else:
             descriptor = sys.stdin.fileno()
-        output: BinaryIO = sys.stdout.buffer
         if streams.output:
             partial = stack.enter_context(replacing(streams.output))
-            output = stack.enter_context(partial.open("wb"))
+            output: BinaryIO = stack.enter_context(partial.open("wb"))
+        else:
+            output = sys.stdout.buffer
         yield descriptor, output
 
 
@@ -74,15 +75,15 @@ def chunks(descriptor: int, name: str) -> Iterator[Chunk]:
     waiting: deque[bytes] = deque()
     texts = decoded(iter(waiting.popleft, None), name)
     first = 1
-    for lines in _whole_lines(descriptor):
+    for lines in _whole_lines(descriptor, name):
         waiting.extend(lines)
         yield Chunk(first, [next(texts) for _ in lines])
         first += len(lines)
 
 
-def _whole_lines(descriptor):
+def _whole_lines(descriptor, name):
     begun: list[bytes] = []
-    while block := os.read(descriptor, BLOCK):
+    while block := _read(descriptor, name):
         whole, newline, rest = block.rpartition(b"\n")
         if newline:
             yield (b"".join(begun) + whole).split(b"\n")
@@ -93,14 +94,20 @@ def _whole_lines(descriptor):
         yield [b"".join(begun)]
 
 
-def count_lines(descriptor: int) -> int | None:
-    """The number of lines of a file, which stays at its beginning; None for a pipe or terminal."""
+def _read(descriptor, name):
     try:
-        os.lseek(descriptor, 0, os.SEEK_CUR)
+        return os.read(descriptor, BLOCK)
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror}") from None
+
+
+def count_lines(descriptor: int) -> int | None:
+    """The number of lines of a file, which stays at its beginning; None for a pipe, a terminal or what is closed."""
+    try:
+        begin, count, last = os.lseek(descriptor, 0, os.SEEK_CUR), 0, b"\n"
+        while block := os.read(descriptor, 1 << 20):
+            count, last = count + block.count(b"\n"), block[-1:]
     except OSError:
         return None
-    begin, count, last = os.lseek(descriptor, 0, os.SEEK_CUR), 0, b"\n"
-    while block := os.read(descriptor, 1 << 20):
-        count, last = count + block.count(b"\n"), block[-1:]
     os.lseek(descriptor, begin, os.SEEK_SET)
     return count + (last != b"\n")

@@ -1,5 +1,6 @@
 """The command `fairseq-intra`."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,18 @@ def test_as_a_command_it_answers_from_any_folder_and_a_mistake_is_one_line(tmp_p
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.endswith("fairseq_intra: error: no checkpoint missing.pt\n")
     assert "Traceback" not in refused.stderr
+
+
+def test_where_nobody_reads_its_output_any_more_it_ends_as_other_commands_do():
+    """As before `| head -1`: by the shell's status for SIGPIPE, without a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    line = [sys.executable, "-m", "fairseq_intra.cli", "user-dir"]
+    # As in a shell, what it prints is written at its end.
+    environment = corpus.environment(PYTHONUNBUFFERED="")
+    done = subprocess.run(line, env=environment, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_average_by_name_and_by_number(trained, tmp_path, capsys):
@@ -117,7 +130,16 @@ def test_what_a_terminal_cannot_show_is_replaced(tmp_path):
     assert found.returncode == 0 and " ? " in found.stdout, found.stderr
 
 
-def test_a_name_that_is_not_utf8_is_rejected_where_sentencepiece_would_be(tmp_path):
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
+def test_a_closed_standard_stream_changes_nothing_else(tmp_path, closed):
+    runs = " ".join(str(evaluated(tmp_path / method, method)) for method in ("plain", "intra"))
+    program = f"exec {sys.executable} -m fairseq_intra.cli table {runs} {closed}"
+    done = subprocess.run(["bash", "-c", program], env=corpus.environment(), capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert done.stdout.startswith("| pair |") == ("1>&-" not in closed)
+
+
+def test_a_name_that_is_not_utf8_is_rejected_before_any_work(tmp_path):
     arguments = ["prepare", "parallel", "--input", str(tmp_path), "--src", "de", "--tgt", "en"]
-    with pytest.raises(UsageError, match=r"--out .*udcff.* is not UTF-8, as sentencepiece needs it"):
+    with pytest.raises(UsageError, match=r"the name .*udcff.* is not UTF-8; give another"):
         cli.main([*arguments, "--out", str(tmp_path / "o\udcff")])

@@ -57,7 +57,7 @@ def test_another_run_goes_on_as_well_and_begins_anew_where_the_file_has_changed(
     url, path = f"{server.url}/a/file.tgz", tmp_path / "file.tgz"
     server.failures += [Answer(after=1000)] + 2 * [Answer(status=500)]
     assert "Internal Server Error" in refusal(download, url, path, attempts=2)
-    assert serving.partial(path).stat().st_size == 1000 and not path.exists()
+    assert download.partial(path).stat().st_size == 1000 and not path.exists()
     changed = server.files["/a/file.tgz"] = CONTENT[::-1]
     download.fetch(url, path)
     assert server.requests[-1][1] == "bytes=1000-"
@@ -82,10 +82,42 @@ def test_a_file_that_was_whole_when_the_run_was_killed_is_taken(download, server
     url, path = f"{server.url}/a/file.tgz", tmp_path / "file.tgz"
     server.failures += [Answer(after=len(CONTENT) - 1)] + 2 * [Answer(status=500)]
     refusal(download, url, path, attempts=2)
-    with serving.partial(path).open("ab") as stream:
+    with download.partial(path).open("ab") as stream:
         stream.write(CONTENT[-1:])
     download.fetch(url, path)
     assert path.read_bytes() == CONTENT
+
+
+def test_more_than_the_server_has_is_fetched_anew(download, server, tmp_path, capsys):
+    url, path = f"{server.url}/a/file.tgz", tmp_path / "file.tgz"
+    server.failures.append(Answer(after=1000))
+    refusal(download, url, path, attempts=0)
+    with download.partial(path).open("ab") as stream:
+        stream.write(CONTENT)
+    download.fetch(url, path)
+    assert path.read_bytes() == CONTENT
+    assert [asked for _, asked in server.requests] == ["", "bytes=301000-", ""]
+    assert "file.tgz: the server has less of it than was fetched; trying again in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("headers", [{"ETag": 'W/"1"'}, {"ETag": '"1"', "Accept-Ranges": "none"}])
+def test_what_a_server_cannot_resume_begins_anew(download, server, tmp_path, headers):
+    """Both versions have the same tag: a part of the one would be taken for a part of the other."""
+    url, path = f"{server.url}/a/file.tgz", tmp_path / "file.tgz"
+    server.headers |= headers
+    server.failures.append(Answer(after=1000))
+    refusal(download, url, path, attempts=0)
+    changed = server.files["/a/file.tgz"] = CONTENT[::-1]
+    download.fetch(url, path)
+    assert path.read_bytes() == changed
+    assert [asked for _, asked in server.requests] == ["", ""]
+
+
+def test_another_part_than_was_asked_for_is_not_taken(download, server, tmp_path, capsys):
+    server.failures += [Answer(after=100_000), Answer(after=len(CONTENT), skip=1)]
+    download.fetch(f"{server.url}/a/file.tgz", tmp_path / "file.tgz")
+    assert (tmp_path / "file.tgz").read_bytes() == CONTENT
+    assert "the server sends another part of it than was asked for; trying again" in capsys.readouterr().err
 
 
 def test_a_server_that_stalls_is_given_up_on_and_asked_again(download, server, tmp_path):
@@ -137,7 +169,7 @@ def test_a_disk_that_cannot_hold_it_is_told_beforehand(download, server, tmp_pat
 
 
 def test_a_disk_that_fills_up_is_not_taken_for_a_bad_connection(download, server, tmp_path):
-    serving.partial(tmp_path / "file.tgz").symlink_to("/dev/full")
+    download.partial(tmp_path / "file.tgz").symlink_to("/dev/full")
     with pytest.raises(OSError) as raised:
         download.fetch(f"{server.url}/a/file.tgz", tmp_path / "file.tgz")
     assert raised.value.errno == errno.ENOSPC

@@ -1,6 +1,6 @@
 """The text of prepare-iwslt14.sh against Moses' own Perl scripts, line by line.
 
-MOSES_SCRIPTS=mosesdecoder/scripts scripts/test.sh tests/test_moses_perl.py -m perl
+MOSES_SCRIPTS=mosesdecoder/scripts scripts/test.sh tests/data/test_moses_perl.py -m perl
 """
 
 import os

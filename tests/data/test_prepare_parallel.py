@@ -7,12 +7,12 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import corpus
 import pytest
 from preparing import prepare, rejected
+from waiting import wait_for
 
 SCRIPT = "data-prep/prepare-parallel.sh"
 STEPS = ("raw", "spm", "encoded", "bin")
@@ -425,9 +425,7 @@ def test_a_signal_ends_the_script_and_its_processes_in_one_line_and_it_resumes(t
         encoding="utf-8",
         preexec_fn=corpus.heed_signals,
     )
-    while not list(out.glob(".bin.*partial")):
-        assert started.poll() is None
-        time.sleep(0.002)
+    wait_for(lambda: list(out.glob(".bin.*partial")), started)
     started.send_signal(number)
     said = started.communicate(timeout=30)[1]
     assert started.returncode == 128 + number

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def corpus_files(name: str, pairs: list[tuple[str, str]]) -> dict[str, str]:
     return {f"{name}.{side}": "".join(f"{pair[at]}\n" for pair in pairs) for at, side in enumerate(("en", "de"))}
 
 
-def write_archives(folder: Path) -> dict[str, bytes]:
+def write_archives() -> dict[str, bytes]:
     """The three archives, each with other languages beside those that are asked for."""
     others = {"training/europarl-v7.fr-en.fr": "Rien.\n", "training/europarl-v7.fr-en.en": "Nothing.\n"}
     latin = corpus_files(COMMON_CRAWL, [*GOOD[100:200], *ODD.values()])
@@ -70,7 +71,7 @@ def write_folder(folder: Path, archives: dict[str, bytes]) -> None:
 @pytest.fixture
 def given(tmp_path):
     """The flags that name a folder of archives and the list of them."""
-    archives = write_archives(tmp_path)
+    archives = write_archives()
     write_folder(tmp_path / "archives", archives)
     write_list(tmp_path / "list.txt", "http://127.0.0.1:1", archives)
     return ["--archive-dir", tmp_path / "archives", "--archives", tmp_path / "list.txt"]
@@ -117,9 +118,26 @@ def test_archives_become_a_dataset(given, tmp_path):
     assert "text: done before" in said and "is finished already" in said
 
 
+#: Run by every Python that is started: the last archive is never read.
+KILLED = f"""import os, signal
+from fairseq_intra.data import wmt17_text
+raw_pairs = wmt17_text.raw_pairs
+def raw_pairs_until_killed(path, corpus):
+    if corpus == {NEWS!r}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return raw_pairs(path, corpus)
+wmt17_text.raw_pairs = raw_pairs_until_killed
+"""
+
+
 def test_killed_and_repeated_it_makes_the_same(given, tmp_path):
+    """Killed when it has read two of the three archives."""
     out = tmp_path / "out"
-    corpus.kill_during(".text.*/train.de", out, SCRIPT, *given, "--out", out, *TO_TEXT)
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "sitecustomize.py").write_text(KILLED)
+    killed = corpus.run(SCRIPT, *given, "--out", out, *TO_TEXT, PYTHONPATH=str(tmp_path / "killed"))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert list(out.glob(".text.*/train.de")) and not (out / "text").exists()
     to_text(*given, "--out", out)
     assert not list(out.glob(".*partial"))
     assert len(text_of(out, "train")) == 302
@@ -136,7 +154,7 @@ def test_another_corpus_of_the_same_archive_is_another_text(given, tmp_path):
 
 
 def test_what_is_missing_is_fetched_and_checked(given, tmp_path):
-    archives = write_archives(tmp_path)
+    archives = write_archives()
     folder = tmp_path / "archives"
     for name in archives:
         (folder / name).unlink()

@@ -10,7 +10,7 @@ import torch
 
 from fairseq_intra.data.encoder_subwords import segmenter_of
 from fairseq_intra.errors import UsageError
-from fairseq_intra.fine_tuning.positionwise import head_input
+from fairseq_intra.fine_tuning.positionwise import head_input, read_dictionary
 from fairseq_intra.fine_tuning.question_answering_criterion import (
     IntraDistillationQuestionAnsweringCriterion,
     QuestionAnsweringCriterion,
@@ -18,7 +18,6 @@ from fairseq_intra.fine_tuning.question_answering_criterion import (
 from fairseq_intra.loss.definitions import DIVERGENCES
 from fairseq_intra.transfer.question_text import binarise
 from fairseq_intra.transfer.squad import Answer, Question
-from fairseq_intra.transfer.tagged_text import load_encoder_dictionary
 from fairseq_intra.transfer.windows import Lengths
 
 HEAD = asked.QuestionAnsweringIntraDistillationTask.HEAD
@@ -184,7 +183,7 @@ def test_an_example_is_right_where_start_and_end_are():
 @pytest.fixture
 def data(tmp_path):
     tagged.write_encoder(tmp_path / "encoder")
-    segmenter, dictionary = segmenter_of(tmp_path / "encoder"), load_encoder_dictionary(tmp_path / "encoder/dict.txt")
+    segmenter, dictionary = segmenter_of(tmp_path / "encoder"), read_dictionary(tmp_path / "encoder/dict.txt")
     (tmp_path / "data").mkdir()
     question = Question("1", "mo.", "Bakemo dilanabo la mo.", [Answer(7, "dilanabo")])
     binarise({"valid": [question]}, segmenter, dictionary, Lengths(18, 4, 8), tmp_path / "data")

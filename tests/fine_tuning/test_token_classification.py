@@ -116,6 +116,14 @@ def test_data_that_is_not_there_is_rejected(tmp_path, there):
         )
 
 
+@pytest.mark.parametrize("arch", ["transformer", "bart_base"])
+def test_a_model_with_a_decoder_is_rejected(arch):
+    """BART takes heads, as RoBERTa does."""
+    task = "--task token_classification_intra_distillation"
+    with pytest.raises(UsageError, match=f"{task} needs a RoBERTa model, such as --arch roberta_base"):
+        tiny.model(tagged.task(), arch)
+
+
 def test_plain_loss_is_cross_entropy_of_labelled_words():
     task = tagged.task()
     model, sample = tiny.roberta(task), tagged.sample()

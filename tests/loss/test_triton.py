@@ -98,6 +98,15 @@ def test_finite_logits_give_numbers(shape, dtype, scale, alpha, seed):
     assert all(value.isfinite() for value in found) and logits.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("word", [-100, 33])
+def test_of_a_target_that_is_no_word_the_loss_is_no_number(word):
+    """As another library's padding: reading beyond the logits would give some number."""
+    logits, target = make(3, 4, 33, torch.float32)
+    target[1] = word
+    losses = intra_distillation_loss(logits.to(DEVICE), target.to(DEVICE), **OPTIONS)
+    assert losses.loss.isnan()
+
+
 def test_loss_scale_saves_small_gradients_of_fp16():
     loss_scale = 128
     logits = torch.zeros(2, 1, 1000, dtype=torch.float16, device=DEVICE)

@@ -31,7 +31,7 @@ def swapped(tmp_path):
     return tmp_path
 
 
-def test_training_stores_a_checksum_of_symbols_in_order_without_counts(saved, tmp_path):
+def test_training_stores_a_checksum_of_symbols_in_order_without_counts(saved):
     state = checkpoint.load(saved[0])
     stored = dictionary_checksum.stored_in(state)
     assert set(stored) == {"source", "target"} and stored["source"]["symbols"] == 16
@@ -54,6 +54,16 @@ def test_fairseq_generate_rejects_another_dictionary(saved, swapped):
     assert checkpoint_utils.load_model_ensemble([str(saved[0])], task=ours)
     with pytest.raises(UsageError, match="was trained with another source dictionary"):
         checkpoint_utils.load_model_ensemble([str(saved[0])], task=other)
+
+
+def test_of_an_ensemble_every_model_is_checked(saved, swapped):
+    second = swapped / "second.pt"
+    trainer = tiny.trainer(tiny.configuration(swapped, "--optimizer", "sgd", "--lr", "0.1"))
+    trainer.consolidate_optimizer()
+    trainer.save_checkpoint(str(second), {"train_iterator": {"epoch": 1}})
+    task = tasks.setup_task(tiny.configuration(saved[1]).task)
+    with pytest.raises(UsageError, match=f"{second} was trained with another source dictionary"):
+        checkpoint_utils.load_model_ensemble([str(saved[0]), str(second)], task=task)
 
 
 def test_a_training_rejects_a_checkpoint_of_another_dictionary(saved, swapped):

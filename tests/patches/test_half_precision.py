@@ -21,7 +21,7 @@ def of_both(first, second, used):
 
 
 def trained(trainer, updates):
-    """The losses and the loss scales of some more updates."""
+    """The losses of some more updates."""
     sample, losses = tiny.sample(trainer.task), []
     for _ in range(updates):
         losses.append(float(trainer.train_step([sample])["loss"]))

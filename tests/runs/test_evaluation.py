@@ -1,13 +1,16 @@
 """From fairseq-generate's output to a record, and the record's files."""
 
 import dataclasses
-import multiprocessing
+import fcntl
+import threading
 
 import pytest
 import sacrebleu
 from evaluated_runs import REFERENCE, digest, evaluated, spoilt
+from waiting import wait_for
 
 from fairseq_intra.errors import UsageError
+from fairseq_intra.runs import evaluation
 from fairseq_intra.runs.evaluation import Evaluation
 from fairseq_intra.runs.generation import read_nbest
 
@@ -48,25 +51,46 @@ def test_missing_hypotheses_are_noticed(tmp_path, content):
         read_nbest(tmp_path / "cut")
 
 
-def test_of_two_evaluations_at_once_one_stays_whole(tmp_path):
-    """Record and texts are of one of them, whichever came last."""
-    folder = evaluated(tmp_path / "run")
-    record = Evaluation.read(folder / "checkpoint_best.test.json")
-    fork = multiprocessing.get_context("fork")
-    writers = [fork.Process(target=write_often, args=(record, folder, share)) for share in (2, 3)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert [writer.exitcode for writer in writers] == [0, 0]
-    last = Evaluation.read(folder / "checkpoint_best.test.json")
-    assert last.sentence_statistics(folder / "checkpoint_best.test.json")
-    assert len(list(folder.iterdir())) == 3
+def test_of_two_evaluations_at_once_one_stays_whole(tmp_path, monkeypatch):
+    """The second comes when the first has written its texts, but not its record, and waits until it has."""
+    path = evaluated(tmp_path / "run", share=5) / "checkpoint_best.test.json"
+    second = threading.Thread(target=write, args=(path, 3), daemon=True)
+    waiting = threading.Event()
+    write_record = evaluation.write_record
+
+    def write_record_of_first(*arguments):
+        monkeypatch.setattr(evaluation, "write_record", write_record)
+        second.start()
+        wait_for(lambda: waiting.is_set() or not second.is_alive())
+        assert waiting.is_set() and path.with_suffix(".hyp").read_text() == evaluation.join(spoilt(2))
+        write_record(*arguments)
+
+    monkeypatch.setattr(evaluation, "write_record", write_record_of_first)
+    monkeypatch.setattr(fcntl, "flock", telling_flock(waiting))
+    write(path, 2)
+    second.join(60)
+    last = Evaluation.read(path)
+    assert last.hypotheses_sha256 == digest(spoilt(3)) and last.sentence_statistics(path)
+    assert len(list(path.parent.iterdir())) == 3
 
 
-def write_often(record, folder, share):
-    hypotheses = spoilt(share)
+def telling_flock(waiting):
+    """flock that sets an event before it waits for somebody else's lock."""
+    flock = fcntl.flock
+
+    def tell(file, operation):
+        try:
+            flock(file, operation | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting.set()
+            flock(file, operation)
+
+    return tell
+
+
+def write(path, share):
+    """Writes the evaluation anew with other hypotheses."""
+    hypotheses, record = spoilt(share), Evaluation.read(path)
     score = {**record.bleu, "score": sacrebleu.corpus_bleu(hypotheses, [REFERENCE]).score}
     mine = dataclasses.replace(record, bleu=score, hypotheses_sha256=digest(hypotheses))
-    for _ in range(20):
-        mine.write(folder / "checkpoint_best.test.json", hypotheses, REFERENCE)
+    mine.write(path, hypotheses, REFERENCE)

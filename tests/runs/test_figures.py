@@ -1,4 +1,4 @@
-"""fairseq_intra/figures.py: pictures that can be opened, the same for the same numbers."""
+"""fairseq_intra/runs/figures.py: pictures that can be opened, the same for the same numbers."""
 
 import sys
 

@@ -10,12 +10,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import corpus
 import pytest
 from training_stub import MANIFEST
+from waiting import wait_for
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
@@ -104,6 +104,7 @@ def test_every_run_is_trained_and_evaluated_once(data, calls, capsys):
     said = capsys.readouterr()
     assert said.out == "\n".join(["# IWSLT'14", "", "paper True", *files, ""]) == (out / "table.md").read_text()
     assert "8 runs, 1 at a time\n" in said.err
+    assert re.search(rf"^fairseq_intra: 0 of 8 runs done, 0 failed; .+; now {NAMES[0]}", said.err, re.MULTILINE)
     # Repeated, each training sees for itself that it is finished, and no evaluation is repeated.
     calls.write_text("")
     cli.main(translation(data, "--jobs", "3"))
@@ -241,14 +242,6 @@ def held(folder):
         yield lock
 
 
-def wait_for(condition, process=None):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        assert process is None or process.poll() is None
-        time.sleep(0.02)
-
-
 def test_a_run_that_another_process_works_on_is_waited_for(data, calls, capsys):
     def release():
         wait_for(lambda: len(runs_of(calls, "evaluate")) == 3)
@@ -352,6 +345,20 @@ def test_the_status_line_tells_the_updates_and_the_time_left(tmp_path):
     assert progress.remaining_seconds(runs, 2) == 5 * 360 / 2
 
 
+def test_on_a_terminal_the_status_line_is_rewritten_in_place(data, calls, capsys, monkeypatch):
+    """What is printed beside it stays, in lines of its own."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("FAILS", "de-en.intra")
+    with pytest.raises(UsageError, match="1 of 4 runs failed"):
+        cli.main(translation(data))
+    said = capsys.readouterr().err
+    for name in (NAMES[0], *NAMES[2:]):
+        assert re.search(rf"\r\033\[K\d of 4 runs done, \d failed; .+; now {name}", said)
+    seen = [line.rpartition("\r\033[K")[2] for line in said.split("\n")]
+    assert seen[:2] == ["fairseq_intra: 4 runs, 1 at a time", "fairseq_intra: de-en.intra.seed1 failed: the reason"]
+    assert re.fullmatch("3 of 4 runs done, 1 failed; .+; now none", seen[2]) and seen[3:] == [""]
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -445,6 +452,8 @@ def test_glue_is_prepared_then_fine_tuned(tmp_path, calls, capsys):
                             "--epochs", "1"]  # fmt: skip
     with pytest.raises(UsageError, match="has no folder QNLI"):
         cli.main([*command, "--tasks", "QNLI"])
+    with pytest.raises(UsageError, match="--tasks is empty; it takes names of tasks"):
+        cli.main([*command, "--tasks", " "])
     with pytest.raises(UsageError, match="--data: it is made in OUT/data"):
         cli.main([*command, "--data", "other"])
 

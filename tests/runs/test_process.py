@@ -1,17 +1,21 @@
 """A command as a process group: signals end all of it, and so does the end of the process that started it."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import corpus
 import pytest
+from waiting import is_running, wait_for
 
-#: A command with a child; both leave the number of their process, and stay. SIGUSR1 ends it with status 7.
+#: A command with a child; both leave the number of their process, and stay. SIGUSR1 ends it with status 7. With
+#: STUBBORN in the environment both ignore SIGTERM.
 COMMAND = """import os, pathlib, signal, subprocess, sys, time
 signal.signal(signal.SIGUSR1, lambda *_: os._exit(7))
+if "STUBBORN" in os.environ:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if len(sys.argv) == 2:
     subprocess.Popen([sys.executable, __file__, sys.argv[1], "child"])
 print("line", flush=True)
@@ -25,45 +29,49 @@ STARTER = """import os, sys
 from fairseq_intra.runs import process
 from fairseq_intra.processes import Stopped
 command = [sys.executable, os.path.join(sys.argv[1], "command.py"), sys.argv[1]]
+if "STUBBORN" in os.environ:
+    process.KILL_TIMEOUT = 0.1
 try:
     print("status", process.run(command, dict(os.environ), lambda line: print(line.decode(), end="", flush=True)))
 except Stopped as stopped:
     print("stopped", *stopped.args)
 """
+#: A command under the parent-death watchdog, as `children.Children` starts it, but for the time that it is given.
+WATCHED = """import sys
+from fairseq_intra.runs import watchdog
+watchdog.KILL_TIMEOUT = 0.1
+sys.exit(watchdog.main(*sys.argv[1:]))
+"""
 
 
-@pytest.fixture
-def started(tmp_path):
-    (tmp_path / "command.py").write_text(COMMAND)
+@contextlib.contextmanager
+def starting(folder, **more):
+    """The starter, once both processes of its command are there; `more` is of its environment."""
+    (folder / "command.py").write_text(COMMAND)
     process = subprocess.Popen(
-        [sys.executable, "-c", STARTER, tmp_path],
-        env=corpus.environment(),
+        [sys.executable, "-c", STARTER, folder],
+        env=corpus.environment(**more),
         stdout=subprocess.PIPE,
         encoding="utf-8",
         # Where the tests run in the background, SIGINT is ignored, and the starter would heed that.
         preexec_fn=corpus.heed_signals,
     )
-    wait_for(lambda: len(pids(tmp_path)) == 2)
-    yield process
-    process.kill()
-    process.wait()
+    try:
+        wait_for(lambda: len(pids(folder)) == 2, process)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def started(tmp_path):
+    with starting(tmp_path) as process:
+        yield process
 
 
 def pids(folder):
     return [int(path.name[3:]) for path in folder.glob("pid*")]
-
-
-def is_running(pid):
-    """Whether it is there, and not only waiting to be collected."""
-    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, encoding="utf-8")
-    return bool(done.stdout.strip()) and not done.stdout.startswith("Z")
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
@@ -77,7 +85,39 @@ def test_a_signal_ends_the_whole_group(started, tmp_path, number):
 def test_sigusr1_is_passed_on(started, tmp_path):
     started.send_signal(signal.SIGUSR1)
     said, _ = started.communicate(timeout=60)
-    assert said.endswith("status 7\n") and not any(map(is_running, pids(tmp_path)))
+    assert said.endswith("status 7\n")
+    wait_for(lambda: not any(map(is_running, pids(tmp_path))))
+
+
+def test_what_ignores_sigterm_is_killed(tmp_path):
+    with starting(tmp_path, STUBBORN="1") as process:
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+        wait_for(lambda: not any(map(is_running, pids(tmp_path))))
+    assert said.endswith(f"stopped {int(signal.SIGTERM)}\n")
+
+
+def test_what_ignores_sigterm_is_killed_when_its_parent_is_gone(tmp_path):
+    """By watchdog.py, to which the end of the pipe is the end of the parent."""
+    (tmp_path / "command.py").write_text(COMMAND)
+    read, write = os.pipe()
+    command = [sys.executable, str(tmp_path / "command.py"), str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", WATCHED, str(read), *command],
+        env=corpus.environment(STUBBORN="1"),
+        stdout=subprocess.DEVNULL,
+        pass_fds=[read],
+        start_new_session=True,
+    )
+    os.close(read)
+    try:
+        wait_for(lambda: len(pids(tmp_path)) == 2, process)
+        os.close(write)
+        wait_for(lambda: not any(map(is_running, pids(tmp_path))))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def test_what_it_leaves_behind_does_not_hold_it_up(started, tmp_path):

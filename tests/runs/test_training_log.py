@@ -1,4 +1,4 @@
-"""fairseq_intra/training_log.py and the pictures made of it."""
+"""fairseq_intra/runs/training_log.py and the pictures made of it."""
 
 import pytest
 

@@ -5,12 +5,12 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import commands
 import corpus
 import pytest
 import recorded
+from waiting import wait_for
 
 SCRIPT = "scripts/iwslt14.sh"
 
@@ -74,10 +74,7 @@ def test_two_languages_two_methods_two_seeds_killed_half_way(dataset, tmp_path):
         env=corpus.environment(OMP_NUM_THREADS="1"),
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 1200
-    while len(list(out.glob("*/finished"))) < 3:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: len(list(out.glob("*/finished"))) >= 3, process, seconds=1200)
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = corpus.run(SCRIPT, *asked_for, OMP_NUM_THREADS="1")

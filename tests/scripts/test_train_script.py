@@ -6,12 +6,12 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 
 import commands
 import corpus
 import pytest
 import training_stub
+from waiting import wait_for
 
 from fairseq_intra import checkpoint
 
@@ -136,10 +136,8 @@ def start(out, arguments, **more):
     command = [corpus.CHECKOUT / SCRIPT, *map(str, arguments)]
     environment = corpus.environment(OMP_NUM_THREADS="1")
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, encoding="utf-8", **more)
-    deadline = time.monotonic() + 300
-    while not (out / "train.log").exists() or b"num_updates=12," not in (out / "train.log").read_bytes():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
+    log = out / "train.log"
+    wait_for(lambda: log.exists() and b"num_updates=12," in log.read_bytes(), process, seconds=300)
     return process
 
 

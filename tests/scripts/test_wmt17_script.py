@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 import training_stub
 from commands import TORCHRUN
 from training_stub import follow, shown
+from waiting import wait_for
 
 from fairseq_intra import checkpoint
 
@@ -69,6 +71,51 @@ def test_the_first_worker_alone_keeps_the_run_and_scores_it(data, tmp_path, reci
     ]
     assert (out / "finished").exists() and done.stdout.splitlines()[-2:] == sets, done.stderr
     assert corpus.lines(tmp_path / "calls").count("--distributed-world-size") == 2
+
+
+#: In place of training_stub's: trains until a signal comes, notes which, and says what one says that has saved.
+PREEMPTED = """import os, pathlib, signal, time
+def cli_main():
+    calls = pathlib.Path(os.environ["CALLS"])
+    def end(number, _):
+        calls.write_text(f"{signal.Signals(number).name}\\n")
+        print("preempted by SIGUSR1", flush=True)
+        os._exit(0)
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        signal.signal(number, end)
+    calls.touch()
+    time.sleep(60)
+if __name__ == "__main__":
+    cli_main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "told", "status"),
+    [
+        (signal.SIGUSR1, "SIGUSR1", 75),
+        (signal.SIGTERM, "SIGTERM", 128 + signal.SIGTERM),
+        # A shell has its commands in the background ignore SIGINT.
+        (signal.SIGINT, "SIGTERM", 128 + signal.SIGTERM),
+        (signal.SIGHUP, "SIGTERM", 128 + signal.SIGTERM),
+    ],
+)
+def test_a_signal_reaches_the_training_and_nothing_is_scored(data, tmp_path, recipe, number, told, status):
+    stub = training_stub.environment(tmp_path)
+    (tmp_path / "stub" / "fairseq_cli" / "train.py").write_text(PREEMPTED)
+    process = subprocess.Popen(
+        [str(word) for word in [recipe, *asked(data, tmp_path / "out")]],
+        env=corpus.environment(**stub),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        preexec_fn=corpus.heed_signals,
+    )
+    wait_for((tmp_path / "calls").exists, process)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == status and "evaluate" not in said, said
+    assert corpus.lines(tmp_path / "calls") == [told]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""fairseq_intra/sensitivity.py: exact to first order, and what it does and does not depend on."""
+"""fairseq_intra/sensitivity/compute.py: exact to first order, and what it does and does not depend on."""
 
 import pytest
 import tiny

@@ -58,14 +58,20 @@ def test_scores_of_other_settings_are_not_set_side_by_side(report, tmp_path, nam
 def test_bleu_stands_beside_the_model_that_it_is_of(report, tmp_path):
     path, content = report
     (tmp_path / "b.json").write_text(json.dumps(content | {"seed": 2}))
-    runs = [evaluated(tmp_path / f"{seed}", "x", seed=seed, num_updates=1, share=1 + seed) for seed in (1, 2)]
+    runs = [
+        evaluated(tmp_path / f"{seed}", "x", seed=seed, num_updates=1, checkpoint="x", share=1 + seed)
+        for seed in (1, 2)
+    ]
     records = [run / "checkpoint_best.test.json" for run in runs]
     rows = sensitivity_table(read_reports([path, tmp_path / "b.json"]), records).split("\n")
     scores = [f"{Evaluation.read(record).bleu['score']:.2f}" for record in records]
     assert [row.split(" | ")[1] for row in rows[2:4]] == scores and scores[0] != scores[1]
     with pytest.raises(UsageError, match="evaluates another model than x of the same place"):
         sensitivity_table(read_reports([path, tmp_path / "b.json"]), records[::-1])
+    evaluated(tmp_path / "2", "x", seed=2, num_updates=1, checkpoint="x", share=3, fingerprint="of a pruned copy")
+    with pytest.raises(UsageError, match="evaluates another model than x of the same place"):
+        sensitivity_table(read_reports([path, tmp_path / "b.json"]), records)
     for field, value in (("split", "valid"), ("reference_sha256", "0"), ("decoding", DECODING | {"beam": 1})):
-        evaluated(tmp_path / "2", "x", seed=2, num_updates=1, share=3, **{field: value})
+        evaluated(tmp_path / "2", "x", seed=2, num_updates=1, checkpoint="x", share=3, **{field: value})
         with pytest.raises(UsageError, match="scores cannot be compared: runs differ in (split|references|beam): "):
             sensitivity_table(read_reports([path, tmp_path / "b.json"]), records)

@@ -1,4 +1,4 @@
-"""fairseq_intra/sensitivity_summary.py: statistics by their definitions, parameters in their groups."""
+"""fairseq_intra/sensitivity/statistics.py: statistics by their definitions, parameters in their groups."""
 
 import numpy as np
 import pytest

@@ -39,6 +39,7 @@ def test_entities_of_iob1_become_those_of_iob2(tmp_path):
         ("a\tO\n\tB-PER\n", "train line 2: a word and its tag expected"),
         ("a\tO\nb\tPER\n", "train line 2: tag 'PER' is not of IOB2"),
         ("a\tE-PER\n", "train line 1: tag 'E-PER' is not of IOB2"),
+        ("a\tO\rb\tB-PER\r\rc\tO\r", "train line 1 has a carriage return within"),
         ("\n\n", "train holds no sentence"),
         ("-DOCSTART- O\n", "train holds no sentence"),
     ],

@@ -1,6 +1,7 @@
 """Cross-lingual transfer: the script from files to table, what it rejects, and the table itself."""
 
 import json
+from types import SimpleNamespace
 
 import asked
 import commands
@@ -15,9 +16,11 @@ from training_stub import follow, shown
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
 from fairseq_intra.files import write_record
+from fairseq_intra.fine_tuning.token_classification import TokenClassificationTask
 from fairseq_intra.runs import workers
+from fairseq_intra.transfer import scores
 from fairseq_intra.transfer.evaluate import TransferEvaluation
-from fairseq_intra.transfer.prepare import check_inputs
+from fairseq_intra.transfer.prepare import check_inputs, prepare
 from fairseq_intra.transfer.recipes import recipe
 from fairseq_intra.transfer.table import transfer_table
 from fairseq_intra.transfer.xnli import languages, read_pairs
@@ -105,7 +108,9 @@ def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
     how = f"--task {name}_intra_distillation --criterion intra_distillation_{name}"
     how += " --optimizer sgd --lr 1 --batch-size 4 --cpu"
     how += " --num-classes 2 --init-token 0 --separator-token 2" if task == "xnli" else ""
-    argv = [str(tmp_path / "data"), *how.split(), *tagged.SMALL, "--max-positions", "64", "--seed", "7"]
+    # Of most sentences with tags the last words are cut off.
+    positions = "16" if task == "ner" else "64"
+    argv = [str(tmp_path / "data"), *how.split(), *tagged.SMALL, "--max-positions", positions, "--seed", "7"]
     cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), argv))
     trainer = tiny.trainer(cfg)
     trainer.consolidate_optimizer()
@@ -119,10 +124,10 @@ def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
         ("en", "en", "intra", 7),
     ]
     if task == "ner":
-        # Every word with k is a named entity of its own.
-        assert found[1]["details"]["gold"] == sum(
-            "k" in word for text, _ in corpus.sentences(20, 12) for word in text.split()
-        )
+        words = [word for text, _ in corpus.sentences(20, 12) for word in text.split()]
+        # Every word with k is a named entity of its own, be it cut off.
+        assert found[1]["details"]["gold"] == sum("k" in word for word in words)
+        assert found[1]["details"]["words_cut"] > 0
     elif task == "qa":
         assert all(run["metric"] == "answer_f1" and run["details"].keys() == {"exact_match"} for run in found)
         answers = json.loads((tmp_path / "best.de.predictions.json").read_text())
@@ -135,6 +140,14 @@ def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
     assert all(run["sentences"] == 20 for run in found)
     reject_other_data(task, tmp_path)
     notice_changed_text(task, tmp_path)
+
+
+def test_no_entity_is_found_where_a_sentence_was_cut_off_and_those_behind_are():
+    task = SimpleNamespace(HEAD="head", tags=lambda _: [["B-LOC", "O", "O", "B-LOC"], ["B-LOC", "O"]])
+    predictor = SimpleNamespace(task=task, split="test", predict=lambda *_: [["B-LOC"], ["B-LOC", "O"]])
+    _, score = scores.SCORES[TokenClassificationTask]
+    counts = {"correct": 2, "predicted": 2, "gold": 3, "precision": 1, "recall": 2 / 3, "words_cut": 3}
+    assert score(predictor).details == counts
 
 
 def reject_other_data(task, folder):
@@ -208,26 +221,27 @@ def test_a_run_is_the_recipe_and_plain_has_no_flag_of_the_method(task):
     assert ("--num-classes" in plain) == (task == "xnli")
 
 
-def test_several_gpus_work_by_what_takes_unused_parameters(tmp_path, monkeypatch, capsys):
-    """No task here uses the encoder's language model head."""
+@pytest.fixture
+def on_two_gpus(tmp_path, monkeypatch):
+    """The words that show how an encoder is fine-tuned."""
     monkeypatch.setattr(workers, "gpu_count", lambda: 2)
     for name in commands.TORCHRUN:
         monkeypatch.delenv(name, raising=False)
     summary = {"kind": "ner", "source": "en", "languages": [], "labels": ["a"], "splits": {"train": {"sentences": 9}}}
     (tmp_path / "manifest.json").write_text(json.dumps(summary))
     (tmp_path / "model.pt").touch()
-    given = [
-        "--data",
-        tmp_path,
-        "--pretrained",
-        tmp_path,
-        "--method",
-        "intra",
-        "--out",
-        tmp_path / "out",
-        "--dry-run",
-    ]
-    cli.main(["finetune-transfer", *map(str, given)])
+    given = ["--data", tmp_path, "--pretrained", tmp_path, "--method", "intra", "--out", tmp_path / "out"]
+    return ["finetune-transfer", *map(str, given), "--dry-run"]
+
+
+def test_a_batch_that_two_gpus_cannot_share_is_rejected(on_two_gpus):
+    with pytest.raises(UsageError, match="--batch 9 is no multiple of the 2 GPUs"):
+        cli.main([*on_two_gpus, "--batch", "9"])
+
+
+def test_several_gpus_work_by_what_takes_unused_parameters(on_two_gpus, capsys):
+    """No task here uses the encoder's language model head."""
+    cli.main(on_two_gpus)
     assert follow(shown(capsys.readouterr().out), "--ddp-backend", "legacy_ddp")
 
 
@@ -245,6 +259,16 @@ def test_invalid_tables_are_rejected(tmp_path, text, message):
     (tmp_path / "train.tsv").write_text(text)
     with pytest.raises(UsageError, match=message):
         read_pairs(tmp_path / "train.tsv", COLUMNS)
+
+
+def test_a_label_that_train_lacks_is_rejected(tmp_path):
+    tagged.write_xnli(tmp_path / "in")
+    test = tmp_path / "in/XNLI-1.0/xnli.test.tsv"
+    test.write_text(test.read_text().replace("de\tneutral", "de\tother", 1))
+    tagged.write_encoder(tmp_path / "encoder")
+    with pytest.raises(UsageError, match="test.de has the label other, which is not in train"):
+        prepare("xnli", tmp_path / "in", "en", [], tmp_path / "encoder", tmp_path / "data")
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_table_with_a_byte_order_mark_and_carriage_returns(tmp_path):
@@ -322,6 +346,16 @@ def test_the_table_of_answers_has_their_exact_match(tmp_path):
         == "| average, zero-shot | 30.50 ± 0.71 | 35.00 ± 0.00 | +4.50 ± 0.71 | 16.75 ± 1.06 | 19.00 ± 0.71 |"
     )
     assert lines[-1].startswith("F1 of answers and exact match by SQuAD's normalisation, in percent; means and")
+
+
+def test_the_table_of_classes_has_the_share_of_the_most_frequent_one(tmp_path):
+    shares, paths = {"en": 30.0, "de": 40.0, "ar": 60.0}, []
+    for run, score in SCORES.items():
+        paths += evaluations(tmp_path, {run: score}, metric="accuracy", details={"majority": shares[run[0]]})
+    head, _, *rows = lines = transfer_table(paths).split("\n")[:7]
+    assert head.endswith("| difference | most frequent label |") and len({line.count("|") for line in lines}) == 1
+    assert rows[0] == "| en (trained on) | 81.00 ± 1.41 | 82.00 ± 0.00 | +1.00 ± 1.41 | 30.00 |"
+    assert [row.split(" | ")[-1] for row in rows] == ["30.00 |", "60.00 |", "40.00 |", "50.00 |", "43.33 |"]
 
 
 def test_the_recipe_of_question_answering_is_the_authors():

@@ -1,15 +1,28 @@
 """`fairseq-intra export`, and `fairseq-intra evaluate --engine ctranslate2`."""
 
 import json
+import os
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import commands
 import corpus
 import pytest
+import small_dataset
+from evaluated_runs import SIGNATURE, evaluated
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
+from fairseq_intra.files import write_record
+from fairseq_intra.runs.dataset import read_dataset
 from fairseq_intra.runs.evaluation import Evaluation
+from fairseq_intra.translation import export as module
+from fairseq_intra.translation.card import EngineComparison, write_card
+from fairseq_intra.translation.exported import FORMAT, Settings
+from fairseq_intra.translation.search import Limits
+
+SETTINGS = Settings(FORMAT, "de", "en", False, 1024, 1024, 1.0, 200, "float32", "0")
 
 
 def export(model, output, *flags, checkpoint=None):
@@ -22,11 +35,56 @@ def test_the_folder_holds_all_that_translating_needs(translating):
     names = {"README.md", "config.json", "model.bin", "sentencepiece.model", "settings.json"}
     assert {path.name for path in folder.iterdir()} == names | {"shared_vocabulary.json"}
     card = (folder / "README.md").read_text()
-    for part in ("de to en", "License: fill in", "plain, seed 1, 800 updates", "signature `nrefs:1|case:mixed"):
+    for part in ("de to en", "License: fill in", "plain, seed 1, 600 updates", "signature `nrefs:1|case:mixed"):
         assert part in card
     assert " of 40 sentences of valid (" in card and "CTranslate2 (float32); BLEU " in card
     settings = json.loads((folder / "settings.json").read_text())
     assert (settings["max_len_a"], settings["max_len_b"], settings["max_source_positions"]) == (1.0, 200, 1024)
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """(checkpoint, data) of a model that was never trained, of seed 1. Not to be changed."""
+    folder = tmp_path_factory.mktemp("untrained")
+    data = small_dataset.write_dataset(folder / "data", ["x"], ["y"])
+    (data / "spm").mkdir()
+    (data / "spm/joint.model").touch()
+    small_dataset.write_manifest(data)
+    return small_dataset.write_checkpoint(folder / "run/checkpoints/checkpoint_best.pt"), data
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{}, {"corpus": "another"}, {"num_updates": 1}, {"seed": 2}, None],
+    ids=["the same", "another corpus", "other updates", "another seed", "no record"],
+)
+def test_the_card_has_the_score_of_this_checkpoint_and_dataset_alone(untrained, tmp_path, other):
+    checkpoint, data = Path(shutil.copy(untrained[0], tmp_path)), untrained[1]
+    if other is not None:
+        same = {"corpus": read_dataset(data).corpus, "num_updates": 0, "seed": 1}
+        bleu = {"score": 41.254, "signature": SIGNATURE}
+        evaluated(tmp_path, bleu=bleu, engine="ctranslate2", **(same | other))
+    write_card(tmp_path, SETTINGS, checkpoint, data, EngineComparison(1, 1, 1.0, 1.0, SIGNATURE))
+    line = f"- **BLEU on test**: 41.25 (ctranslate2), signature `{SIGNATURE}`"
+    shown = [line for line in corpus.lines(tmp_path / "README.md") if "on test" in line]
+    assert shown == ([line] if other == {} else [])
+
+
+def test_a_checkpoint_that_its_training_replaces_meanwhile_is_not_exported(untrained, tmp_path, monkeypatch):
+    checkpoint, data = Path(shutil.copy(untrained[0], tmp_path)), untrained[1]
+
+    def convert(given, _data, folder, _quantization):
+        folder.mkdir()
+        (tmp_path / "later.pt").write_text("of more updates")
+        os.replace(tmp_path / "later.pt", given)
+
+    monkeypatch.setattr(module, "FairseqEngine", lambda *_, **__: SimpleNamespace(limits=Limits(1024, 1024)))
+    monkeypatch.setattr(module, "convert", convert)
+    for name in ("CTranslate2Engine", "Subwords", "compare", "write_card"):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    with pytest.raises(UsageError, match="checkpoint_best.pt was replaced while it was exported; export again when"):
+        module.export(checkpoint, data, tmp_path / "out", "float32")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_best.pt"]
 
 
 def test_repeated_it_is_left_alone_and_nothing_else_is_replaced(translating, tmp_path, capsys):
@@ -101,3 +159,12 @@ def test_a_folder_that_lacks_a_file_is_reported(translating, tmp_path):
     (tmp_path / "copy/model.bin").unlink()
     with pytest.raises(UsageError, match="model.bin is missing; export the model again"):
         cli.main(["translate", "--model", str(tmp_path / "copy"), "--input", str(tmp_path / "copy/README.md")])
+
+
+def test_a_gpu_that_is_not_there_is_reported(tmp_path):
+    for name in ("model.bin", "sentencepiece.model", "text"):
+        (tmp_path / name).touch()
+    write_record(tmp_path / "settings.json", SETTINGS)
+    given = ["translate", "--model", str(tmp_path), "--input", str(tmp_path / "text")]
+    with pytest.raises(UsageError, match="--device cuda: no GPU is seen; leave the flag out, or give --device cpu"):
+        cli.main([*given, "--device", "cuda"])

@@ -50,23 +50,23 @@ def translated(checkpoint, model, data, folder):
 
 def test_a_plain_model_is_continued_with_intra_distillation(translating, tmp_path, capfd):
     flags = ["--method", "intra", *translating.flags, "--continue-from", translating.checkpoint]
-    with pytest.raises(UsageError, match="has had 800 updates, and 800 are asked for"):
-        train(translating.data, tmp_path / "run", *flags, "--updates", 800)
-    flags += ["--updates", 806, "--log-interval", 1, "--validate-interval-updates", 403]
+    with pytest.raises(UsageError, match="has had 600 updates, and 600 are asked for"):
+        train(translating.data, tmp_path / "run", *flags, "--updates", 600)
+    flags += ["--updates", 606, "--log-interval", 1, "--validate-interval-updates", 303]
     last = train(translating.data, tmp_path / "run", *flags)
     log = (tmp_path / "run/train.log").read_text()
     said = capfd.readouterr().err
-    assert "after 800 updates, with its optimizer's state" in said
+    assert "after 600 updates, with its optimizer's state" in said
     assert "with these flags --method intra is late, and tables call it so" in said
-    first = next(line for line in log.splitlines() if "num_updates=801" in line)
+    first = next(line for line in log.splitlines() if "num_updates=601" in line)
     assert "intra_distillation_loss=" in first
     # What adaptive alpha counts from.
-    assert "--plain-updates\n800\n" in (tmp_path / "run/arguments.txt").read_text()
+    assert "--plain-updates\n600\n" in (tmp_path / "run/arguments.txt").read_text()
     state = checkpoints.load(last)
     # Plain first, intra-distillation late.
-    assert checkpoints.training(state) == Training("late", 1, 806)
+    assert checkpoints.training(state) == Training("late", 1, 606)
     # Adam's own count of updates: its state was not made anew.
-    assert {int(each["step"]) for each in state["last_optimizer_state"]["state"].values()} == {806}
+    assert {int(each["step"]) for each in state["last_optimizer_state"]["state"].values()} == {606}
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         *(".lock", "arguments.txt", "checkpoints", "finished", "train.log")
     ]
@@ -75,10 +75,10 @@ def test_a_plain_model_is_continued_with_intra_distillation(translating, tmp_pat
 
 
 def test_a_plain_model_is_continued_with_rdrop_which_has_no_schedule(translating, tmp_path, capfd):
-    flags = ["--method", "rdrop", *translating.flags, "--continue-from", translating.checkpoint, "--updates", 802]
-    last = train(translating.data, tmp_path / "run", *flags, "--validate-interval-updates", 802)
+    flags = ["--method", "rdrop", *translating.flags, "--continue-from", translating.checkpoint, "--updates", 602]
+    last = train(translating.data, tmp_path / "run", *flags, "--validate-interval-updates", 602)
     assert "tables call it so" not in capfd.readouterr().err
-    assert checkpoints.training(checkpoints.load(last)) == Training("rdrop", 1, 802)
+    assert checkpoints.training(checkpoints.load(last)) == Training("rdrop", 1, 602)
 
 
 def test_a_model_without_its_optimizer_is_continued_from_update_0(translating, tmp_path, capfd):
