@@ -8,6 +8,10 @@ from ..errors import UsageError
 from ..limits import check_seed
 from ..run_fairseq import fairseq_command, word_of
 
+LAST = "checkpoint_last.pt"
+#: What a run may leave behind of the checkpoint that it begins with.
+RESETS = tuple(f"--reset-{part}" for part in ("optimizer", "lr-scheduler", "dataloader", "meters"))
+
 
 def add_run_flags(parser, data, methods):
     """Declares the flags of every training; other flags are passed on to fairseq-train."""
@@ -47,7 +51,7 @@ def _check_initial_checkpoint(args):
     """fairseq trains from scratch where there is no file of this name."""
     from ..runs.arguments import flag_value
 
-    last = args.out / "checkpoints" / "checkpoint_last.pt"
+    last = args.out / "checkpoints" / LAST
     for flag in ("--restore-file", "--finetune-from-model"):
         given = flag_value(args.passed, flag)
         if not given or given == last.name or Path(given).absolute() == last.absolute() or "://" in given:
@@ -91,7 +95,17 @@ def train_in(run, arguments: list[str], gpus: int, total: int | None) -> None:
     """Starts fairseq-train by this Python in a `RunFolder`; `total` is the number of updates, where it is known."""
     from ..runs.workers import fairseq_environment
 
+    if (run.checkpoints / LAST).is_file():
+        arguments = _resuming(arguments)
     run.train([*fairseq_command("train"), *arguments], fairseq_environment(cpu=not gpus), total)
+
+
+def _resuming(arguments):
+    """A run goes on from its own checkpoint with all that belongs to it, whatever it began from."""
+    from ..runs.arguments import flag_value
+
+    kept = [word for word in arguments if word not in RESETS]
+    return kept if flag_value(kept, "--restore-file") is None else [*kept, "--restore-file", LAST]
 
 
 def as_shell_lines(arguments: list[str]) -> str:

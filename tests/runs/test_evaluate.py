@@ -309,6 +309,19 @@ def test_an_evaluation_of_another_run_of_the_same_method_and_seed_is_not_replace
     evaluate(model=first)
 
 
+def test_an_evaluation_of_other_parameters_after_as_many_updates_is_not_replaced(evaluate, checkpoint, tmp_path):
+    """As of a run of the same name that another folder holds."""
+    assert evaluate().fingerprint
+    state = checkpoints.load(checkpoint)
+    state["model"]["decoder.embed_tokens.weight"] += 1
+    torch.save(state, tmp_path / checkpoint.name)
+    with pytest.raises(UsageError, match=r"test.json is an evaluation of other parameters, after 0 updates, too"):
+        evaluate(model=tmp_path / checkpoint.name)
+    state["optimizer_history"][-1]["num_updates"] = 9
+    torch.save(state, tmp_path / checkpoint.name)
+    assert evaluate(model=tmp_path / checkpoint.name).num_updates == 9
+
+
 def test_the_score_of_an_unfinished_training_is_called_so(evaluate, checkpoint, tmp_path, capsys):
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)

@@ -453,6 +453,18 @@ class TestFolder:
         aside = tmp_path / "out" / "evaluated.7"
         assert {path.name: path.read_bytes() for path in aside.iterdir()} == kept and len(kept) == 5
 
+    def test_an_interrupted_run_resumes_its_own_checkpoint_whatever_it_began_from(self, train, training, tmp_path):
+        (tmp_path / "other.pt").touch()
+        begin = ["--restore-file", tmp_path / "other.pt", "--reset-optimizer"]
+        training.lines.insert(0, TestFinished.TIME)
+        with pytest.raises(SystemExit):
+            train(*begin)
+        assert follow(training.calls[-1], *map(str, begin))
+        training.__init__()
+        words = train(*begin)
+        assert "--reset-optimizer" not in words and words[-2:] == ["--restore-file", LAST]
+        assert follow(kept(tmp_path), *map(str, begin))
+
     def test_an_evaluation_of_an_unfinished_run_is_none_of_the_finished_one(self, train, training, tmp_path):
         checkpoints = tmp_path / "out" / "checkpoints"
         training.lines.insert(0, TestFinished.TIME)
