@@ -92,6 +92,7 @@ METHODS = {
 TIMED, LOGGED = 30, 10
 #: Validations of a run, at equal intervals of the budget; so many checkpoints are averaged.
 VALIDATIONS, AVERAGED = 16, 5
+PARTS = ("calibrate", "train", "table")
 #: Checkpoints of a run that stay: all.
 KEPT = 30
 #: Epochs after which there is no validation of their own.
@@ -108,7 +109,7 @@ def main():
     parser.add_argument("--data", required=True, type=Path, help="a prepared dataset")
     parser.add_argument("--out", required=True, type=Path, help="where the runs go")
     parser.add_argument("--batch-tokens", required=True, type=int, metavar="N", help="of an update, as in train")
-    parser.add_argument("--parts", default="calibrate,train,table", help="what to do (default: %(default)s)")
+    parser.add_argument("--parts", default=",".join(PARTS), help="what to do (default: %(default)s)")
     parser.add_argument(
         "--against", default="plain", metavar="NAME", help="what a table has differences from (default: %(default)s)"
     )
@@ -117,6 +118,8 @@ def main():
     check_comparison(parser, args)
     os.environ |= {"FAIRSEQ_INTRA_PYTHON": sys.executable, "OMP_NUM_THREADS": str(args.threads)}
     parts = args.parts.split(",")
+    if not {*parts} <= {*PARTS}:
+        parser.error(f"--parts takes any of {', '.join(PARTS)}, with commas between, not '{args.parts}'")
     if "table" in parts and "plain" not in args.methods:
         parser.error("--methods needs plain, with which the curves of the others begin")
     if "table" in parts and args.against not in args.methods:
@@ -154,6 +157,8 @@ def check_comparison(parser, args):
     args.methods = sorted(args.methods.split(), key=lambda name: name != "plain")
     if unknown := [name for name in args.methods if name not in METHODS]:
         parser.error(f"--methods: {unknown[0]} is none of {', '.join(METHODS)}")
+    if args.budget < VALIDATIONS:
+        parser.error(f"--budget {args.budget} is less than {VALIDATIONS}, the number of validations")
     args.interval = args.budget // VALIDATIONS
     args.switch = args.switch or 5 * args.interval
     if args.switch % args.interval:

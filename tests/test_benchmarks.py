@@ -75,9 +75,16 @@ def test_the_table_of_time_to_quality(run, tmp_path):
         (folder / "arguments.txt").write_text(f"--max-update\n{160 if method == 'plain' else 112}\n")
     given = ["--data", "data", "--out", tmp_path / "out", "--budget", 160, "--switch", 80, "--seeds", 2]
     given += ["--batch-tokens", 2048]
-    for wrong in (["--out", tmp_path], ["--methods", "rdrop late"], ["--methods", "plain", "--against", "late"]):
+    for wrong in (
+        ["--out", tmp_path],
+        ["--methods", "rdrop late"],
+        ["--methods", "plain", "--against", "late"],
+        ["--budget", 9],
+    ):
         with pytest.raises(SystemExit):
             run("time_to_quality.py", *given, *wrong, "--parts", "table")
+    with pytest.raises(SystemExit, match="2"):
+        run("time_to_quality.py", *given, "--parts", "tabel")
     for wrong in (["--switch", 40], ["--budget", 320]):
         with pytest.raises(SystemExit, match="give those that it was made with"):
             run("time_to_quality.py", *given, *wrong, "--parts", "table")

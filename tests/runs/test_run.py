@@ -453,7 +453,9 @@ class TestFolder:
         aside = tmp_path / "out" / "evaluated.7"
         assert {path.name: path.read_bytes() for path in aside.iterdir()} == kept and len(kept) == 5
 
-    def test_an_interrupted_run_resumes_its_own_checkpoint_whatever_it_began_from(self, train, training, tmp_path):
+    def test_an_interrupted_run_resumes_its_own_checkpoint_whatever_it_began_from(
+        self, train, training, tmp_path, capsys
+    ):
         (tmp_path / "other.pt").touch()
         begin = ["--restore-file", tmp_path / "other.pt", "--reset-optimizer"]
         training.lines.insert(0, TestFinished.TIME)
@@ -462,6 +464,7 @@ class TestFolder:
         assert follow(training.calls[-1], *map(str, begin))
         training.__init__()
         words = train(*begin)
+        assert "--reset-optimizer: not again, as the run goes on" in capsys.readouterr().err
         assert "--reset-optimizer" not in words and words[-2:] == ["--restore-file", LAST]
         assert follow(kept(tmp_path), *map(str, begin))
 
