@@ -33,13 +33,17 @@ def main():
         parser.error(f"two runs are called {twice[0]}; keep them in two folders")
     if own := [run for run in args.runs if (args.to / run.name).resolve() == run.resolve()]:
         parser.error(f"--to {args.to} holds {own[0]} itself, which would be replaced by what is kept of it")
-    if missing := [run for run in args.runs if not (run / "train.log").is_file()]:
-        parser.error(f"{missing[0]} is no run: it has no train.log")
+    need_runs(parser, args.runs)
     for run in args.runs:
         if not (run / "finished").exists() and not args.unfinished:
             print(f"{run} is not finished, and left out")
             continue
         keep(run, args.to / run.name)
+
+
+def need_runs(parser, folders):
+    if missing := [folder for folder in folders if not (folder / "train.log").is_file()]:
+        parser.error(f"{missing[0]} is no run: it has no train.log")
 
 
 def keep(run, to):

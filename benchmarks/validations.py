@@ -10,6 +10,7 @@ runs differ.
 import statistics
 from pathlib import Path
 
+from keep_runs import need_runs
 from measure import arguments, show
 
 from fairseq_intra.runs.training_log import parse_log
@@ -26,8 +27,7 @@ def main():
     of_mean.add_argument("--average", type=int, default=5, metavar="N", help="validations (default: %(default)s)")
     of_mean.add_argument("--within", type=int, metavar="N", help="the validations of the last N updates instead")
     args = parser.parse_args()
-    if missing := [run for run in args.runs if not (run / "train.log").is_file()]:
-        parser.error(f"{missing[0]} is no run: it has no train.log")
+    need_runs(parser, args.runs)
     updates = [int(number) for number in args.updates.split(",")]
     columns = ["run", *(f"{name}, {number:,}" for name in ("nll", "BLEU") for number in updates)]
     rows = [[run.name, *cells_of(run, updates, args)] for run in args.runs]

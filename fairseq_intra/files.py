@@ -162,6 +162,11 @@ def has_type(value: Any, annotation: Any) -> bool:
     return isinstance(value, annotation) and (annotation is bool or not isinstance(value, bool))
 
 
+def has_fields(value: Any, types_of: dict[str, Any]) -> bool:
+    """Whether a value that was read from JSON is an object with these fields, of these types; it may have others."""
+    return isinstance(value, dict) and all(has_type(value.get(name), kind) for name, kind in types_of.items())
+
+
 def read_lines(path: Path) -> list[str]:
     """A text file's lines, cut at line feeds only (text may hold other characters Unicode calls line breaks).
 

@@ -5,9 +5,8 @@ python data_parallel_worker.py FOLDER. FOLDER holds the dictionaries; each proce
 """
 
 import itertools
-import os
+import multiprocessing
 import sys
-import traceback
 from pathlib import Path
 
 import tiny
@@ -42,23 +41,14 @@ SAME_WORK = ([[0, 1]], [[0, 1]])
 
 def main(folder):
     """Raises where a process did not do its work."""
-    # Forks, because importing torch and fairseq takes longer than most of the updates.
-    running = [(place, os.fork() or work(*place, folder)) for place in PLACES]
-    for place, process in running:
-        _, status = os.waitpid(process, 0)
-        assert status == 0, f"{place} ended with {os.waitstatus_to_exitcode(status)}"
-
-
-def work(rank, world_size, folder):
-    """In a process of its own."""
-    status = 1
-    try:
-        update_in_every_case(rank, world_size, folder)
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
+    # Importing torch and fairseq takes longer than most of the updates.
+    fork = multiprocessing.get_context("fork")
+    running = [fork.Process(target=update_in_every_case, args=(*place, folder)) for place in PLACES]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join()
+    assert [process.exitcode for process in running] == [0, 0, 0]
 
 
 def update_in_every_case(rank, world_size, folder):

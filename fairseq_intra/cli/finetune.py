@@ -8,17 +8,8 @@ from ..errors import UsageError
 from ..methods import METHODS
 from ..run_fairseq import word_of
 from ..user_dir import PACKAGE
+from . import training
 from .command import add_command, need_counts
-from .training import (
-    add_run_flags,
-    as_shell_lines,
-    check_run_flags,
-    gpus_for,
-    report_method,
-    saved_in,
-    total_updates,
-    train_in,
-)
 
 TASK_OF_THE_METHOD = (
     "--task sentence_prediction_intra_distillation --criterion intra_distillation_sentence_prediction"
@@ -64,7 +55,7 @@ def add_commands(commands):
     )
     command.add_argument("--epochs", type=int, default=10, metavar="N", help="epochs (default: %(default)s)")
     command.add_argument("--batch", type=int, metavar="N", help="examples of an update (default: the task's)")
-    add_run_flags(command, "a task, as data-prep/prepare-glue.sh makes it", METHODS)
+    training.add_run_flags(command, "a task, as data-prep/prepare-glue.sh makes it", METHODS)
 
 
 def _finetune(args):
@@ -72,22 +63,22 @@ def _finetune(args):
     from ..runs import arguments
     from ..runs.run import RunFolder
 
-    check_run_flags(args, METHODS, arguments.OWNED | arguments.OWNED_BY_FINETUNE)
+    training.check_run_flags(args, METHODS, arguments.OWNED | arguments.OWNED_BY_FINETUNE)
     need_counts(args, "epochs", "batch")
     if args.checkpoint and not args.checkpoint.is_file():
         raise UsageError(f"--checkpoint {args.checkpoint}: no such file")
     made = _read_task(args.data)
-    gpus = gpus_for(args)
+    gpus = training.gpus_for(args)
     passed = arguments.flags_for(args.method, args.passed)
     words = [*_recipe(args, made), *arguments.device_flags(args.passed, gpus), *passed]
-    method = report_method(words, args.method)
+    method = training.report_method(words, args.method)
     command = [word_of(args.data), "--user-dir", str(PACKAGE), "--distributed-world-size", "1"]
     if args.checkpoint:
         # Unlike --restore-file, it leaves the choice to the run's own last checkpoint once there is one.
         command += ["--finetune-from-model", word_of(args.checkpoint)]
-    command += [*words, *saved_in(args.out)]
+    command += [*words, *training.saved_in(args.out)]
     if args.dry_run:
-        print(as_shell_lines(command))
+        print(training.as_shell_lines(command))
         return
     run = RunFolder(args.out)
     begun_from = sha256(args.checkpoint) if args.checkpoint else "none"
@@ -99,7 +90,7 @@ def _finetune(args):
             say(f"{args.out} is finished")
             return
         say(f"fine-tuning {args.method} in {args.out}")
-        train_in(run, command, gpus, total_updates(words))
+        training.train_in(run, command, gpus, training.total_updates(words))
         best = run.finish("checkpoint_best.pt")
         # Of a large model a gigabyte and more, of use to a run that resumes alone.
         (run.checkpoints / "checkpoint_last.pt").unlink(missing_ok=True)
@@ -107,10 +98,10 @@ def _finetune(args):
 
 
 def _read_task(data):
-    from ..files import has_type, read_json
+    from ..files import has_fields, read_json
 
     made = read_json(data / "manifest.json")
-    if not isinstance(made, dict) or not all(has_type(made.get(name), kind) for name, kind in FIELDS.items()):
+    if not has_fields(made, FIELDS):
         raise UsageError(f"--data {data} is not of data-prep/prepare-glue.sh")
     return made
 

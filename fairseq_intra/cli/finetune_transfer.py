@@ -7,17 +7,8 @@ from ..errors import UsageError
 from ..methods import METHODS
 from ..run_fairseq import word_of
 from ..user_dir import PACKAGE
+from . import training
 from .command import add_command, need_counts
-from .training import (
-    add_run_flags,
-    as_shell_lines,
-    check_run_flags,
-    gpus_for,
-    report_method,
-    saved_in,
-    total_updates,
-    train_in,
-)
 
 
 def add_commands(commands):
@@ -40,7 +31,7 @@ def add_commands(commands):
         metavar="N",
         help="examples of an update, over all GPUs (default: %(default)s)",
     )
-    add_run_flags(command, "made by prepare-transfer", METHODS)
+    training.add_run_flags(command, "made by prepare-transfer", METHODS)
 
 
 def _finetune_transfer(args):
@@ -50,12 +41,12 @@ def _finetune_transfer(args):
     from ..transfer.prepare import read_summary
     from ..transfer.recipes import RECIPES, recipe
 
-    check_run_flags(args, METHODS, arguments.OWNED | arguments.OWNED_BY_FINETUNE)
+    training.check_run_flags(args, METHODS, arguments.OWNED | arguments.OWNED_BY_FINETUNE)
     need_counts(args, "epochs", "batch")
     model = args.pretrained / "model.pt"
     if not model.is_file():
         raise UsageError(f"--pretrained {args.pretrained} holds no model.pt (an archive such as xlmr.base, unpacked)")
-    gpus = gpus_for(args)
+    gpus = training.gpus_for(args)
     team = workers.find_workers(gpus)
     if args.batch % team.count:
         raise UsageError(f"--batch {args.batch} is no multiple of the {team.count} GPUs")
@@ -63,15 +54,15 @@ def _finetune_transfer(args):
     summary = read_summary(args.data)
     words = recipe(summary, args.method, args.seed, args.epochs, args.batch)
     words += [*arguments.device_flags(args.passed, gpus), *passed]
-    report_method(words, args.method)
+    training.report_method(words, args.method)
     command = [word_of(args.data), "--user-dir", str(PACKAGE), *team.flags, "--finetune-from-model", word_of(model)]
     if team.count > 1:
         # torch's own waits for the gradient of the encoder's language model head, which no task here uses.
         command += ["--ddp-backend", "legacy_ddp"]
     command += ["--batch-size", str(args.batch // team.count), "--required-batch-size-multiple", "1", *words]
-    command += saved_in(args.out)
+    command += training.saved_in(args.out)
     if args.dry_run:
-        print(as_shell_lines(command))
+        print(training.as_shell_lines(command))
         return
     run = RunFolder(args.out, team.rank)
     checksums = [f"# data {sha256(args.data / 'manifest.json')}", f"# checkpoint {sha256(model)}"]
@@ -81,6 +72,6 @@ def _finetune_transfer(args):
             say(f"{args.out} is finished")
             return
         say(f"fine-tuning {args.method} in {args.out}")
-        train_in(run, command, gpus, total_updates(words))
+        training.train_in(run, command, gpus, training.total_updates(words))
         if not team.rank:
             say(f"finished: {run.finish(RECIPES[summary['kind']].tested)}")

@@ -7,17 +7,8 @@ from ..errors import UsageError
 from ..methods import TITLES
 from ..run_fairseq import word_of
 from ..user_dir import PACKAGE
+from . import training
 from .command import add_command, need_counts
-from .training import (
-    add_run_flags,
-    as_shell_lines,
-    check_run_flags,
-    gpus_for,
-    report_method,
-    saved_in,
-    total_updates,
-    train_in,
-)
 
 TRAIN_METHODS = (*TITLES, "self-distillation")
 #: fairseq's validation by BLEU on text with its subwords joined; checkpoint_best.pt is the best by it.
@@ -52,7 +43,7 @@ def add_commands(commands):
         "fairseq-intra train --data DATA --method intra --out RUN --preset tiny --updates 300 --dropout 0.2",
     )
     command.epilog += "\n" + AFTER_THE_FLAGS
-    add_run_flags(command, "dataset made by data-prep/ (bin/, manifest.json)", TRAIN_METHODS)
+    training.add_run_flags(command, "dataset made by data-prep/ (bin/, manifest.json)", TRAIN_METHODS)
     command.add_argument(
         "--preset", choices=preset_names(), default="paper", help="setting, a file of config/ (default: %(default)s)"
     )
@@ -91,11 +82,11 @@ def _train(args):
     from ..runs.lengths import check_lengths
     from ..runs.run import RunFolder
 
-    check_run_flags(args, TRAIN_METHODS, arguments.OWNED | arguments.OWNED_BY_TRAIN)
+    training.check_run_flags(args, TRAIN_METHODS, arguments.OWNED | arguments.OWNED_BY_TRAIN)
     need_counts(args, "updates", "batch_tokens", "max_tokens")
     dataset = read_dataset(args.data)
     preset = presets.read_preset(args.preset, args.method)
-    gpus = gpus_for(args)
+    gpus = training.gpus_for(args)
     words = _words(args, preset, gpus, dataset)
     batch = args.batch_tokens or preset.batch_tokens
     team = workers.find_workers(gpus)
@@ -104,12 +95,12 @@ def _train(args):
     begun = _continuation(args, words)
     if begun:
         words += begun.flags(words)
-    report_method(words, args.method)
+    training.report_method(words, args.method)
     command = [word_of(args.data / "bin"), *_languages(dataset), "--user-dir", str(PACKAGE)]
     command += ["--max-tokens", str(max_tokens)]
-    command += ["--update-freq", str(update_freq), *team.flags, *words, *saved_in(args.out)]
+    command += ["--update-freq", str(update_freq), *team.flags, *words, *training.saved_in(args.out)]
     if args.dry_run:
-        print(as_shell_lines(command))
+        print(training.as_shell_lines(command))
         return
     run = RunFolder(args.out, team.rank)
     kept = [f"# data {sha256(args.data / 'manifest.json')}", f"# batch {batch}", *words]
@@ -126,13 +117,13 @@ def _train(args):
         say(f"training {args.method} in {args.out}")
         if begun:
             copy = args.out / CONTINUED
-            if not team.rank and not (run.checkpoints / "checkpoint_last.pt").is_file():
+            if not team.rank and not run.can_be_resumed():
                 begun.write(copy, flag_value(words, "--criterion"))
             command += ["--continue-once", word_of(copy)]
-        total = total_updates(words)
-        if not (gpus or team.rank or (run.checkpoints / "checkpoint_last.pt").is_file()):
+        total = training.total_updates(words)
+        if not (gpus or team.rank or run.can_be_resumed()):
             _say_how_long(args, command, total, begun.num_updates if begun else 0)
-        train_in(run, command, gpus, total)
+        training.train_in(run, command, gpus, total)
         if not team.rank:
             say(f"finished: {run.finish('checkpoint_best.pt', 'checkpoint_last.pt')}")
             remove(args.out / CONTINUED)

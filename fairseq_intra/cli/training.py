@@ -8,7 +8,6 @@ from ..errors import UsageError
 from ..limits import check_seed
 from ..run_fairseq import fairseq_command, word_of
 
-LAST = "checkpoint_last.pt"
 #: What a run may leave behind of the checkpoint that it begins with.
 RESETS = tuple(f"--reset-{part}" for part in ("optimizer", "lr-scheduler", "dataloader", "meters"))
 
@@ -50,6 +49,7 @@ def check_run_flags(args, methods, owned):
 def _check_initial_checkpoint(args):
     """fairseq trains from scratch where there is no file of this name."""
     from ..runs.arguments import flag_value
+    from ..runs.run import LAST
 
     last = args.out / "checkpoints" / LAST
     for flag in ("--restore-file", "--finetune-from-model"):
@@ -95,7 +95,7 @@ def train_in(run, arguments: list[str], gpus: int, total: int | None) -> None:
     """Starts fairseq-train by this Python in a `RunFolder`; `total` is the number of updates, where it is known."""
     from ..runs.workers import fairseq_environment
 
-    if (run.checkpoints / LAST).is_file():
+    if run.can_be_resumed():
         arguments = _resuming(arguments)
     run.train([*fairseq_command("train"), *arguments], fairseq_environment(cpu=not gpus), total)
 
@@ -103,6 +103,7 @@ def train_in(run, arguments: list[str], gpus: int, total: int | None) -> None:
 def _resuming(arguments):
     """A run goes on from its own checkpoint with all that belongs to it, whatever it began from."""
     from ..runs.arguments import flag_value
+    from ..runs.run import LAST
 
     if resets := [word for word in arguments if word in RESETS]:
         say(f"{' '.join(resets)}: not again, as the run goes on from its own checkpoint")

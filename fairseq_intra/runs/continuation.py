@@ -12,9 +12,8 @@ from pathlib import Path
 from .. import checkpoint as checkpoints
 from ..console import say
 from ..errors import UsageError
-from .arguments import PRECISIONS, flag_value, method_by_flags
+from .arguments import PRECISIONS, as_number, flag_value, method_by_flags
 
-PATIENCE = "--plain-patience"
 #: What belongs to the earlier training alone.
 DROPPED = ("best", "patience", "task_state")
 
@@ -35,11 +34,13 @@ class Continuation:
     def flags(self, words: list[str]) -> list[str]:
         """Flags of fairseq-train: the schedule of intra-distillation counts from here, or from a later start."""
         is_first = checkpoints.training(self.state).method != "intra"
+        updates, patience = (
+            as_number(flag_value(words, f"--plain-{limit}")) or 0 for limit in ("updates", "patience")
+        )
         # R-Drop has no schedule; of a patience nobody knows when it is over.
-        if method_by_flags(words) not in ("intra", "late") or not is_first or int(flag_value(words, PATIENCE) or 0):
-            return []
-        later = int(flag_value(words, "--plain-updates") or 0) >= self.num_updates
-        return [] if later else ["--plain-updates", str(self.num_updates)]
+        has_schedule = method_by_flags(words) in ("intra", "late") and not patience
+        begins_here = is_first and has_schedule and updates < self.num_updates
+        return ["--plain-updates", str(self.num_updates)] if begins_here else []
 
     def write(self, path: Path, criterion: str) -> None:
         """Writes what fairseq-train continues from, by a criterion of this name."""

@@ -128,9 +128,10 @@ def _check_nothing_is_lost(result, about):
         other = f"of another model ({earlier.method}, seed {earlier.seed})"
     elif earlier.run not in (None, about["run"]):
         other = f"of another model (run {earlier.run})"
-    elif earlier.fingerprint not in (None, about["fingerprint"]):
-        same = all(getattr(earlier, name) == about[name] for name in ("kind", "num_updates"))
-        other = f"of other parameters, after {earlier.num_updates} updates, too" if same else None
+    elif (earlier.kind, earlier.num_updates) == (about["kind"], about["num_updates"]) and (
+        earlier.fingerprint not in (None, about["fingerprint"])
+    ):
+        other = f"of other parameters, after {earlier.num_updates} updates, too"
     if other:
         raise UsageError(
             f"{path} is an evaluation {other}, and would be replaced; give another folder by --output, or remove it"

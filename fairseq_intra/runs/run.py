@@ -127,7 +127,8 @@ class RunFolder:
     def _has_checkpoints(self):
         return any(self.checkpoints.glob("*.pt"))
 
-    def _can_be_resumed(self):
+    def can_be_resumed(self) -> bool:
+        """Whether it has the checkpoint that fairseq-train resumes from."""
         return (self.checkpoints / LAST).is_file()
 
     def _was_cleared(self):
@@ -138,7 +139,7 @@ class RunFolder:
         return self.finished.exists() and (any(self._evaluations()) or (self.folder / "run.json").exists())
 
     def _need_checkpoints(self):
-        is_whole = self._has_checkpoints() if self.finished.exists() else self._can_be_resumed()
+        is_whole = self._has_checkpoints() if self.finished.exists() else self.can_be_resumed()
         if is_whole or self._was_cleared():
             return
         if self.finished.exists() or self._saved_before():
@@ -189,7 +190,7 @@ class RunFolder:
                 f"{self.folder} was begun for {old} updates, and {why}: its updates so far are not those of a run of "
                 f"{new}. {instead}"
             )
-        if not self._can_be_resumed():
+        if not self.can_be_resumed():
             raise UsageError(
                 f"{self.folder} was begun for {old} updates, and {LAST}, from which it would resume to {new}, is "
                 "gone; give another --out"

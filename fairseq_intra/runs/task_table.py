@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 
 from ..errors import UsageError
-from ..files import has_type, read_json
+from ..files import has_fields, read_json
 from ..methods import is_before
 from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
 from .evaluation import plain_note
@@ -61,8 +61,7 @@ def _read(folder):
     except OSError:
         raise UsageError(f"{folder} is no run of scripts/finetune.sh") from None
     run = read_json(path)
-    fits = isinstance(run, dict) and all(has_type(run.get(name), kind) for name, kind in KINDS.items())
-    if not fits or run["metric"] not in NAMES:
+    if not has_fields(run, KINDS) or run["metric"] not in NAMES:
         raise UsageError(f"{path} is not of a run of scripts/finetune.sh: it should hold {', '.join(KINDS)}")
     if not (folder / "finished").exists():
         raise UsageError(f"{folder} is not finished; repeat the command that made it")

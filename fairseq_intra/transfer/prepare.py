@@ -1,6 +1,6 @@
 """Data for cross-lingual transfer: train and valid in one language, a test split `test.LANG` in each of several."""
 
-import json
+import contextlib
 from pathlib import Path
 
 import torch
@@ -9,7 +9,7 @@ from fairseq.data import Dictionary
 from ..data.encoder_subwords import segmenter_of
 from ..data.indexed import write_rows
 from ..errors import UsageError
-from ..files import has_type, read_json, replacing, sha256, write_json
+from ..files import has_fields, read_json, replacing, sha256, write_json
 from ..fine_tuning.positionwise import read_dictionary
 from . import TASKS, question_text, squad, tagged_text, xnli
 from .windows import Lengths
@@ -79,17 +79,12 @@ def read_summary(data: Path) -> dict:
         UsageError: if it is not such a folder.
     """
     path = data / "manifest.json"
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        found = {name: summary[name] for name in SUMMARY}
-        known = all(has_type(found[name], kind) for name, kind in SUMMARY.items())
-        if not known or found["kind"] not in TASKS or "train" not in found["splits"]:
-            raise ValueError
-        return found
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise UsageError(
-            f"{data} is not data of fairseq-intra prepare-transfer: {path} is missing or damaged"
-        ) from None
+    summary = None
+    with contextlib.suppress(UsageError):
+        summary = read_json(path)
+    if not has_fields(summary, SUMMARY) or summary["kind"] not in TASKS or "train" not in summary["splits"]:
+        raise UsageError(f"{data} is not data of fairseq-intra prepare-transfer: {path} is missing or damaged")
+    return {name: summary[name] for name in SUMMARY}
 
 
 def check_inputs(data: Path, source: Path) -> None:

@@ -62,7 +62,13 @@ def test_of_another_optimizer_nothing_is_kept(checkpoint, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("flags", "switch"),
-    [("", ["7"]), ("--plain-updates 3", ["7"]), ("--plain-updates 9", []), ("--plain-patience 2", [])],
+    [
+        ("", ["7"]),
+        ("--plain-updates 3", ["7"]),
+        ("--plain-updates 9", []),
+        ("--plain-patience 2", []),
+        ("--plain-updates x", ["7"]),  # of which fairseq-train says what is wrong
+    ],
 )
 def test_intra_distillation_begins_here_or_later(checkpoint, monkeypatch, flags, switch):
     """Never before: its schedule would be over in part."""
