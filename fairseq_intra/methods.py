@@ -10,13 +10,32 @@ TITLES = {
     "late": "late intra-distillation",
 }
 METHODS = tuple(TITLES)
+#: What a method is made of: runs of two methods differ in these.
+SETTINGS = (
+    "num_iter",
+    "alpha",
+    "reg_alpha",
+    "div",
+    "encoder_once",
+    "adaptive_alpha",
+    "temperature_p",
+    "temperature_q",
+    "max_updates_train",
+    "plain_updates",
+    "plain_patience",
+    "distill_interval",
+    "distill_part",
+)
+#: R-Drop's criterion in later fairseq (fairseq/criterions/label_smoothed_cross_entropy_with_rdrop.py).
+RDROP_OF_FAIRSEQ = "label_smoothed_cross_entropy_with_rdrop"
 
 
 def method_of(cfg) -> str:
     """The method that a configuration trains with, told from what decides the loss, whatever the run was called.
 
     One pass is plain training; a late start is "late"; two passes over all of every update, with the X-divergence and
-    a constant alpha, are R-Drop, whose loss that is up to a factor (see `loss.definitions`); all else is "intra".
+    a constant alpha, are R-Drop, whose loss that is up to a factor (see `loss.definitions`), as is fairseq's own
+    criterion of it; all else is "intra".
 
     Args:
         cfg: of fairseq-train, with the sections task and criterion.
@@ -25,6 +44,8 @@ def method_of(cfg) -> str:
     names = (setting(task, "_name"), setting(criterion, "_name"))
     if "self_distillation" in names:
         return "self-distillation"
+    if RDROP_OF_FAIRSEQ in names:
+        return "rdrop"
     if not any("intra_distillation" in name for name in names):
         return "plain"
     # The authors' command gives the method's flags to the task, and names fairseq's own criterion.

@@ -21,6 +21,8 @@ TRAINING = {
     "stop_time_hours": 0.0,
     "seconds": 60.0,
 }
+HYPERPARAMETERS = {"architecture": "transformer", "dropout": "0.3", "lr": "[0.0005]"}
+SETTINGS = {"num_iter": "3", "alpha": "5", "plain_updates": "0"}
 #: Of a run whose length penalty was tuned.
 TUNING = {"split": "valid", "grid": [1.0, 1.2], "bleu": [9.0, 9.5], "chosen": 1.2}
 DECODING = {"beam": 5, "lenpen": 1.0, "max_tokens": 8000, "max_len_a": 1.0, "max_len_b": 200, "flags": {}}
@@ -63,6 +65,7 @@ def evaluated(folder, method="plain", source="de", share=2, name="checkpoint_bes
         "kind": "best",
         "dictionary": "checked",
         "training": TRAINING,
+        "hyperparameters": HYPERPARAMETERS | (SETTINGS if method != "plain" else {}),
         "before_switch": None,
         "run": "run",
         "fingerprint": None,

@@ -62,6 +62,7 @@ def test_of_a_task_without_a_dataclass_the_method_is_told_too():
     """Of such a task, as translation_from_pretrained_bart, fairseq keeps the flags in a Namespace."""
     task, criterion = Namespace(_name="translation_from_pretrained_bart"), Namespace(_name="composite_loss")
     assert method_of({"task": task, "criterion": criterion}) == "plain"
+    assert method_of({"task": task, "criterion": {"_name": "label_smoothed_cross_entropy_with_rdrop"}}) == "rdrop"
     criterion = {"_name": "intra_distillation", "num_iter": 3}
     assert method_of({"task": task, "criterion": criterion}) == "intra"
 

@@ -76,9 +76,12 @@ def save_dictionaries(folder):
         dictionary().save(str(folder / f"dict.{language}.txt"))
 
 
-def configuration(folder, *flags):
-    """What fairseq-train makes of its arguments: intra-distillation of a tiny transformer, embeddings tied."""
-    method = "--task translation_intra_distillation --criterion intra_distillation --alpha 2 --label-smoothing 0.1"
+#: Flags of intra-distillation.
+METHOD = "--task translation_intra_distillation --criterion intra_distillation --alpha 2 --label-smoothing 0.1"
+
+
+def configuration(folder, *flags, method=METHOD):
+    """What fairseq-train makes of its arguments, for a tiny transformer with tied embeddings."""
     always = f"--source-lang de --target-lang en --arch transformer --share-all-embeddings --cpu {method}"
     sizes = [f"--{name.replace('_', '-')}={size}" for name, size in _SIZES.items()]
     argv = [str(folder), *always.split(), *sizes, *flags]

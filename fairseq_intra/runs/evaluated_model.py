@@ -10,6 +10,7 @@ from ..console import say
 from ..patches import dictionary_checksum
 from .dataset import Dataset
 from .evaluation import TrainingRules
+from .hyperparameters import hyperparameters
 
 
 def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict:
@@ -33,6 +34,7 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict
         "kind": _kind(paths, states),
         "dictionary": _check_dictionaries(paths, dataset, states),
         "training": _training_rules(states[0]),
+        "hyperparameters": hyperparameters(states[0]["cfg"]),
         "before_switch": any(training.before_switch for training in trainings) if "late" in methods else None,
         "run": "+".join(dict.fromkeys(filter(None, map(checkpoints.run_name, states)))) or None,
     }

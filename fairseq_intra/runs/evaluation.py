@@ -65,6 +65,7 @@ class Evaluation:
     kind: str | None = None  #: of checkpoint: best, last, numbered, "average of N", "ensemble of N" or other
     dictionary: str | None = None  #: "checked" against the checkpoint's checksum, or "unchecked"
     training: TrainingRules | None = None
+    hyperparameters: dict[str, str] | None = None  #: see `hyperparameters`; of an ensemble its first model's
     before_switch: bool | None = None  #: of a late start: whether all updates of the checkpoint were plain
     at_length_limit: int | None = None  #: hypotheses that were ended by the limit of their length
     truncated: int | None = None  #: sources that were cut to the model's --max-source-positions

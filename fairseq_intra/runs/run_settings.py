@@ -1,12 +1,16 @@
 """What the evaluations of one table must share: never mixed, or alike unless their differences are shown."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UsageError
-from .arguments import COMMENTS, flag_values
+from ..files import read_lines
+from ..methods import SETTINGS
+from .arguments import METHOD_FLAGS
+from .arguments import differences as flag_differences
 from .evaluation import Evaluation
 from .length_penalty import rule
 
@@ -17,17 +21,15 @@ LATER = {
     "lowercase": "lowercasing",
     "kind": "kind of checkpoint",
     "training": "rules of training",
+    "hyperparameters": "hyperparameters",
     "dictionary": "dictionary",
 }
 LIMITS = ("max_update", "max_epoch", "stop_time_hours")
 TRAINING_SETTINGS = ("batch_tokens", "batch_sentences", "patience", *LIMITS)
-#: Of fine-tuned runs: flags and checksums of arguments.txt.
-ALIKE = (
-    *(COMMENTS[name] for name in ("data", "checkpoint", "batch")),
-    "--max-epoch",
-    "--max-update",
-    "--batch-size",
-    "--update-freq",
+#: Flags of fine-tuned runs that may differ: how the loss is computed, what is logged and kept, and the machine.
+MAY_DIFFER = re.compile(
+    r"--(seed|task|criterion|passes|id-loss|split-batch|cpu|num-workers|ddp-backend|log-.*|tensorboard-.*|wandb-.*|"
+    r"save-interval.*|keep-.*|no-.*checkpoints|stop-time-hours|.*-valid)"
 )
 
 
@@ -35,7 +37,7 @@ class Difference(NamedTuple):
     """A setting in which evaluations differ."""
 
     name: str
-    value: Callable[[Evaluation], str]
+    value: Callable[[Evaluation], str | None]  #: None where it is no setting of an evaluation's method
     message: str
     is_limit: bool  #: of updates or of time
 
@@ -75,12 +77,13 @@ def first_other(values: list[tuple]) -> tuple | None:
     return next((pair for pair in values if pair[0] != values[0][0]), None)
 
 
-def require_alike(run: Path, other: Path) -> None:
-    """Fine-tuned runs are compared if they had the same data, checkpoint to begin with, batch and epochs.
+def require_alike(run: Path, other: Path, same_method: bool) -> None:
+    """Fine-tuned runs are compared if they had the same data, checkpoint to begin with and flags.
 
     Args:
         run: the folder, which may lack its arguments.txt; then nothing is compared.
         other: another.
+        same_method: what the method alone has must be the same, too.
 
     Raises:
         UsageError: naming the first in which they differ.
@@ -88,11 +91,12 @@ def require_alike(run: Path, other: Path) -> None:
     paths = [each / "arguments.txt" for each in (run, other)]
     if not all(path.is_file() for path in paths):
         return
-    flags = [flag_values(path.read_text(encoding="utf-8").splitlines()) for path in paths]
-    for name in ALIKE:
-        one, two = (each.get(name, "none") for each in flags)
-        if one != two:
-            raise UsageError(f"{run} and {other} cannot be compared: {name} is {one} and {two}")
+    words = [read_lines(path) for path in paths]
+    for name, values in flag_differences(*words).items():
+        if MAY_DIFFER.fullmatch(name) or (METHOD_FLAGS.fullmatch(name) and not same_method):
+            continue
+        one, two = ("not given" if value is None else value or "given" for value in values)
+        raise UsageError(f"{run} and {other} cannot be compared: {name} is {one} and {two}")
 
 
 def differences(evaluations: list[tuple[Evaluation, Path]], equal_time: bool) -> list[Difference]:
@@ -105,7 +109,23 @@ def differences(evaluations: list[tuple[Evaluation, Path]], equal_time: bool) ->
     settings: dict[str, Callable] = {
         name: _training_setting(name) for name in TRAINING_SETTINGS if not (equal_time and name in LIMITS)
     }
-    return _differing(settings | _decoding_settings(evaluations), evaluations)
+    names = {name: None for evaluation, _ in evaluations for name in evaluation.hyperparameters or {}}
+    settings |= {name: _hyperparameter(name) for name in names if name not in SETTINGS}
+    found = _differing(settings | _decoding_settings(evaluations), evaluations)
+    for method in dict.fromkeys(evaluation.method for evaluation, _ in evaluations):
+        of_it = [pair for pair in evaluations if pair[0].method == method]
+        found += _differing({f"{name} of {method}": _hyperparameter(name, method) for name in SETTINGS}, of_it)
+    return found
+
+
+def _hyperparameter(name, method=None):
+    """How to read one, of all methods alike, or of one alone."""
+
+    def read(evaluation):
+        values = evaluation.hyperparameters or {}
+        return values.get(name) if method in (None, evaluation.method) else None
+
+    return read
 
 
 def _decoding_settings(evaluations):
@@ -129,7 +149,7 @@ def _differing(settings, evaluations):
             found.append(
                 Difference(
                     title,
-                    lambda evaluation, read=read: str(read(evaluation)),
+                    lambda evaluation, read=read: None if read(evaluation) is None else str(read(evaluation)),
                     f"runs differ in {title}: {ours} of {path}, {theirs} of {other_path}",
                     name in LIMITS,
                 )

@@ -174,8 +174,8 @@ def _seconds(row):
 def _differences(row, differing):
     parts = []
     for difference in differing:
-        values = list(dict.fromkeys(difference.value(entry.evaluation) for entry in row.entries()))
-        parts.append(f"{difference.name} {' / '.join(values)}")
+        values = dict.fromkeys(difference.value(entry.evaluation) for entry in row.entries())
+        parts.append(f"{difference.name} {' / '.join(value for value in values if value is not None)}")
     return "; ".join(parts)
 
 

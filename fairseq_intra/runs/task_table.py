@@ -25,15 +25,16 @@ def task_table(runs: list[Path]) -> str:
 
     Raises:
         UsageError: on a folder that is no finished run, a run that has no counterpart, two runs for one place, or two
-            of a task with other data, another model to begin with, or other epochs or batches.
+            of a task with other data, another model to begin with, or other settings.
     """
     tasks: dict[tuple[str, str], Comparison[float]] = {}
-    first: dict[str, Path] = {}
+    first: dict[tuple[str, str | None], Path] = {}
     plain = []
     for folder in runs:
         run, score, is_plain = _read(folder)
         plain.append(run["method"] == "late" and is_plain)
-        require_alike(first.setdefault(run["task"], folder), folder)
+        for method in (None, run["method"]):
+            require_alike(first.setdefault((run["task"], method), folder), folder, same_method=method is not None)
         task = tasks.setdefault((run["task"], run["metric"]), Comparison(run["task"]))
         task.add(run["method"], run["seed"], score, folder)
     rows, averages = [], []

@@ -54,6 +54,7 @@ def _read(paths):
     """The runs by language."""
     languages: dict[str, Comparison[TransferEvaluation]] = {}
     kinds = set()
+    first: dict[str | None, Path] = {}
     for path in paths:
         run = read_record(TransferEvaluation, path, FORMAT, "an evaluation of fairseq-intra evaluate-transfer")
         if run.metric not in NAMES:
@@ -61,7 +62,9 @@ def _read(paths):
         languages.setdefault(run.language, Comparison(run.language)).add(run.method, run.seed, run, path)
         kinds.add((run.metric, run.source))
         # RUN/checkpoints/NAME.LANG.json.
-        require_alike(paths[0].absolute().parent.parent, path.absolute().parent.parent)
+        folder = path.absolute().parent.parent
+        for method in (None, run.method):
+            require_alike(first.setdefault(method, folder), folder, same_method=method is not None)
     if len(kinds) > 1:
         raise UsageError("the runs are not all of one metric and one language trained on")
     return languages

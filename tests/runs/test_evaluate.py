@@ -479,6 +479,7 @@ def test_records_say_how_they_were_made_as_json(evaluate, tmp_path):
     evaluate()
     written = json.loads((tmp_path / "out/checkpoint_best.test.json").read_text())
     assert written["format"] == 3 and len(written["statistics"]) == 8 and len(written["corpus"]) == 64
+    assert {"lr": "[0.1]", "optimizer": "sgd", "alpha": "2"}.items() <= written["hyperparameters"].items()
 
 
 def test_the_batch_of_an_update_is_that_of_all_workers_and_mini_batches():

@@ -8,7 +8,16 @@ import subprocess
 import sys
 
 import pytest
-from evaluated_runs import DECODING, SIGNATURE, TRAINING, digest, evaluated, of_format_2
+from evaluated_runs import (
+    DECODING,
+    HYPERPARAMETERS,
+    SETTINGS,
+    SIGNATURE,
+    TRAINING,
+    digest,
+    evaluated,
+    of_format_2,
+)
 
 from fairseq_intra.errors import UsageError
 from fairseq_intra.runs import tables as table
@@ -332,6 +341,26 @@ def test_a_tuned_run_is_not_set_beside_one_with_a_given_penalty(pair):
     (pair[1] / "checkpoint_best.test.json").unlink()
     with pytest.raises(UsageError, match="de-en has no intra run of seed 0"):
         table.results_table(pair)
+
+
+def test_hyperparameters_are_the_same_for_all_methods(pair):
+    evaluated(pair[1], "intra", hyperparameters=HYPERPARAMETERS | SETTINGS | {"dropout": "0.1"})
+    with pytest.raises(UsageError, match=r"differ in dropout: 0.3 of .*plain.*, 0.1 of .*intra.*--show-differences$"):
+        table.results_table(pair)
+    rows = table.results_table(pair, show_differences=True).split("\n")
+    assert rows[2].endswith("| dropout 0.3 / 0.1 |")
+
+
+def test_settings_of_a_method_are_the_same_for_its_runs_and_may_be_others_for_another(pair, tmp_path):
+    first = evaluated(tmp_path / "late", "late", hyperparameters=HYPERPARAMETERS | SETTINGS | {"plain_updates": "9"})
+    assert "late intra-distillation" in table.results_table([*pair, first])
+    other = HYPERPARAMETERS | SETTINGS | {"alpha": "1"}
+    seeds = [evaluated(tmp_path / f"{method}2", method, seed=2) for method in ("plain", "intra")]
+    evaluated(seeds[1], "intra", seed=2, hyperparameters=other)
+    with pytest.raises(UsageError, match=r"runs differ in alpha of intra: 5 of .*/intra/.*, 1 of .*/intra2/"):
+        table.results_table([*pair, *seeds])
+    rows = table.results_table([*pair, *seeds], show_differences=True).split("\n")
+    assert rows[2].endswith("| alpha of intra 5 / 1 |")
 
 
 def test_differences_are_shown_where_they_are_asked_for(pair):

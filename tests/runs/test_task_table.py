@@ -52,19 +52,35 @@ def test_a_run_json_of_the_wrong_shape_is_one_line(tmp_path, run):
     ("line", "named"),
     [
         ("# data b", "the checksum of --data is a and b"),
-        ("# checkpoint c", "the checksum of --checkpoint is none and c"),
+        ("# checkpoint c", "the checksum of --checkpoint is not given and c"),
         ("--max-epoch\n30", "--max-epoch is 3 and 30"),
+        ("--lr\n2e-5", "--lr is not given and 2e-5"),
+        ("--sentence-avg", "--sentence-avg is not given and given"),
     ],
 )
 def test_runs_of_a_task_that_cannot_be_compared_are_named(tmp_path, line, named):
     runs = [finetuned(tmp_path / method, RUN | {"method": method}) for method in ("plain", "intra")]
     for run in runs:
-        (run / "arguments.txt").write_text(f"# data a\n--max-epoch\n3\n--alpha\n{len(run.name)}\n")
+        lines = ("# data a", "--max-epoch", "3", "--alpha", len(run.name), "--criterion", run.name, "--seed", 1)
+        (run / "arguments.txt").write_text("".join(f"{line}\n" for line in lines))
     assert "| CoLA |" in task_table(runs)
     with (runs[1] / "arguments.txt").open("a") as file:
         file.write(f"{line}\n")
     with pytest.raises(UsageError, match=f"plain and .*intra cannot be compared: {named}$"):
         task_table(runs)
+
+
+def test_seeds_of_a_method_have_its_settings_alike(tmp_path):
+    runs = []
+    for seed, alpha in ((1, 2), (2, 5)):
+        for method in ("plain", "intra"):
+            folder = finetuned(tmp_path / f"{method}{seed}", RUN | {"method": method, "seed": seed})
+            (folder / "arguments.txt").write_text(f"--alpha\n{alpha}\n" if method == "intra" else "")
+            runs.append(folder)
+    with pytest.raises(UsageError, match="intra1 and .*intra2 cannot be compared: --alpha is 2 and 5$"):
+        task_table(runs)
+    (runs[-1] / "arguments.txt").write_text("--alpha\n2\n--passes\nsequential\n")
+    assert "| CoLA |" in task_table(runs)
 
 
 def test_the_best_epoch_of_a_run_counts_and_one_without_a_number_does_not(tmp_path):

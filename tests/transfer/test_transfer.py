@@ -382,8 +382,8 @@ def test_an_unfinished_run_is_named_below_the_table(tmp_path):
     assert "Not finished" not in transfer_table(paths)
 
 
-@pytest.mark.parametrize("flag", ["--max-epoch", "--max-update"])
-def test_runs_of_other_epochs_are_not_compared(tmp_path, flag):
+@pytest.mark.parametrize("flag", ["--max-epoch", "--max-update", "--lr"])
+def test_runs_of_other_settings_are_not_compared(tmp_path, flag):
     paths = []
     for method, epochs in (("plain", 10), ("intra", 3)):
         folder = tmp_path / method / "checkpoints"
