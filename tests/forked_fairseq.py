@@ -5,6 +5,7 @@ As a program (`commands.py` starts it) it reads calls from the Unix socket that 
 exit status. What is forked runs as the console script would: fairseq_cli is not imported yet, the plugin neither.
 """
 
+import gc
 import importlib
 import json
 import logging
@@ -62,6 +63,8 @@ def serve():
         importlib.import_module(name)
     # As if none of that had been imported: what a command imports first sets logging up.
     logging.root.handlers.clear()
+    # What all share is no garbage: every process would look through it, and copy it, once at its end.
+    gc.freeze()
     calls = socket.socket(fileno=sys.stdin.fileno())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:

@@ -6,6 +6,7 @@ Nth checkpoint; `copy:N`, half-way through its Nth copy of one. `end` is a start
 must. Each prints a line "started until MOMENT" before its log.
 """
 
+import gc
 import io
 import os
 import shutil
@@ -22,6 +23,7 @@ from fairseq.trainer import Trainer
 
 def main(moments, arguments):
     """Starts it once for each moment; raises where one did not end as it was to."""
+    gc.freeze()  # what all share is no garbage
     for moment in moments:
         print(f"started until {moment}", flush=True)
         # A fork, because importing torch and fairseq takes longer than the training.
