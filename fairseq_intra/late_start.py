@@ -72,6 +72,12 @@ class LateStartTask(AdaptiveAlphaTask):
             raise UsageError("--plain-updates and --plain-patience exclude each other; give one of them")
         if self.cfg.plain_patience:
             self._check_validation_can_switch()
+        if 0 < self.cfg.max_update <= self.cfg.plain_updates:
+            logger.warning(
+                "--plain-updates %d is not below --max-update %d: all of these updates are plain training",
+                self.cfg.plain_updates,
+                self.cfg.max_update,
+            )
         self.state.add_factory("late_start", self._initial_state)
         criterion = super().build_criterion(cfg, **more)
         if criterion.intra_distillation.num_iter == 1:

@@ -229,6 +229,12 @@ def test_a_run_that_ends_while_plain_says_so(configuration, caplog):
     assert not caplog.text
 
 
+@pytest.mark.parametrize(("plain_updates", "warned"), [(99, False), (100, True)])
+def test_a_run_that_is_all_plain_says_so_at_its_start(configuration, caplog, plain_updates, warned):
+    configuration(max_update=100, plain_updates=plain_updates)
+    assert (f"--plain-updates {plain_updates} is not below --max-update 100: all" in caplog.text) == warned
+
+
 def test_a_run_that_ends_while_alpha_grows_says_so(configuration, caplog):
     configuration(max_update=1000, adaptive_alpha=1)[0].warn_of_early_end(100)
     assert "ended after 100 updates with alpha at 1.00 of 5: adaptive alpha counts on 1000 updates" in caplog.text

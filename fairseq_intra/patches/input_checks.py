@@ -22,6 +22,7 @@ from torch.multiprocessing import ProcessExitedException
 from ..data.indexed import HEAD, MARK
 from ..errors import UsageError, reason
 from ..limits import check_precision, check_seed
+from ..methods import setting
 from . import training_loop
 
 #: What torch says where names or shapes of parameters are not the model's.
@@ -37,6 +38,7 @@ LOWER_IS_BETTER = ("loss", "nll_loss", "ppl")
 def apply():
     """Puts the checks into fairseq's modules."""
     _check_common_flags()
+    _report_a_metric_that_is_not_logged(training_loop.module())
     _leave_the_last_word_to_workers()
     _check_data()
     _report_sentences_that_are_too_long()
@@ -53,13 +55,13 @@ def _check_common_flags():
             check_seed(cfg.common.seed)
         if main is training_loop.module().main:
             _check_precision(cfg.common)
-            _check_metric(cfg.checkpoint)
+            _check_metric(cfg)
         return call(cfg, main, **kwargs)
 
     # fairseq-hydra-train reads --user-dir after that. With --cpu, half precision fails in no trainer, but is slow.
     @functools.wraps(setup)
     def __init__(self, cfg, *args, **kwargs):
-        _check_metric(cfg.checkpoint)
+        _check_metric(cfg)
         if not cfg.common.cpu:
             _check_precision(cfg.common)
         setup(self, cfg, *args, **kwargs)
@@ -88,9 +90,9 @@ def _check_precision(common):
     check_precision([f"--{name}" for name in ("fp16", "bf16", "amp") if common[name]], no_gpu)
 
 
-def _check_metric(checkpoint):
+def _check_metric(cfg):
     """By the wrong direction fairseq would keep the worst checkpoint as the best, and --patience end at the first."""
-    metric, maximize = checkpoint.best_checkpoint_metric, checkpoint.maximize_best_checkpoint_metric
+    metric, maximize = cfg.checkpoint.best_checkpoint_metric, cfg.checkpoint.maximize_best_checkpoint_metric
     if metric in HIGHER_IS_BETTER and not maximize:
         raise UsageError(
             f"--best-checkpoint-metric {metric} is better the higher it is: add --maximize-best-checkpoint-metric"
@@ -100,6 +102,25 @@ def _check_metric(checkpoint):
             f"--best-checkpoint-metric {metric} is better the lower it is: "
             "leave out --maximize-best-checkpoint-metric"
         )
+    if metric == "bleu" and setting(cfg.task, "eval_bleu") is False and not cfg.dataset.disable_validation:
+        raise UsageError("--best-checkpoint-metric bleu needs --eval-bleu")
+
+
+def _report_a_metric_that_is_not_logged(program):
+    """fairseq looks for it when the first validation has ended, and stops with a KeyError."""
+    get_stats = program.get_valid_stats
+
+    @functools.wraps(get_stats)
+    def get_valid_stats(cfg, trainer, stats, *args, **kwargs):
+        metric = cfg.checkpoint.best_checkpoint_metric
+        # Some tasks of fairseq add their own only after this.
+        if metric not in stats and not hasattr(trainer.task, "post_validate"):
+            raise UsageError(
+                f"--best-checkpoint-metric {metric} is nothing that this validation measures: {', '.join(stats)}"
+            )
+        return get_stats(cfg, trainer, stats, *args, **kwargs)
+
+    program.get_valid_stats = get_valid_stats
 
 
 def _check_data():

@@ -3,6 +3,7 @@
 import re
 import shutil
 from argparse import Namespace
+from types import SimpleNamespace
 
 import commands
 import corpus
@@ -14,7 +15,7 @@ from fairseq.data import Dictionary, data_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed import utils as distributed_utils
 from fairseq.trainer import Trainer
-from fairseq_cli.train import main
+from fairseq_cli.train import get_valid_stats, main
 from torch.multiprocessing import ProcessExitedException
 
 from fairseq_intra import checkpoint, cli
@@ -152,6 +153,23 @@ def test_a_metric_with_the_wrong_direction_is_reported(metric, maximize, message
     assert cfg.common.cpu
     with pytest.raises(UsageError, match=message):
         Trainer(cfg, None, None, None)
+
+
+def test_bleu_that_is_not_measured_cannot_choose_the_best():
+    flags = ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
+    with pytest.raises(UsageError, match="--best-checkpoint-metric bleu needs --eval-bleu$"):
+        distributed_utils.call_main(tiny.configuration("data", *flags), main)
+    begun = []
+    distributed_utils.call_main(tiny.configuration("data", *flags, "--eval-bleu"), begun.append)
+    assert len(begun) == 1
+
+
+def test_a_metric_that_a_validation_does_not_measure_is_reported_with_those_that_it_does():
+    cfg = tiny.configuration("data", "--best-checkpoint-metric", "bleau")
+    trainer = SimpleNamespace(task=SimpleNamespace(), get_num_updates=lambda: 7)
+    with pytest.raises(UsageError, match="metric bleau is nothing that this validation measures: loss, ppl$"):
+        get_valid_stats(cfg, trainer, {"loss": 3.0, "ppl": 8.0}, False)
+    assert get_valid_stats(cfg, trainer, {"bleau": 3.0}, False) == {"bleau": 3.0, "num_updates": 7}
 
 
 @pytest.mark.parametrize("seed", [99999999999, 2**32 - 1, -1])
