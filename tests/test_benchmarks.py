@@ -254,6 +254,27 @@ def test_validations_at_equal_updates(run, tmp_path):
     assert "| half | " in run("validations.py", "--updates", "40", tmp_path / "half")
 
 
+def test_validations_have_the_share_of_the_full_method_s_gain_and_what_it_cost(run, tmp_path):
+    line = "2026-11-23 10:00:00 | INFO | valid | epoch 1 | nll_loss 3 | bleu {} | num_updates 100"
+    for name, bleu, flags in (("plain", 10, ""), ("intra", 12, ""), ("late", 11, "--plain-updates\n60\n")):
+        folder = tmp_path / f"{name}.seed1"
+        folder.mkdir()
+        (folder / "train.log").write_text(line.format(bleu))
+        (folder / "arguments.txt").write_text(flags)
+    (tmp_path / "step_times.json").write_text('{"three passes": [[5.0, 2.0]]}')
+    runs = [tmp_path / f"{name}.seed1" for name in ("plain", "intra", "late")]
+    table = run("validations.py", "--updates", 100, "--full", runs[1], *runs)
+    for row in (
+        "plain.seed1 | 3.000 | 10.00 | 1.00 | +0.00 | 0%",
+        "intra.seed1 | 3.000 | 12.00 | 2.50 | +2.00 | 100%",
+    ):
+        assert f"| {row} |" in table
+    # 60 plain updates, and 40 of two and a half times the time.
+    assert "| late.seed1 | 3.000 | 11.00 | 1.60 | +1.00 | 50% |" in table
+    with pytest.raises(SystemExit):
+        run("validations.py", "--updates", 100, "--full", runs[0], *runs)
+
+
 def test_the_python_in_shell_recipes_imports_what_is_there():
     scripts = "".join(script.read_text() for script in BENCHMARKS.glob("*.sh"))
     lines = re.findall(r"^(?:from|import) fairseq_intra.*", scripts, re.MULTILINE)
