@@ -2,8 +2,9 @@
 
     python stub_step.py CALLS NAME FLAGS...
 
-HOLD and FAILS in the environment are parts of the names of runs whose training waits, or fails; HOLD_IN is another
-step that waits in place of the training. SIGUSR1 makes a training that waits save and end.
+HOLD, FAILS and OUT_OF_TIME in the environment are parts of the names of runs whose training waits, fails, or is
+stopped before its end; HOLD_IN is another step that waits in place of the training. SIGUSR1 makes a training that
+waits save and end.
 """
 
 import fcntl
@@ -60,6 +61,9 @@ def _train(out, given):
         if os.environ.get("FAILS", "none") in out.name:
             print("something\nthe reason\n", flush=True)
             sys.exit(1)
+        if os.environ.get("OUT_OF_TIME", "none") in out.name:
+            print("stopped by --stop-time-hours", flush=True)
+            sys.exit(75)
         _make(out / "checkpoints" / "checkpoint_best.pt")
         _make(out / "finished")
 

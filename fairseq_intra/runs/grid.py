@@ -47,7 +47,7 @@ def carry_out(grid: Grid, places: list[dict[str, str]]) -> None:
     Raises:
         UsageError: if a flag is wrong, another process works in OUT, or runs failed (it names them).
         SystemExit: if a preparation or the check of the flags failed, which has said why, or on a signal (by SIGUSR1
-            with UNFINISHED).
+            with UNFINISHED, as where a run had --stop-time-hours and needs more).
     """
     logs = grid.out / "logs"
     with ending_on_signals():
@@ -61,15 +61,19 @@ def carry_out(grid: Grid, places: list[dict[str, str]]) -> None:
             if preparations:
                 _check_flags(runs, places[0])
             _do_all(grid, runs, places, logs)
-            failed = [run.name for run in runs if run.state == "failed"]
+            failed, late = ([run.name for run in runs if run.state == state] for state in ("failed", "out of time"))
+            reason = "is not finished" if late else "failed"
             try:
-                _write_table(grid, runs, [run for run in runs if run.state == "done"], "failed")
+                _write_table(grid, runs, [run for run in runs if run.state == "done"], reason)
             except UsageError as error:
                 if not failed:
                     raise
                 print(error, file=sys.stderr)
     if failed:
         raise UsageError(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)} (see {logs})")
+    if late:
+        say(f"{len(late)} of {len(runs)} runs are out of time: {', '.join(late)}; with more of it they resume")
+        sys.exit(UNFINISHED)
 
 
 def list_commands(grid: Grid) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..cores import core_count
 from ..errors import UsageError
 from ..files import is_locked
-from ..processes import sigusr1_calls
+from ..processes import UNFINISHED, sigusr1_calls
 from .children import Children
 from .progress import Progress
 from .steps import POLL, Step
@@ -28,7 +28,7 @@ class Run:
     group: str = ""  #: the runs of a group are compared: they are in the table together, or none of them is
     checkpoint: Path | None = None  #: what the results are of
     results: tuple[Path, ...] = ()  #: what the table reads
-    state: str = "waiting"  #: then active, and done, failed or stopped
+    state: str = "waiting"  #: then active, and done, failed, stopped, or out of time (of its --stop-time-hours)
     process: subprocess.Popen | None = field(default=None, repr=False)
     trains: bool = False  #: the step in hand
     environment: dict[str, str] = field(default_factory=dict)
@@ -155,13 +155,15 @@ class _Schedule:
             self.active.remove(run)
             self.free.append(run.environment)
             run.state = self._state_at_its_end(run, status)
-            if run.state == "failed":
-                self.progress.say(f"{run.name} failed: {self._last_line(run)}")
+            if run.state in ("failed", "out of time"):
+                self.progress.say(f"{run.name}{' failed' * (run.state == 'failed')}: {self._last_line(run)}")
 
     def _state_at_its_end(self, run, status):
         if not status and all(step.done for step in run.steps):
             return "done"
-        return "stopped" if self.asked.is_set() else "failed"
+        if self.asked.is_set():
+            return "stopped"
+        return "out of time" if status == UNFINISHED else "failed"
 
     def _last_line(self, run):
         lines = (self.logs / f"{run.name}.log").read_text(encoding="utf-8", errors="replace").split("\n")

@@ -169,6 +169,17 @@ def test_a_failed_run_stops_no_other_and_is_named(data, calls, capsys, monkeypat
     assert "Left out" not in capsys.readouterr().out and runs_of(calls, "evaluate") == ["de-en.intra.seed1"]
 
 
+def test_a_run_that_is_out_of_time_has_not_failed(data, calls, capsys, monkeypatch):
+    monkeypatch.setenv("OUT_OF_TIME", "de-en.intra")
+    with pytest.raises(SystemExit) as end:
+        cli.main(translation(data))
+    said = capsys.readouterr()
+    assert end.value.code == 75 and runs_of(calls, "train") == NAMES and "intra.seed1 failed" not in said.err
+    assert "de-en.intra.seed1: stopped by --stop-time-hours\n" in said.err
+    assert said.err.endswith("1 of 4 runs are out of time: de-en.intra.seed1; with more of it they resume\n")
+    assert said.out.endswith("\nLeft out, for a run of it is not finished: de-en, seed 1.\n")
+
+
 def test_results_of_an_unfinished_run_are_not_in_the_table(data, calls, capsys):
     """Somebody has evaluated it meanwhile."""
     cli.main(translation(data))
