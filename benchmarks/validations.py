@@ -45,8 +45,12 @@ def main():
     )
 
 
+def validations_of(run):
+    return parse_log((run / "train.log").read_text()).valid
+
+
 def cells_of(run, updates, args):
-    lines = parse_log((run / "train.log").read_text()).valid
+    lines = validations_of(run)
     found = {name: [mean_at(lines, name, number, args) for number in updates] for name in ("nll_loss", "bleu")}
     return [
         "" if value is None else f"{value:.{digits}f}"
@@ -58,8 +62,7 @@ def cells_of(run, updates, args):
 def shares(parser, number, args):
     """The cells of time, gain and share, of every run."""
     plain, full, *bleu = (
-        mean_at(parse_log((run / "train.log").read_text()).valid, "bleu", number, args)
-        for run in (args.runs[0], args.full, *args.runs)
+        mean_at(validations_of(run), "bleu", number, args) for run in (args.runs[0], args.full, *args.runs)
     )
     if plain is None or full is None or full <= plain:
         parser.error(f"--full {args.full} has no gain over {args.runs[0]} after {number} updates to have a share of")

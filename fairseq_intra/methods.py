@@ -10,11 +10,10 @@ TITLES = {
     "late": "late intra-distillation",
 }
 METHODS = tuple(TITLES)
-#: What a method is made of: runs of two methods differ in these.
-SETTINGS = (
+#: What a method is made of, by the names that a configuration has.
+FLAGS = (
     "num_iter",
     "alpha",
-    "reg_alpha",
     "div",
     "encoder_once",
     "adaptive_alpha",
@@ -26,8 +25,12 @@ SETTINGS = (
     "distill_interval",
     "distill_part",
 )
+#: How its loss is computed, which decides nothing.
+COMPUTATION = ("passes", "id_loss", "split_batch")
 #: R-Drop's criterion in later fairseq (fairseq/criterions/label_smoothed_cross_entropy_with_rdrop.py).
 RDROP_OF_FAIRSEQ = "label_smoothed_cross_entropy_with_rdrop"
+#: Runs of two methods differ in these; the last is of that criterion.
+SETTINGS = (*FLAGS, "reg_alpha")
 
 
 def method_of(cfg) -> str:

@@ -38,7 +38,7 @@ LOWER_IS_BETTER = ("loss", "nll_loss", "ppl")
 def apply():
     """Puts the checks into fairseq's modules."""
     _check_common_flags()
-    _report_a_metric_that_is_not_logged(training_loop.module())
+    _report_a_metric_that_is_not_measured(training_loop.module())
     _leave_the_last_word_to_workers()
     _check_data()
     _report_sentences_that_are_too_long()
@@ -106,19 +106,21 @@ def _check_metric(cfg):
         raise UsageError("--best-checkpoint-metric bleu needs --eval-bleu")
 
 
-def _report_a_metric_that_is_not_logged(program):
+class _Measured(dict):
+    """What a validation has measured, by name; fairseq asks it for --best-checkpoint-metric."""
+
+    def __missing__(self, name):
+        there = ", ".join(other for other in self if other != "num_updates")
+        raise UsageError(f"--best-checkpoint-metric {name} is nothing that this validation measures: {there}")
+
+
+def _report_a_metric_that_is_not_measured(program):
     """fairseq looks for it when the first validation has ended, and stops with a KeyError."""
     get_stats = program.get_valid_stats
 
     @functools.wraps(get_stats)
     def get_valid_stats(cfg, trainer, stats, *args, **kwargs):
-        metric = cfg.checkpoint.best_checkpoint_metric
-        # Some tasks of fairseq add their own only after this.
-        if metric not in stats and not hasattr(trainer.task, "post_validate"):
-            raise UsageError(
-                f"--best-checkpoint-metric {metric} is nothing that this validation measures: {', '.join(stats)}"
-            )
-        return get_stats(cfg, trainer, stats, *args, **kwargs)
+        return get_stats(cfg, trainer, _Measured(stats), *args, **kwargs)
 
     program.get_valid_stats = get_valid_stats
 

@@ -7,13 +7,10 @@ import re
 from ..console import say
 from ..errors import UsageError
 from ..limits import check_alpha, check_precision
-from ..methods import method_of
+from ..methods import COMPUTATION, FLAGS, method_of
 
 #: Flags that only intra-distillation has; those of METHOD_SWITCHES take no value.
-METHOD_FLAGS = re.compile(
-    r"--(num-iter|alpha|div|passes|id-loss|split-batch|adaptive-alpha|temperature-[pq]|max-updates-train|"
-    r"plain-updates|plain-patience|distill-interval|distill-part|encoder-once)"
-)
+METHOD_FLAGS = re.compile("|".join(f"--{name.replace('_', '-')}" for name in (*FLAGS, *COMPUTATION)))
 METHOD_SWITCHES = ("--encoder-once",)
 #: Of these, the ones that would make R-Drop another method, and those of the late start.
 NOT_OF_RDROP = re.compile(
@@ -88,16 +85,7 @@ def flag_value(words: list[str], name: str) -> str | None:
 
 def method_by_flags(words: list[str]) -> str:
     """The method that tables will call a training with these flags, as `methods.method_of`."""
-    names = (
-        "num-iter",
-        "alpha",
-        "adaptive-alpha",
-        "plain-updates",
-        "plain-patience",
-        "distill-interval",
-        "distill-part",
-    )
-    flags = {name.replace("-", "_"): as_number(flag_value(words, f"--{name}")) for name in names}
+    flags = {name: as_number(flag_value(words, f"--{name.replace('_', '-')}")) for name in FLAGS}
     flags |= {"div": flag_value(words, "--div"), "encoder_once": flag_value(words, "--encoder-once") is not None}
     task, criterion = (flag_value(words, f"--{name}") for name in ("task", "criterion"))
     return method_of({"task": flags | {"_name": task}, "criterion": flags | {"_name": criterion}})

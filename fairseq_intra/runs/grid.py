@@ -61,8 +61,10 @@ def carry_out(grid: Grid, places: list[dict[str, str]]) -> None:
             if preparations:
                 _check_flags(runs, places[0])
             _do_all(grid, runs, places, logs)
-            failed, late = ([run.name for run in runs if run.state == state] for state in ("failed", "out of time"))
-            reason = "is not finished" if late else "failed"
+            failed, stopped = (
+                [run.name for run in runs if run.state == state] for state in ("failed", "out of time")
+            )
+            reason = "is not finished" if stopped else "failed"
             try:
                 _write_table(grid, runs, [run for run in runs if run.state == "done"], reason)
             except UsageError as error:
@@ -71,8 +73,8 @@ def carry_out(grid: Grid, places: list[dict[str, str]]) -> None:
                 print(error, file=sys.stderr)
     if failed:
         raise UsageError(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)} (see {logs})")
-    if late:
-        say(f"{len(late)} of {len(runs)} runs are out of time: {', '.join(late)}; with more of it they resume")
+    if stopped:
+        say(f"{len(stopped)} of {len(runs)} runs are out of time: {', '.join(stopped)}; with more of it they resume")
         sys.exit(UNFINISHED)
 
 

@@ -6,7 +6,7 @@ import numbers
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 from omegaconf import DictConfig
 
-from ..methods import RDROP_OF_FAIRSEQ, SETTINGS, method_of, setting
+from ..methods import COMPUTATION, RDROP_OF_FAIRSEQ, SETTINGS, method_of, setting
 
 #: Without effect where alpha is constant.
 ADAPTIVE = ("temperature_p", "temperature_q", "max_updates_train")
@@ -15,8 +15,22 @@ BASE = "label_smoothed_cross_entropy"
 BUILT_ON_IT = ("intra_distillation", RDROP_OF_FAIRSEQ)
 #: No difference in what is trained: how the loss is computed, what is logged, and what other sections hold.
 IGNORED = {
-    *("passes", "id_loss", "report_accuracy", "sentence_avg", "lr", "tpu", "fp16_adam_stats"),
-    *("use_old_adam", "arch", "data", "no_seed_provided", "pad", "eos", "unk", "checkpoint_activations"),
+    *COMPUTATION,
+    *(
+        "report_accuracy",
+        "sentence_avg",
+        "lr",
+        "tpu",
+        "fp16_adam_stats",
+        "use_old_adam",
+        "arch",
+        "data",
+        "no_seed_provided",
+        "pad",
+        "eos",
+        "unk",
+        "checkpoint_activations",
+    ),
     *("offload_activations", "min_params_to_wrap", "max_source_positions", "max_target_positions"),
 }
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 from ..files import read_lines
-from ..methods import SETTINGS
+from ..methods import COMPUTATION, SETTINGS
 from .arguments import METHOD_FLAGS
 from .arguments import differences as flag_differences
 from .evaluation import Evaluation
@@ -28,8 +28,8 @@ LIMITS = ("max_update", "max_epoch", "stop_time_hours")
 TRAINING_SETTINGS = ("batch_tokens", "batch_sentences", "patience", *LIMITS)
 #: Flags of fine-tuned runs that may differ: how the loss is computed, what is logged and kept, and the machine.
 MAY_DIFFER = re.compile(
-    r"--(seed|task|criterion|passes|id-loss|split-batch|cpu|num-workers|ddp-backend|log-.*|tensorboard-.*|wandb-.*|"
-    r"save-interval.*|keep-.*|no-.*checkpoints|stop-time-hours|.*-valid)"
+    rf"--(seed|task|criterion|{'|'.join(COMPUTATION).replace('_', '-')}|cpu|num-workers|ddp-backend|log-.*|"
+    r"tensorboard-.*|wandb-.*|save-interval.*|keep-.*|no-.*checkpoints|stop-time-hours|.*-valid)"
 )
 
 
@@ -77,17 +77,26 @@ def first_other(values: list[tuple]) -> tuple | None:
     return next((pair for pair in values if pair[0] != values[0][0]), None)
 
 
-def require_alike(run: Path, other: Path, same_method: bool) -> None:
+def require_alike(run: Path, method: str, first: dict[str | None, Path]) -> None:
     """Fine-tuned runs are compared if they had the same data, checkpoint to begin with and flags.
+
+    Those of the method alone must be the same for runs of one method.
 
     Args:
         run: the folder, which may lack its arguments.txt; then nothing is compared.
-        other: another.
-        same_method: what the method alone has must be the same, too.
+        method: its method.
+        first: of the runs before it, the first, and by its name the first of each method; it is added to them.
 
     Raises:
         UsageError: naming the first in which they differ.
     """
+    for key in (None, method):
+        other = first.setdefault(key, run)
+        if other != run:
+            _need_same_flags(other, run, same_method=key is not None)
+
+
+def _need_same_flags(run, other, same_method):
     paths = [each / "arguments.txt" for each in (run, other)]
     if not all(path.is_file() for path in paths):
         return
@@ -142,14 +151,15 @@ def _differing(settings, evaluations):
     """The settings in which evaluations differ that hold them."""
     found = []
     for name, read in settings.items():
-        known = [(read(evaluation), path) for evaluation, path in evaluations if read(evaluation) is not None]
+        values = [(read(evaluation), path) for evaluation, path in evaluations]
+        known = [(value, path) for value, path in values if value is not None]
         if other := first_other(known):
             (ours, path), (theirs, other_path) = known[0], other
             title = name.replace("_", " ")
             found.append(
                 Difference(
                     title,
-                    lambda evaluation, read=read: None if read(evaluation) is None else str(read(evaluation)),
+                    read,
                     f"runs differ in {title}: {ours} of {path}, {theirs} of {other_path}",
                     name in LIMITS,
                 )

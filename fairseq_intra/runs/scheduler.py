@@ -155,8 +155,10 @@ class _Schedule:
             self.active.remove(run)
             self.free.append(run.environment)
             run.state = self._state_at_its_end(run, status)
-            if run.state in ("failed", "out of time"):
-                self.progress.say(f"{run.name}{' failed' * (run.state == 'failed')}: {self._last_line(run)}")
+            if run.state == "failed":
+                self.progress.say(f"{run.name} failed: {self._last_line(run)}")
+            elif run.state == "out of time":
+                self.progress.say(f"{run.name}: {self._last_line(run)}")
 
     def _state_at_its_end(self, run, status):
         if not status and all(step.done for step in run.steps):

@@ -28,13 +28,12 @@ def task_table(runs: list[Path]) -> str:
             of a task with other data, another model to begin with, or other settings.
     """
     tasks: dict[tuple[str, str], Comparison[float]] = {}
-    first: dict[tuple[str, str | None], Path] = {}
+    first: dict[str, dict[str | None, Path]] = {}
     plain = []
     for folder in runs:
         run, score, is_plain = _read(folder)
         plain.append(run["method"] == "late" and is_plain)
-        for method in (None, run["method"]):
-            require_alike(first.setdefault((run["task"], method), folder), folder, same_method=method is not None)
+        require_alike(folder, run["method"], first.setdefault(run["task"], {}))
         task = tasks.setdefault((run["task"], run["metric"]), Comparison(run["task"]))
         task.add(run["method"], run["seed"], score, folder)
     rows, averages = [], []

@@ -62,9 +62,7 @@ def _read(paths):
         languages.setdefault(run.language, Comparison(run.language)).add(run.method, run.seed, run, path)
         kinds.add((run.metric, run.source))
         # RUN/checkpoints/NAME.LANG.json.
-        folder = path.absolute().parent.parent
-        for method in (None, run.method):
-            require_alike(first.setdefault(method, folder), folder, same_method=method is not None)
+        require_alike(path.absolute().parent.parent, run.method, first)
     if len(kinds) > 1:
         raise UsageError("the runs are not all of one metric and one language trained on")
     return languages

@@ -168,8 +168,16 @@ def test_a_metric_that_a_validation_does_not_measure_is_reported_with_those_that
     cfg = tiny.configuration("data", "--best-checkpoint-metric", "bleau")
     trainer = SimpleNamespace(task=SimpleNamespace(), get_num_updates=lambda: 7)
     with pytest.raises(UsageError, match="metric bleau is nothing that this validation measures: loss, ppl$"):
-        get_valid_stats(cfg, trainer, {"loss": 3.0, "ppl": 8.0}, False)
+        get_valid_stats(cfg, trainer, {"loss": 3.0, "ppl": 8.0}, False)["bleau"]
     assert get_valid_stats(cfg, trainer, {"bleau": 3.0}, False) == {"bleau": 3.0, "num_updates": 7}
+
+
+def test_training_with_such_a_metric_ends_in_one_line(dataset, tmp_path):
+    flags = [*commands.PUBLISHED, *commands.TINY, "--user-dir", commands.PLUGIN, "--cpu", "--save-dir", tmp_path]
+    flags += ["--max-update", 1, "--best-checkpoint-metric", "bleau"]
+    assert "metric bleau is nothing that this validation measures: loss, " in commands.refused(
+        "train", dataset / "bin", *flags
+    )
 
 
 @pytest.mark.parametrize("seed", [99999999999, 2**32 - 1, -1])
