@@ -1,12 +1,20 @@
-"""Keeps fairseq from importing scikit-learn and SciPy before a score needs them: together they take as long as torch.
+"""Keeps a process of fairseq from importing what takes as long as torch itself and is seldom needed.
+
+Scikit-learn and SciPy, before a score needs them:
 
 fairseq imports all its criterions and tasks when it starts; two of them import these packages for the scores of
 classification. In a process that imports this package before fairseq, those names stand for the packages' functions,
 which are imported when they are called. Everything else that imports the packages gets them as they are.
+
+torch's compiler, `torch._dynamo`, before something is compiled. torch marks functions that the compiler must not look
+into, those of every optimizer among them, and imports it at the first call of one, to tell it so. In a process that
+imports this package before torch, they are called as they are until something else has imported the compiler.
 """
 
 import builtins
+import functools
 import pkgutil
+import sys
 
 from .import_hooks import around_import
 
@@ -16,8 +24,9 @@ DEFERRED = ("sklearn", "sklearn.metrics", "scipy.stats")
 
 
 def defer_imports() -> None:
-    """Defers these imports from now on; call it before something imports fairseq's two modules."""
+    """Defers these imports from now on; call it before something imports torch or fairseq."""
     around_import(IMPORTING, _deferring)
+    around_import(("torch._compile",), _disabling_no_compiler)
 
 
 class _Deferred:
@@ -43,3 +52,22 @@ def _import(name, globals=None, locals=None, fromlist=(), level=0):
 def _deferring(execute, module):
     vars(module)["__builtins__"] = vars(builtins) | {"__import__": _import}
     execute(module)
+
+
+def _disabling_no_compiler(execute, module):
+    """Around the import of `torch._compile`, whose `_disable_dynamo` is the decorator that marks them."""
+    execute(module)
+    disable = module._disable_dynamo
+
+    def _disable_dynamo(function=None, recursive=True):
+        if function is None:
+            return functools.partial(_disable_dynamo, recursive=recursive)
+        disabled = disable(function, recursive)
+
+        @functools.wraps(function)
+        def called(*args, **kwargs):
+            return (disabled if "torch._dynamo" in sys.modules else function)(*args, **kwargs)
+
+        return called
+
+    module._disable_dynamo = _disable_dynamo

@@ -35,6 +35,38 @@ def test_scores_of_classification_import_what_they_need_when_they_are_computed()
     assert area == "True" or round(float(area), 6) == 0.833333
 
 
+COMPILER = """
+import sys, fairseq_intra, torch
+from argparse import Namespace
+from fairseq.optim.adam import FairseqAdam
+
+def trained(run):
+    weight = torch.nn.Parameter(torch.ones(3))
+    flags = {"lr": [0.1], "adam_betas": "(0.9, 0.98)", "adam_eps": 1e-8, "weight_decay": 0.0}
+    optimizer = FairseqAdam(Namespace(**flags, use_old_adam=True, fp16_adam_stats=False), [weight])
+
+    def update():
+        optimizer.zero_grad()
+        weight.square().sum().backward()
+        optimizer.step()
+
+    for _ in range(2):
+        run(update)
+    optimizer.load_state_dict(optimizer.state_dict())
+    return weight
+
+plain = trained(lambda update: update())
+assert "torch._dynamo" not in sys.modules
+assert torch.equal(plain, trained(lambda update: torch.compile(update, backend="eager")()))
+assert "torch._dynamo" in sys.modules
+"""
+
+
+def test_training_imports_torchs_compiler_only_where_something_is_compiled():
+    done = subprocess.run([sys.executable, "-c", COMPILER], capture_output=True, encoding="utf-8", timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_launcher_is_fairseqs_command_without_the_current_folder(tmp_path):
     """A download that is called as a module must not run."""
     (tmp_path / "sacremoses.py").write_text("raise SystemExit('ran')")
