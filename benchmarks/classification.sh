@@ -45,13 +45,13 @@ if [[ ! -f $out/vocabulary/dict.txt ]]; then
   say "text and subwords"
   quietly "$python" "$checkout/benchmarks/classification_text.py" --data "$data" --out "$out" --train "$examples"
   rm -rf -- "${out:?}/bin"
-  quietly "$python" -m fairseq_cli.preprocess --only-source --trainpref "$out/train.subwords" \
+  quietly "$python" -m fairseq_intra.run_fairseq preprocess --only-source --trainpref "$out/train.subwords" \
     --validpref "$out/valid.subwords" --destdir "$out/bin" --workers 1
   cp -- "$out/bin/dict.txt" "$out/vocabulary/.dict.partial"
   publish "$out/vocabulary/.dict.partial" "$out/vocabulary/dict.txt"
 fi
 say "masked language model, $updates updates"
-quietly "$python" -m fairseq_cli.train "$out/bin" --user-dir "$checkout/fairseq_intra" --cpu --task masked_lm \
+quietly "$python" -m fairseq_intra.run_fairseq train "$out/bin" --user-dir "$checkout/fairseq_intra" --cpu --task masked_lm \
   --criterion masked_lm "${size[@]}" --sample-break-mode eos --tokens-per-sample 128 --skip-invalid-size-inputs-valid-test --max-tokens 2000 --seed 1 \
   --optimizer adam --adam-betas '(0.9,0.98)' --lr 2e-3 --lr-scheduler polynomial_decay --total-num-update "$updates" \
   --warmup-updates 60 --max-update "$updates" --no-epoch-checkpoints --save-interval-updates 100 \

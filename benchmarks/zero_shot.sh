@@ -52,7 +52,7 @@ if [[ ! -d $out/text ]]; then
   say "text"
   rm -rf -- "$out/.text"
   "$python" "$checkout/benchmarks/bible_transfer.py" --data "$data" --out "$out/.text" --vocab-size 4000 --train "$train"
-  "$python" -m fairseq_cli.preprocess --only-source --trainpref "$out/.text/subwords/train" --srcdict "$out/.text/encoder/dict.txt" \
+  "$python" -m fairseq_intra.run_fairseq preprocess --only-source --trainpref "$out/.text/subwords/train" --srcdict "$out/.text/encoder/dict.txt" \
     --validpref "$out/.text/subwords/valid" --destdir "$out/.text/bin" --workers 1 >"$out/preprocess.log" 2>&1 ||
     die_of fairseq-preprocess "$out/preprocess.log"
   publish "$out/.text" "$out/text"
@@ -62,7 +62,7 @@ small=(--arch roberta --encoder-layers 3 --encoder-embed-dim 128 --encoder-ffn-e
 encoder=$out/text/encoder
 if [[ ! -f $encoder/model.pt ]]; then
   say "masked language model"
-  train_logged "$out/encoder.log" "$python" -m fairseq_cli.train "$out/text/bin" --user-dir "$checkout/fairseq_intra" \
+  train_logged "$out/encoder.log" "$python" -m fairseq_intra.run_fairseq train "$out/text/bin" --user-dir "$checkout/fairseq_intra" \
     --cpu --task masked_lm --criterion masked_lm --sample-break-mode eos --tokens-per-sample 128 "${small[@]}" \
     --shorten-method truncate --dropout 0 --attention-dropout 0 --optimizer adam --adam-betas '(0.9,0.98)' --lr 2e-3 \
     --lr-scheduler polynomial_decay --warmup-updates $((updates / 10)) --total-num-update "$updates" \

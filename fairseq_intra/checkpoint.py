@@ -168,6 +168,7 @@ def average(inputs: list[Path], output: Path) -> None:
     """
     total: dict[str, torch.Tensor] = {}
     known = first = None
+    before_switch = 0
     for path in inputs:
         state = load(path)
         model = state["model"]
@@ -180,6 +181,7 @@ def average(inputs: list[Path], output: Path) -> None:
         first = first or made_by
         if made_by[:2] != first[:2]:
             raise UsageError(f"{path} is of a training ({_who(made_by)}) other than {inputs[0]} ({_who(first)})")
+        before_switch += made_by.before_switch
         for name, value in model.items():
             if value.is_floating_point():
                 value = value.double() + total.get(name, 0)
@@ -189,6 +191,8 @@ def average(inputs: list[Path], output: Path) -> None:
         for name, value in total.items()
     }
     state["averaged_checkpoints"] = [path.name for path in inputs]
+    if 0 < before_switch < len(inputs):
+        say(f"{before_switch} of the {len(inputs)} checkpoints averaged are from before intra-distillation began")
     save(state, output)
 
 

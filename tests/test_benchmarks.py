@@ -303,6 +303,7 @@ def test_another_python_than_the_one_that_is_asked_for_measures_nothing(tmp_path
     assert done.returncode == 1 and "no Python at '/nowhere/python'" in done.stderr
 
 
+@pytest.mark.slow
 def test_rehearsal_of_the_gpu_s_measurements(tmp_path):
     command = [BENCHMARKS / "gpu.sh", "--out", tmp_path / "out", "--rehearse"]
     environment = os.environ | {"FAIRSEQ_INTRA_PYTHON": sys.executable}

@@ -153,6 +153,19 @@ def test_of_other_trainings_there_is_no_mean(untrained, tmp_path):
     assert not (tmp_path / "mean.pt").exists()
 
 
+def test_a_mean_over_the_switch_of_a_late_start_is_said_to_be_one(untrained, tmp_path, capsys):
+    states = {updates: copy.deepcopy(untrained) for updates in (10, 20, 30)}
+    for updates, state in states.items():
+        state["cfg"].task.plain_updates = 20
+        state["optimizer_history"][-1]["num_updates"] = updates
+    inputs = [write_state(tmp_path / f"{updates}.pt", state) for updates, state in states.items()]
+    checkpoint.average(inputs[:2], tmp_path / "mean.pt")
+    assert not capsys.readouterr().err
+    checkpoint.average(inputs, tmp_path / "mean.pt")
+    said = "2 of the 3 checkpoints averaged are from before intra-distillation began"
+    assert said in capsys.readouterr().err
+
+
 def write_state(path, state):
     torch.save(state, path)
     return path

@@ -175,9 +175,25 @@ def _average(paths, count, folder):
         raise UsageError("--average takes the folder of one checkpoint, not an ensemble")
     output = folder / f"average{count}.pt"
     inputs = last_checkpoints(paths[0].parent, count)
+    _check_no_other_average(output, inputs[-1])
     average(inputs, output)
     say(f"{output}: mean of {', '.join(map(str, inputs))}")
     return output
+
+
+def _check_no_other_average(output, newest):
+    """Raises UsageError where the average of another training would be replaced."""
+    from ..checkpoint import load, run_name, training
+
+    if not output.exists():
+        return
+    ours, theirs = ((*training(state)[:2], run_name(state)) for state in map(load, (newest, output)))
+    if ours != theirs:
+        method, seed, run = theirs
+        raise UsageError(
+            f"{output} is an average of another model ({method}, seed {seed}, run {run}), and would be replaced; "
+            "give another folder by --output, or remove it"
+        )
 
 
 def _report(found):

@@ -175,9 +175,9 @@ def _settings(args, source, target, lowercase, clean):
     from ..data.cleaning import Limits
     from ..data.dataset import Settings
 
-    if not flags.LEAST_COVERAGE <= args.character_coverage <= 1:
-        least = flags.LEAST_COVERAGE
-        raise UsageError(f"--character-coverage must be from {least} to 1, not {args.character_coverage:g}")
+    model = args.model | {name: value for name in args.model if (value := getattr(args, name)) is not None}
+    if not flags.LEAST_COVERAGE <= (coverage := model["character_coverage"]) <= 1:
+        raise UsageError(f"--character-coverage must be from {flags.LEAST_COVERAGE} to 1, not {coverage:g}")
     given = {name: value for name in flags.CLEANING if (value := getattr(args, name, None)) is not None}
     if given and not clean:
         raise UsageError(f"--{next(iter(given)).replace('_', '-')} has no effect without --clean")
@@ -188,7 +188,7 @@ def _settings(args, source, target, lowercase, clean):
         raise UsageError(f"--min-tokens {limits.min_tokens} is more than --max-tokens {limits.max_tokens}")
     spm_lines = getattr(args, "spm_lines", None)
     drop = getattr(args, "drop_overlap", False)
-    made = Settings(source, target, lowercase, limits, args.vocab_size, spm_lines, args.character_coverage, drop)
+    made = Settings(source, target, lowercase, limits, spm_lines=spm_lines, drop_overlap=drop, **model)
     return replace(made, padding_factor=args.padding_factor) if args.padding_factor else made
 
 
@@ -209,9 +209,8 @@ def _like(args, settings):
     from ..data.like import settings_of
 
     taken = settings_of(args.like, settings.languages)
-    own = {"vocab_size": flags.VOCAB_SIZE, "spm_lines": None, "character_coverage": flags.CHARACTER_COVERAGE}
-    for name, default in own.items():
-        if getattr(args, name) not in (default, taken[name]):
+    for name in ("vocab_size", "spm_lines", "character_coverage"):
+        if getattr(args, name) not in (None, taken[name]):
             raise UsageError(
                 f"--{name.replace('_', '-')} has no effect with --like, which takes the model of {args.like}"
             )

@@ -66,18 +66,17 @@ def add_model(command, vocab_size, coverage=CHARACTER_COVERAGE):
     command.add_argument(
         "--vocab-size",
         type=count,
-        default=vocab_size,
         metavar="N",
         help="types of the joint SentencePiece model (default: "
-        + ("%(default)s)" if vocab_size else "de, es 12000; it, nl 8000; ar, he, pl 4000; fa 2000)"),
+        f"{vocab_size or 'de, es 12000; it, nl 8000; ar, he, pl 4000; fa 2000'})",
     )
     command.add_argument(
         "--character-coverage",
         type=number,
-        default=coverage,
         metavar="X",
-        help="share of the text's characters that the model knows (default: %(default)s)",
+        help=f"share of the text's characters that the model knows (default: {coverage})",
     )
+    command.set_defaults(model={"vocab_size": vocab_size, "character_coverage": coverage})
     command.add_argument(
         "--padding-factor",
         type=count,

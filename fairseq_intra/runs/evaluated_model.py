@@ -34,9 +34,17 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict
         "kind": _kind(paths, states),
         "dictionary": _check_dictionaries(paths, dataset, states),
         "training": _training_rules(states[0]),
-        "hyperparameters": hyperparameters(states[0]["cfg"]),
+        "hyperparameters": _shared([hyperparameters(state["cfg"]) for state in states]),
         "before_switch": any(training.before_switch for training in trainings) if "late" in methods else None,
         "run": "+".join(dict.fromkeys(filter(None, map(checkpoints.run_name, states)))) or None,
+    }
+
+
+def _shared(values):
+    """Of the models of an ensemble: what they have in common, and "mixed" where they differ."""
+    names = {name: None for each in values for name in each}
+    return {
+        name: found[0] if len(set(found := [each.get(name) for each in values])) == 1 else "mixed" for name in names
     }
 
 

@@ -113,18 +113,24 @@ def differences(evaluations: list[tuple[Evaluation, Path]], equal_time: bool) ->
 
     Args:
         evaluations: each with its file.
-        equal_time: limits of updates and of time may differ.
+        equal_time: limits of updates and of time may differ, and so may the updates of numbered checkpoints.
     """
     settings: dict[str, Callable] = {
         name: _training_setting(name) for name in TRAINING_SETTINGS if not (equal_time and name in LIMITS)
     }
     names = {name: None for evaluation, _ in evaluations for name in evaluation.hyperparameters or {}}
     settings |= {name: _hyperparameter(name) for name in names if name not in SETTINGS}
+    if not equal_time:
+        settings["updates of numbered checkpoints"] = _numbered_update
     found = _differing(settings | _decoding_settings(evaluations), evaluations)
     for method in dict.fromkeys(evaluation.method for evaluation, _ in evaluations):
         of_it = [pair for pair in evaluations if pair[0].method == method]
         found += _differing({f"{name} of {method}": _hyperparameter(name, method) for name in SETTINGS}, of_it)
     return found
+
+
+def _numbered_update(evaluation):
+    return str(evaluation.num_updates) if evaluation.kind == "numbered" else None
 
 
 def _hyperparameter(name, method=None):

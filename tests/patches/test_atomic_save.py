@@ -125,6 +125,7 @@ def says_so(run):
     return run.status == 1 and "no space left on the disk of " in last and "Traceback" not in run.error
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_preparation_in_one_line(tmp_path):
     """There is space for the text, but not for the binarised data, whose log has none either."""
     archive = tmp_path / "2014-01.tgz"

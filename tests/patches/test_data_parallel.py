@@ -112,6 +112,7 @@ def test_a_launch_that_would_train_nothing_is_rejected(monkeypatch, flags, messa
         launched(monkeypatch, {}, *flags)
 
 
+@pytest.mark.slow
 def test_torchrun_trains_one_model_on_all_workers(dataset, tmp_path):
     """Two processes take the updates that one takes with twice as many mini-batches in each."""
     flags = [*commands.PUBLISHED, *commands.TINY, "--max-update", 3, "--dropout", 0, "--attention-dropout", 0]

@@ -65,7 +65,7 @@ def train(dataset, folder, moments, flags):
     return re.split(r"^started until .*\n", said, flags=re.MULTILINE)[1:]
 
 
-@pytest.fixture(scope="module", params=STARTS)
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)])
 def runs(request, dataset, schedule, trained, tmp_path_factory):
     """With adaptive alpha and this --update-freq, 20 updates, a checkpoint every five."""
     base = tmp_path_factory.mktemp("killed")

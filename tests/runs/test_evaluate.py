@@ -404,6 +404,21 @@ def test_an_average_goes_to_the_folder_of_the_results(evaluate, checkpoint, tmp_
     record = evaluate("--average", 2, model=run / "checkpoint_best.pt", name="average2")
     assert (record.checkpoint, record.kind) == ("average2.pt", "average of 2")
     assert len(list(run.iterdir())) == 3 and (tmp_path / "out/average2.pt").is_file()
+    assert evaluate("--average", 2, model=run / "checkpoint_best.pt", name="average2") == record
+
+
+def test_an_average_of_another_model_is_not_replaced(evaluate, checkpoint, tmp_path):
+    """Neither before nor after it is evaluated."""
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(checkpoint, run / "checkpoint1.pt")
+    plain = small_dataset.write_checkpoint(tmp_path / "out/average1.pt", "--num-iter", "1")
+    before = plain.read_bytes()
+    with pytest.raises(
+        UsageError, match=r"average1.pt is an average of another model \(plain, seed 1, run .*--output"
+    ):
+        evaluate("--average", 1, model=run / "checkpoint1.pt", name="average1")
+    assert plain.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -509,6 +524,15 @@ def test_other_text_is_another_corpus(tmp_path):
 def test_an_ensemble_of_two_methods_is_of_neither(evaluate, checkpoint, tmp_path):
     plain = small_dataset.write_checkpoint(tmp_path / "plain.pt", "--num-iter", "1")
     assert evaluate(model=f"{plain}:{checkpoint}", name="plain+checkpoint_best").method == "mixed"
+
+
+def test_of_an_ensemble_the_record_holds_the_hyperparameters_that_its_models_share(evaluate, checkpoint, tmp_path):
+    other = small_dataset.write_checkpoint(tmp_path / "other.pt", "--alpha", "1")
+    one, both = (
+        evaluate(model=model, name=name)
+        for model, name in ((checkpoint, checkpoint.stem), (f"{checkpoint}:{other}", f"{checkpoint.stem}+other"))
+    )
+    assert both.hyperparameters == one.hyperparameters | {"alpha": "mixed"} and one.hyperparameters["alpha"] != "1"
 
 
 def test_an_evaluation_on_another_dataset_is_not_replaced(evaluate, data, tmp_path, stub):

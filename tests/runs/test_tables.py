@@ -363,6 +363,14 @@ def test_settings_of_a_method_are_the_same_for_its_runs_and_may_be_others_for_an
     assert rows[2].endswith("| alpha of intra 5 / 1 |")
 
 
+def test_numbered_checkpoints_are_of_the_same_update_or_of_equal_time(pair):
+    for (folder, method), updates in zip(((pair[0], "plain"), (pair[1], "intra")), (10, 20), strict=True):
+        evaluated(folder, method, kind="numbered", num_updates=updates)
+    with pytest.raises(UsageError, match="runs differ in updates of numbered checkpoints: 10 of .*, 20 of .*"):
+        table.results_table(pair)
+    assert "| de-en |" in table.results_table(pair, equal_time=True)
+
+
 def test_differences_are_shown_where_they_are_asked_for(pair):
     other_patience(pair)
     rows = table.results_table(pair, show_differences=True).split("\n")

@@ -37,6 +37,7 @@ def test_scores_hypotheses_and_reference_stand_beside_the_checkpoint(dataset, tr
     assert made == {"average3.pt", *(f"average3.test.{end}" for end in ("json", "hyp", "ref"))}
 
 
+@pytest.mark.slow
 def test_a_wmt_set_is_translated_from_its_own_text_and_scored_on_its_own_reference(dataset, scored, tmp_path):
     """The set lies in sacreBLEU's cache, where sacreBLEU would have put it: lines of the dataset's test."""
     corpus.fake_wmt_set(tmp_path / "cache", dataset / "raw", 7)

@@ -98,6 +98,7 @@ def test_the_method_and_its_flags_reach_the_runs_of_intra_alone(made):
     assert "intra-distillation: 3 passes, batched" in (made[0] / "CoLA.intra.seed1" / "train.log").read_text()
 
 
+@pytest.mark.slow
 def test_two_workers_measure_the_predictions_of_both(made, tmp_path):
     """A correlation of what a model says that never learns: with one worker or two, of all of the dev set."""
     shutil.copytree(made[0] / "data" / "CoLA" / "input0", tmp_path / "data" / "input0")

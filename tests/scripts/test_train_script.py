@@ -109,6 +109,7 @@ def test_fine_tuning_is_roberta_s_recipe(tmp_path):
     assert "differs: the checksum of --checkpoint is" in corpus.fail("scripts/finetune.sh", *given, **stub)
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_and_finishes(dataset, tmp_path):
     """With fairseq itself: killed after its first checkpoint, and repeated."""
     out = tmp_path / "out"

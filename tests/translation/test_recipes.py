@@ -31,7 +31,8 @@ def other_domain(translating, tmp_path_factory):
     return base / "data"
 
 
-@pytest.mark.parametrize("method", [pytest.param("plain", marks=pytest.mark.slow), "intra"])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["plain", "intra"])
 def test_a_model_is_adapted_to_another_domain(translating, other_domain, tmp_path, method):
     flags = ["--method", method, *translating.flags, "--finetune-from-model", translating.checkpoint]
     flags += ["--lr=2e-3", "--warmup-updates=2"]
