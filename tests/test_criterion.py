@@ -34,15 +34,6 @@ def ours(task, sentence_avg=False, **options):
     return IntraDistillationCriterion(task, sentence_avg, 0.1, **options)
 
 
-def step(criterion, model, sample, seed=5):
-    """What the criterion returns, and the gradients of its loss."""
-    model.zero_grad()
-    with tiny.seeded(seed):
-        loss, sample_size, logging_output = criterion(model, sample)
-    loss.backward()
-    return loss.detach(), sample_size, logging_output, tiny.gradients(model)
-
-
 def assert_same(found, expected):
     """Of two steps, `found` possibly with more in its logging output."""
     (loss, sample_size, logged, grads), (other_loss, other_size, other_logged, other_grads) = found, expected
@@ -63,8 +54,8 @@ def reduced(*logging_outputs):
 @MODELS
 def test_one_pass_is_plain_training(task, arch, options, sentence_avg):
     model = tiny.model(task, arch, dropout=0.3)
-    expected = step(plain(task, sentence_avg, **options), model, tiny.sample(task))
-    found = step(ours(task, sentence_avg, num_iter=1, **options), model, tiny.sample(task))
+    expected = tiny.step(plain(task, sentence_avg, **options), model, tiny.sample(task))
+    found = tiny.step(ours(task, sentence_avg, num_iter=1, **options), model, tiny.sample(task))
     assert_same(found, expected)
     assert abs(found[2]["intra_distillation_loss"]) < 1e-6
 
@@ -75,16 +66,16 @@ def test_passes_without_dropout_are_plain_training(task, arch, passes):
     """Whatever alpha is: passes that agree have no divergence."""
     model = tiny.model(task, arch)
     for alpha in (0.0, 5.0):
-        found = step(ours(task, num_iter=passes, alpha=alpha), model, tiny.sample(task))
-        assert_same(found, step(plain(task), model, tiny.sample(task)))
+        found = tiny.step(ours(task, num_iter=passes, alpha=alpha), model, tiny.sample(task))
+        assert_same(found, tiny.step(plain(task), model, tiny.sample(task)))
 
 
 @MODELS
 def test_alpha_zero_is_plain_training_on_repeated_sentences(task, arch):
     model = tiny.model(task, arch, dropout=0.3)
-    loss, _, logged, grads = step(ours(task, num_iter=3, alpha=0.0), model, tiny.sample(task))
+    loss, _, logged, grads = tiny.step(ours(task, num_iter=3, alpha=0.0), model, tiny.sample(task))
     repeated = tiny.sample(task, tiny.repeated(tiny.SENTENCES, 3))
-    other_loss, _, other_logged, other_grads = step(plain(task), model, repeated)
+    other_loss, _, other_logged, other_grads = tiny.step(plain(task), model, repeated)
     torch.testing.assert_close(loss, other_loss / 3)
     torch.testing.assert_close(logged["nll_loss"], other_logged["nll_loss"] / 3)
     torch.testing.assert_close(grads, {name: grad / 3 for name, grad in other_grads.items()}, rtol=1e-4, atol=1e-6)
@@ -98,7 +89,7 @@ def test_alpha_zero_is_plain_training_on_repeated_sentences(task, arch):
 def test_loss_and_gradients_are_those_of_the_definition(task, arch, ignore_prefix_size, div):
     model, passes, alpha = tiny.model(task, arch, dropout=0.3), 3, 2.5
     options = {"num_iter": passes, "alpha": alpha, "div": div, "ignore_prefix_size": ignore_prefix_size}
-    loss, _, logged, grads = step(ours(task, **options), model, tiny.sample(task))
+    loss, _, logged, grads = tiny.step(ours(task, **options), model, tiny.sample(task))
 
     model.zero_grad()
     repeated = tiny.sample(task, tiny.repeated(tiny.SENTENCES, passes))
@@ -112,7 +103,7 @@ def test_loss_and_gradients_are_those_of_the_definition(task, arch, ignore_prefi
 def test_separate_passes_give_the_definition_too(task, div):
     """A model with LayerDrop."""
     model, passes, alpha = tiny.model(task, encoder_layerdrop=0.5, encoder_layers=4), 3, 2.5
-    loss, _, logged, grads = step(ours(task, num_iter=passes, alpha=alpha, div=div), model, tiny.sample(task))
+    loss, _, logged, grads = tiny.step(ours(task, num_iter=passes, alpha=alpha, div=div), model, tiny.sample(task))
 
     model.zero_grad()
     with tiny.seeded(5):
@@ -138,7 +129,7 @@ WAYS = {
 def test_every_way_gives_the_definition(task, way, div, settings):
     model, passes, alpha = tiny.model(task, dropout=0.3, **settings), 3, 2.5
     options = {"num_iter": passes, "alpha": alpha, "div": div, "ignore_prefix_size": 1, **way}
-    loss, _, logged, grads = step(ours(task, **options), model, tiny.sample(task))
+    loss, _, logged, grads = tiny.step(ours(task, **options), model, tiny.sample(task))
 
     model.zero_grad()
     with tiny.seeded(5):
@@ -171,7 +162,7 @@ def test_features_give_what_logits_give_under_autocast(task, dtype):
 
 def test_encoder_once_is_the_definition_on_its_passes(task):
     model, sample = tiny.model(task, dropout=0.3), tiny.sample(task)
-    loss, _, logged, grads = step(ours(task, num_iter=3, alpha=2.5, encoder_once=True), model, sample)
+    loss, _, logged, grads = tiny.step(ours(task, num_iter=3, alpha=2.5, encoder_once=True), model, sample)
     model.zero_grad()
     net_input = sample["net_input"]
     with tiny.seeded(5):
@@ -254,8 +245,8 @@ def assert_are(model, found, expected, spread):
 
 def test_padded_batch_is_the_sum_of_its_sentences(task):
     model = tiny.model(task)
-    batch = step(ours(task, report_accuracy=True), model, tiny.sample(task))
-    alone = [step(ours(task, report_accuracy=True), model, tiny.sample(task, [one])) for one in tiny.SENTENCES]
+    batch = tiny.step(ours(task, report_accuracy=True), model, tiny.sample(task))
+    alone = [tiny.step(ours(task, report_accuracy=True), model, tiny.sample(task, [one])) for one in tiny.SENTENCES]
     torch.testing.assert_close(batch[0], sum(found[0] for found in alone))
     assert batch[1] == sum(found[1] for found in alone)
     for name in batch[2]:
@@ -285,23 +276,25 @@ def test_a_model_without_logits_is_refused_in_training_alone(task):
 
 def test_accuracy_is_the_mean_over_passes(task):
     model, sample = tiny.model(task, dropout=0.3), tiny.sample(task)
-    logged = step(ours(task, num_iter=3, report_accuracy=True), model, sample)[2]
+    logged = tiny.step(ours(task, num_iter=3, report_accuracy=True), model, sample)[2]
     repeated = tiny.sample(task, tiny.repeated(tiny.SENTENCES, 3))
-    expected = step(plain(task, report_accuracy=True), model, repeated)[2]
+    expected = tiny.step(plain(task, report_accuracy=True), model, repeated)[2]
     assert (logged["n_correct"], logged["total"]) == (expected["n_correct"], expected["total"])
     assert reduced(logged)["accuracy"] == pytest.approx(100 * logged["n_correct"] / (3 * sample["ntokens"]), abs=1e-3)
 
 
 def test_batch_of_nothing_but_ignored_positions(task):
     model = tiny.model(task, dropout=0.3)
-    loss, _, logged, grads = step(ours(task, ignore_prefix_size=99, report_accuracy=True), model, tiny.sample(task))
+    loss, _, logged, grads = tiny.step(
+        ours(task, ignore_prefix_size=99, report_accuracy=True), model, tiny.sample(task)
+    )
     assert loss == logged["nll_loss"] == logged["intra_distillation_loss"] == logged["total"] == 0
     assert not any(grad.any() for grad in grads.values())
 
 
 def test_sample_is_left_as_it_was(task):
     sample, untouched = tiny.sample(task), tiny.sample(task)
-    step(ours(task, ignore_prefix_size=1), tiny.model(task, dropout=0.3), sample)
+    tiny.step(ours(task, ignore_prefix_size=1), tiny.model(task, dropout=0.3), sample)
     assert torch.equal(sample["target"], untouched["target"])
     assert sample.keys() == untouched.keys() and sample["net_input"].keys() == untouched["net_input"].keys()
 
@@ -309,8 +302,8 @@ def test_sample_is_left_as_it_was(task):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_low_precision_model_has_a_float32_loss(task, dtype):
     model = tiny.model(task)
-    expected = step(ours(task), model, tiny.sample(task))[0]
-    loss, _, _, grads = step(ours(task), model.to(dtype), tiny.sample(task))
+    expected = tiny.step(ours(task), model, tiny.sample(task))[0]
+    loss, _, _, grads = tiny.step(ours(task), model.to(dtype), tiny.sample(task))
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, expected, rtol=2e-2, atol=0)
     assert all(grad.dtype == dtype and grad.isfinite().all() for grad in grads.values())
@@ -357,7 +350,7 @@ class TestReduceMetrics:
 
     @pytest.mark.parametrize("sentence_avg", [False, True])
     def test_of_a_real_step(self, task, sentence_avg):
-        logged = step(ours(task, sentence_avg, alpha=2.5), tiny.model(task, dropout=0.3), tiny.sample(task))[2]
+        logged = tiny.step(ours(task, sentence_avg, alpha=2.5), tiny.model(task, dropout=0.3), tiny.sample(task))[2]
         found = reduced(logged)
         size = len(tiny.SENTENCES) if sentence_avg else logged["ntokens"]
         assert found["alpha"] == 2.5
@@ -369,9 +362,9 @@ class TestReduceMetrics:
         """fairseq adds up the logging outputs of all workers and mini-batches first where a criterion allows it."""
         assert IntraDistillationCriterion.logging_outputs_can_be_summed()
         model, criterion = tiny.model(task, dropout=0.3), ours(task, report_accuracy=True)
-        logs = [step(criterion, model, tiny.sample(task, [one]))[2] for one in tiny.SENTENCES]
+        logs = [tiny.step(criterion, model, tiny.sample(task, [one]))[2] for one in tiny.SENTENCES]
         criterion.intra_distillation.alpha = 1.0
-        logs.append(step(criterion, model, tiny.sample(task))[2])
+        logs.append(tiny.step(criterion, model, tiny.sample(task))[2])
         summed = {name: sum(log[name] for log in logs) for name in logs[0]}
         found, expected = reduced(summed), reduced(*logs)
         assert {name: float(value) for name, value in found.items()} == pytest.approx(

@@ -40,21 +40,12 @@ def ours(task, sentence_avg=False, **options):
     return SelfDistillationCriterion(task, sentence_avg, 0.1, teacher="teacher.pt", **options)
 
 
-def step(criterion, model):
-    """What the criterion returns, and the gradients of its loss."""
-    model.zero_grad()
-    with tiny.seeded(5):
-        loss, sample_size, logged = criterion(model, tiny.sample(criterion.task))
-    loss.backward()
-    return loss.detach(), sample_size, logged, tiny.gradients(model)
-
-
 @MODELS
 def test_the_loss_is_the_definition_at_the_positions_that_are_no_padding(task, teacher, arch):
     student, sample = tiny.model(task, arch), tiny.sample(task)
     settings = {"weight": 0.3, "temperature": 2.0}
     options = {f"distillation_{name}": value for name, value in settings.items()}
-    loss, sample_size, logged, gradients = step(ours(task, **options), student)
+    loss, sample_size, logged, gradients = tiny.step(ours(task, **options), student, tiny.sample(task))
     keep = sample["target"].ne(task.target_dictionary.pad())
     logits, theirs = (model(**sample["net_input"])[0][keep].unsqueeze(0) for model in (student, teacher))
     expected, nll, distance = oracle(logits, sample["target"][keep], theirs.detach(), label_smoothing=0.1, **settings)
@@ -73,8 +64,10 @@ def test_without_weight_it_is_plain_training(task, teacher, arch, options):
     student = tiny.model(task, arch, dropout=0.3)
     options = {"sentence_avg": False} | options
     plain = LabelSmoothedCrossEntropyCriterion(task, label_smoothing=0.1, **options)
-    expected = step(plain, student)
-    loss, sample_size, logged, gradients = step(ours(task, distillation_weight=0.0, **options), student)
+    expected = tiny.step(plain, student, tiny.sample(task))
+    loss, sample_size, logged, gradients = tiny.step(
+        ours(task, distillation_weight=0.0, **options), student, tiny.sample(task)
+    )
     torch.testing.assert_close(loss, expected[0])
     torch.testing.assert_close(gradients, expected[3], rtol=1e-4, atol=1e-6)
     assert sample_size == expected[1] and logged["distillation_loss"] > 0
@@ -83,11 +76,13 @@ def test_without_weight_it_is_plain_training(task, teacher, arch, options):
 
 
 def test_a_student_that_is_its_teacher_stays(task, teacher):
-    loss, _, _, gradients = step(ours(task, distillation_weight=1.0), tiny.model(task).eval().train())
+    loss, _, _, gradients = tiny.step(
+        ours(task, distillation_weight=1.0), tiny.model(task).eval().train(), tiny.sample(task)
+    )
     assert loss > 0
     student = tiny.model(task)
     student.load_state_dict(teacher.state_dict())
-    loss, _, _, gradients = step(ours(task, distillation_weight=1.0), student)
+    loss, _, _, gradients = tiny.step(ours(task, distillation_weight=1.0), student, tiny.sample(task))
     assert loss.item() == pytest.approx(0, abs=1e-5)
     assert all(gradient.abs().max() < 1e-5 for gradient in gradients.values())
 
@@ -96,7 +91,7 @@ def test_the_teacher_is_no_part_of_it_and_does_not_change(task, teacher):
     criterion, before = ours(task), {name: value.clone() for name, value in teacher.state_dict().items()}
     student = tiny.model(task, dropout=0.3)
     for _ in range(2):
-        step(criterion, student)
+        tiny.step(criterion, student, tiny.sample(task))
         student.train()
         criterion.train()
     assert not list(criterion.parameters()) and not criterion.state_dict() and not list(criterion.children())
@@ -109,14 +104,14 @@ def test_loading_the_teacher_leaves_the_dropout_of_the_student_as_it_is(task, te
     build = checkpoint.build
     monkeypatch.setattr(checkpoint, "build", lambda *given: torch.randn(3) is not None and build(*given))
     criterion, student = ours(task), tiny.model(task, dropout=0.3)
-    first, second = (step(criterion, student)[3] for _ in range(2))
+    first, second = (tiny.step(criterion, student, tiny.sample(task))[3] for _ in range(2))
     assert all(torch.equal(second[name], gradient) for name, gradient in first.items())
 
 
 def test_a_teacher_in_half_precision_under_autocast(task, teacher, monkeypatch):
     """As --amp has it on a GPU, where the teacher is in half precision."""
     criterion, student = ours(task), tiny.model(task)
-    expected = step(criterion, student)[-1]
+    expected = tiny.step(criterion, student, tiny.sample(task))[-1]
     criterion._loaded = (teacher.bfloat16(),)
     with tiny.seeded(5), torch.autocast("cpu", torch.bfloat16):
         student.zero_grad()

@@ -132,6 +132,15 @@ def gradients(model):
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
+def step(criterion, model, sample, seed=5):
+    """What the criterion returns for a mini-batch, and the gradients of its loss."""
+    model.zero_grad()
+    with seeded(seed):
+        loss, sample_size, logging_output = criterion(model, sample)
+    loss.backward()
+    return loss.detach(), sample_size, logging_output, gradients(model)
+
+
 def roberta(task, **settings):
     """A RoBERTa with the task's head, in training mode, of weights that are always the same; without dropout."""
     sizes = {"encoder_layers": 1, "encoder_embed_dim": 8, "encoder_ffn_embed_dim": 8, "encoder_attention_heads": 2}

@@ -25,15 +25,6 @@ DROPOUT = {"dropout": 0.3, "attention_dropout": 0.3}
 EACH_DIV = pytest.mark.parametrize("div", ["X", "JS"])
 
 
-def step(criterion, model, sample, seed=5):
-    """(loss, sample_size, logging output, gradients) of a mini-batch."""
-    model.zero_grad()
-    with tiny.seeded(seed):
-        loss, size, log = criterion(model, sample)
-    loss.backward()
-    return loss.item(), size, log, {name: grad.clone() for name, grad in tiny.gradients(model).items()}
-
-
 class Outputs(torch.nn.Module):
     """A stub of a model whose head puts out these numbers [rows, T, 2], whatever it reads."""
 
@@ -71,10 +62,10 @@ def test_plain_loss_is_the_mean_cross_entropy_of_start_and_end():
 def test_one_pass_is_the_plain_criterion(div):
     task, sample = asked.task(head_dropout=0.3), asked.sample()
     model = tiny.roberta(task, **DROPOUT)
-    plain = step(QuestionAnsweringCriterion(task), model, sample)
-    ours = step(IntraDistillationQuestionAnsweringCriterion(task, num_iter=1, alpha=7.0, div=div), model, sample)
-    assert ours[0] == pytest.approx(plain[0], rel=1e-6) and ours[1] == plain[1]
-    assert ours[2]["task_loss"].item() == pytest.approx(plain[0], rel=1e-6)
+    plain = tiny.step(QuestionAnsweringCriterion(task), model, sample)
+    ours = tiny.step(IntraDistillationQuestionAnsweringCriterion(task, num_iter=1, alpha=7.0, div=div), model, sample)
+    assert ours[0].item() == pytest.approx(plain[0].item(), rel=1e-6) and ours[1] == plain[1]
+    assert ours[2]["task_loss"].item() == pytest.approx(plain[0].item(), rel=1e-6)
     assert f"classification_heads.{HEAD}.dense.weight" in plain[3]
     torch.testing.assert_close(ours[3], plain[3])
 
@@ -82,10 +73,10 @@ def test_one_pass_is_the_plain_criterion(div):
 def test_alpha_zero_is_the_plain_criterion_on_repeated_windows():
     task = asked.task(head_dropout=0.3)
     model = tiny.roberta(task, **DROPOUT)
-    ours = step(IntraDistillationQuestionAnsweringCriterion(task, alpha=0.0), model, asked.sample())
+    ours = tiny.step(IntraDistillationQuestionAnsweringCriterion(task, alpha=0.0), model, asked.sample())
     repeated = asked.sample(tiny.repeated((0, 1, 2), 3))
-    plain = step(QuestionAnsweringCriterion(task), model, repeated)
-    assert ours[0] == pytest.approx(plain[0] / 3, rel=1e-6) and ours[1] == plain[1] / 3
+    plain = tiny.step(QuestionAnsweringCriterion(task), model, repeated)
+    assert ours[0].item() == pytest.approx(plain[0].item() / 3, rel=1e-6) and ours[1] == plain[1] / 3
     torch.testing.assert_close(ours[3], {name: grad / 3 for name, grad in plain[3].items()}, rtol=1e-4, atol=1e-5)
 
 
@@ -94,7 +85,7 @@ def test_loss_and_gradient_are_those_of_the_definition(div, passes):
     task, sample = asked.task(head_dropout=0.3), asked.sample()
     model = tiny.roberta(task, **DROPOUT).double()
     criterion = IntraDistillationQuestionAnsweringCriterion(task, alpha=2.0, div=div, passes=passes)
-    loss, _, log, gradients = step(criterion, model, sample)
+    loss, _, log, gradients = tiny.step(criterion, model, sample)
     model.zero_grad()
     with tiny.seeded(5):
         if passes == "batched":
@@ -143,7 +134,7 @@ def test_positions_that_are_left_out_contribute_exactly_nothing(div, dtype):
     for filled in (outputs, torch.where(left_out, other, outputs)):
         model = Outputs(filled.to(dtype))
         criterion = IntraDistillationQuestionAnsweringCriterion(asked.task(), alpha=2.0, div=div)
-        loss, _, log, gradients = step(criterion, model, sample)
+        loss, _, log, gradients = tiny.step(criterion, model, sample)
         found.append((loss, log["intra_distillation_loss"].item(), gradients["outputs"]))
     assert found[0][:2] == found[1][:2] and torch.equal(found[0][2], found[1][2])
     gradient = found[1][2]
@@ -157,7 +148,7 @@ def test_positions_that_are_left_out_contribute_exactly_nothing(div, dtype):
 def test_the_beginning_is_never_left_out():
     """The last window's answer is in another one: its target is `<s>`, whose logit gets a gradient."""
     model = Outputs(torch.zeros(1, 6, 2))
-    *_, gradients = step(QuestionAnsweringCriterion(asked.task()), model, asked.sample((2,), width=6))
+    *_, gradients = tiny.step(QuestionAnsweringCriterion(asked.task()), model, asked.sample((2,), width=6))
     assert gradients["outputs"][0, :, 0].tolist() == [-0.25, 0, 0, 0, 0.25, 0]
 
 
@@ -220,7 +211,7 @@ def test_before_a_late_start_it_is_the_plain_criterion():
     task, sample = asked.task(head_dropout=0.3), asked.sample()
     model, criterion = tiny.roberta(task, **DROPOUT), IntraDistillationQuestionAnsweringCriterion(task, alpha=5.0)
     criterion.intra_distillation.is_plain = True
-    found, expected = (step(one, model, sample) for one in (criterion, QuestionAnsweringCriterion(task)))
+    found, expected = (tiny.step(one, model, sample) for one in (criterion, QuestionAnsweringCriterion(task)))
     assert found[0] == expected[0] and found[2].keys() == expected[2].keys()
     torch.testing.assert_close(found[3], expected[3])
 

@@ -36,15 +36,6 @@ def ours(task, **options):
     return IntraDistillationSentencePredictionCriterion(cfg, task)
 
 
-def step(criterion, model, sample, seed=5):
-    """What the criterion returns, and the gradients of its loss."""
-    model.zero_grad()
-    with tiny.seeded(seed):
-        loss, sample_size, logging_output = criterion(model, sample)
-    loss.backward()
-    return loss.detach(), sample_size, logging_output, tiny.gradients(model)
-
-
 def reduced(criterion, *logging_outputs):
     found = tiny.logged(criterion, *logging_outputs)
     return {name: float(value) for name, value in found.items() if name not in LISTS}
@@ -65,15 +56,15 @@ def assert_same(found, expected):
 def test_one_pass_is_fairseqs_own_training(regression, more):
     task = tiny_head.task(regression)
     model, sample = tiny.roberta(task, **tiny_head.DROPOUT, **more), tiny_head.sample(task)
-    assert_same(step(ours(task, num_iter=1), model, sample), step(plain(task), model, sample))
+    assert_same(tiny.step(ours(task, num_iter=1), model, sample), tiny.step(plain(task), model, sample))
 
 
 @KINDS
 def test_passes_without_dropout_are_fairseqs_own_training(regression):
     task = tiny_head.task(regression)
     model, sample = tiny.roberta(task), tiny_head.sample(task)
-    found = step(ours(task, alpha=5.0), model, sample)
-    assert_same(found, step(plain(task), model, sample))
+    found = tiny.step(ours(task, alpha=5.0), model, sample)
+    assert_same(found, tiny.step(plain(task), model, sample))
     assert abs(found[2]["intra_distillation_loss"]) < 1e-6
 
 
@@ -81,9 +72,9 @@ def test_passes_without_dropout_are_fairseqs_own_training(regression):
 def test_alpha_zero_is_fairseqs_own_training_on_repeated_texts(regression):
     task = tiny_head.task(regression)
     model, sample = tiny.roberta(task, **tiny_head.DROPOUT), tiny_head.sample(task)
-    loss, size, logged, gradients = step(ours(task, alpha=0.0), model, sample)
+    loss, size, logged, gradients = tiny.step(ours(task, alpha=0.0), model, sample)
     repeated = tiny_head.sample(task, tiny.repeated(tiny_head.TEXTS, 3), repeated_targets(regression, 3))
-    other_loss, other_size, other_logged, other_gradients = step(plain(task), model, repeated)
+    other_loss, other_size, other_logged, other_gradients = tiny.step(plain(task), model, repeated)
     torch.testing.assert_close(loss, other_loss / 3)
     torch.testing.assert_close(gradients, {n: g / 3 for n, g in other_gradients.items()}, rtol=1e-4, atol=5e-5)
     assert size == other_size / 3 == len(tiny_head.TEXTS)
@@ -102,7 +93,7 @@ def test_loss_and_gradients_are_those_of_the_definition(div, settings):
     task = tiny_head.task(div == "regression")
     model, sample = tiny.roberta(task, **settings), tiny_head.sample(task)
     options = {} if div == "regression" else {"div": div}
-    loss, _, logged, gradients = step(ours(task, alpha=1.5, **options), model, sample)
+    loss, _, logged, gradients = tiny.step(ours(task, alpha=1.5, **options), model, sample)
 
     model.zero_grad()
     head = {"features_only": True, "classification_head_name": tiny_head.HEAD}
@@ -134,9 +125,9 @@ def test_padded_batch_is_the_sum_of_its_texts(regression):
     task = tiny_head.task(regression)
     model = tiny.roberta(task)
     targets = tiny_head.NUMBERS if regression else tiny_head.CLASSES
-    batch = step(ours(task, alpha=2.0), Noisy(model), tiny_head.sample(task))
+    batch = tiny.step(ours(task, alpha=2.0), Noisy(model), tiny_head.sample(task))
     alone = [
-        step(ours(task, alpha=2.0), Noisy(model, number), tiny_head.sample(task, [text], [target]))
+        tiny.step(ours(task, alpha=2.0), Noisy(model, number), tiny_head.sample(task, [text], [target]))
         for number, (text, target) in enumerate(zip(tiny_head.TEXTS, targets, strict=True))
     ]
     assert batch[2]["intra_distillation_loss"] > 1e-3
@@ -185,7 +176,7 @@ class TestEncoderOnce:
     def calls(self, model, sample, task, **options):
         rows = []
         model.encoder.register_forward_hook(lambda _, args, output: rows.append(len(args[0])))
-        return step(ours(task, **options), model, sample), rows
+        return tiny.step(ours(task, **options), model, sample), rows
 
     @pytest.mark.parametrize("frozen", [False, True])
     def test_where_it_drops_nothing_and_the_gradients_are_those_of_k_passes(self, frozen, caplog):
@@ -226,7 +217,7 @@ def test_model_is_called_through_its_wrapper():
     for settings in ({"dropout": 0.3}, {"pooler_dropout": 0.3}):
         model = tiny.roberta(task, **settings)
         recording = tiny.Recording(model, (model.encoder, model.classification_heads[tiny_head.HEAD]))
-        step(ours(task), ModuleProxyWrapper(recording), tiny_head.sample(task))
+        tiny.step(ours(task), ModuleProxyWrapper(recording), tiny_head.sample(task))
         assert len(recording.calls) == 1
 
 
@@ -252,10 +243,10 @@ def test_metrics_of_training_are_means_a_text(regression):
     task = tiny_head.task(regression)
     model = tiny.roberta(task, **tiny_head.DROPOUT)
     criterion = ours(task, alpha=2.0)
-    logs = [step(criterion, model, tiny_head.sample(task))[2]]
+    logs = [tiny.step(criterion, model, tiny_head.sample(task))[2]]
     criterion.intra_distillation.alpha = 1.0
     one = tiny_head.sample(task, tiny_head.TEXTS[:1], [0.5] if regression else [2])
-    logs.append(step(criterion, model, one)[2])
+    logs.append(tiny.step(criterion, model, one)[2])
     found = reduced(criterion, *logs)
     assert found["alpha"] == pytest.approx((4 * 2.0 + 1.0) / 5, abs=1e-4)
     for name in ("loss", "task_loss", "intra_distillation_loss"):
@@ -288,7 +279,7 @@ def test_learns():
     before = task.valid_step(sample, model, criterion)[0]
     with tiny.seeded(1):
         for _ in range(30):
-            step(criterion, model.train(), sample)
+            tiny.step(criterion, model.train(), sample)
             adam.step()
     assert task.valid_step(sample, model, criterion)[0] < before / 2
 
@@ -326,8 +317,8 @@ def test_before_a_late_start_it_is_fairseqs_own_training(regression):
     criterion = ours(task, alpha=5.0)
     criterion.intra_distillation.is_plain = True
     model, sample = tiny.roberta(task, **tiny_head.DROPOUT), tiny_head.sample(task)
-    found = step(criterion, model, sample)
-    assert_same(found, step(plain(task), model, sample))
+    found = tiny.step(criterion, model, sample)
+    assert_same(found, tiny.step(plain(task), model, sample))
     assert "alpha" not in found[2]
 
 
