@@ -109,7 +109,7 @@ def test_two_workers_measure_the_predictions_of_both(made, tmp_path):
     flags += ["--criterion", "intra_distillation_sentence_prediction", "--report-pearson-and-spearman"]
     flags += [*tagged.SMALL, "--max-positions", 64, "--init-token", 0, "--optimizer", "adam", "--lr", 0]
     flags += ["--batch-size", 5, "--max-epoch", 1, "--no-save", "--ddp-backend", "legacy_ddp"]
-    flags += ["--log-format", "simple"]
+    flags += ["--log-format", "simple", "--save-dir", tmp_path / "run"]
     alone = commands.fairseq("train", tmp_path / "data", "--user-dir", commands.PLUGIN, "--cpu", *flags)
     together = commands.train_on_two_workers(tmp_path / "data", *flags)
     found = [re.findall(r"\| loss ([\d.]+) .*\| pearson (\S+) \| spearman (\S+) ", log) for log in (alone, together)]
