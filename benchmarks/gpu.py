@@ -15,7 +15,8 @@ from measure import cell, machine, ratio
 
 from fairseq_intra.console import say
 from fairseq_intra.errors import UsageError
-from fairseq_intra.files import locked, make_folder, read_json, write_json
+from fairseq_intra.files import locked, make_folder
+from fairseq_intra.json_files import read_json, write_json
 from fairseq_intra.runs.same_arguments import keep_arguments
 
 

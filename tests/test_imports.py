@@ -20,6 +20,7 @@ LEVELS = [
         "errors",
         "console",
         "files",
+        "json_files",
         "write_errors",
         "processes",
         "languages",

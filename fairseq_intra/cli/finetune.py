@@ -98,7 +98,7 @@ def _finetune(args):
 
 
 def _read_task(data):
-    from ..files import has_fields, read_json
+    from ..json_files import has_fields, read_json
 
     made = read_json(data / "manifest.json")
     if not has_fields(made, FIELDS):

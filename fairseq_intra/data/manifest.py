@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
-from .. import files
+from .. import files, json_files
 from ..errors import UsageError
 from ..run_fairseq import fairseq_distribution
 from . import overlap
@@ -51,9 +51,9 @@ def begin(out: Path, asked: dict, steps: tuple[str, ...] = STEPS) -> str:
             return "resuming an unfinished run"
         for step in steps:
             clear_step(out / step)
-        files.write_json(record, asked)
+        json_files.write_json(record, asked)
         return f"starting over: an unfinished run was made with {difference}"
-    files.write_json(record, asked)
+    json_files.write_json(record, asked)
     return "new"
 
 
@@ -97,7 +97,7 @@ def read_sources(path: Path) -> dict:
     Raises:
         UsageError: if it cannot be read, or is of another shape.
     """
-    record = files.read_json(path)
+    record = json_files.read_json(path)
     if not isinstance(record, dict) or not all(isinstance(record.get(name), dict) for name in ("settings", "inputs")):
         raise UsageError(f"{path} is damaged; delete {path.parent} to make it again")
     return record
@@ -135,7 +135,7 @@ def finish(out: Path, asked: dict, steps: tuple[str, ...] = STEPS) -> dict:
         "inputs": asked["inputs"],
         "versions": versions(*["subword-nmt"] * (settings.get("subwords") == "subword-nmt")),
     }
-    files.write_json(out / "manifest.json", manifest)
+    json_files.write_json(out / "manifest.json", manifest)
     return manifest
 
 
@@ -161,7 +161,7 @@ def read_manifest(data: Path) -> dict:
     path = data / "manifest.json"
     if not path.exists():
         raise UsageError(f"{data} is not a finished dataset: no manifest.json (see fairseq-intra prepare --help)")
-    manifest = files.read_json(path)
+    manifest = json_files.read_json(path)
     kinds = {"format": int, "source": str, "target": str, "settings": dict, "files": dict, "inputs": dict}
     if (
         not isinstance(manifest, dict)

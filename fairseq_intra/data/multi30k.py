@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
-from .. import files
+from .. import files, json_files
 from ..console import say
 from ..errors import UsageError, need_package
 from . import bpe, cleaning, folders, manifest, multi30k_source, parallel_text
@@ -92,7 +92,7 @@ def _prepare(pair, source, folder, workers, steps, merges):
                 with files.replacing(text) as partial:
                     partial.mkdir()
                     _write_text(found, pair, partial)
-                    files.write_json(partial / "SOURCES.json", asked)
+                    json_files.write_json(partial / "SOURCES.json", asked)
         if text.exists():
             _make(text, pair, folder, workers, steps, merges)
 

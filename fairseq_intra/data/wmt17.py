@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from .. import files
+from .. import files, json_files
 from ..console import say
 from ..errors import UsageError
 from . import dataset, download, folders, manifest, wmt17_text
@@ -110,7 +110,7 @@ def extract(archives: list[wmt17_text.Archive], archive_dir: Path, to: Path) -> 
         raise UsageError("the archives have no usable pair")
     left_out = dict(sorted(dropped.items()))
     say(f"train: {kept} pairs" + "".join(f", {number} dropped ({why})" for why, number in left_out.items()))
-    files.write_json(
+    json_files.write_json(
         to / "SOURCES.json", _asked(archives) | {"splits": {"train": kept}, "left_out": left_out, "sets": sets}
     )
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from ..data.manifest import verify_files
 from ..errors import UsageError
-from ..files import FileName, has_type, read_json
+from ..json_files import FileName, has_type, read_json
 
 
 class File(TypedDict):

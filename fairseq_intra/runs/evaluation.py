@@ -12,7 +12,8 @@ from typing import TypedDict
 
 from ..console import say
 from ..errors import UsageError
-from ..files import FileName, read_json, read_lines, read_record, write_record, write_text
+from ..files import read_lines, write_text
+from ..json_files import FileName, read_json, read_record, write_record
 from .length_penalty import Tuning
 from .scoring import Score, ScoreWithConfidence, bleu_of, sentence_statistics
 

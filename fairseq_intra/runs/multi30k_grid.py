@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ..files import read_json
+from ..json_files import read_json
 from .arguments import flags_in_grid
 from .scheduler import Run
 from .steps import Step, own_command

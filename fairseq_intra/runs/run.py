@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..console import say
 from ..errors import UsageError
-from ..files import locked, make_folder, read_json, remove, write_text
+from ..files import locked, make_folder, remove, write_text
+from ..json_files import read_json
 from ..processes import UNFINISHED, ending_on_signals
 from . import process
 from .arguments import differences, flag_value

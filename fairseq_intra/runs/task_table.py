@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 
 from ..errors import UsageError
-from ..files import has_fields, read_json
+from ..json_files import has_fields, read_json
 from ..methods import is_before
 from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
 from .evaluation import plain_note

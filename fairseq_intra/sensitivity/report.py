@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from .. import checkpoint
 from ..errors import UsageError
-from ..files import FileName, read_record, replacing, sha256, write_record
+from ..files import replacing, sha256
+from ..json_files import FileName, read_record, write_record
 from ..methods import setting
 from ..run_fairseq import fairseq_distribution
 from .compute import sensitivity

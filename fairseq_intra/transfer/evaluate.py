@@ -9,7 +9,7 @@ import torch
 
 from .. import checkpoint
 from ..errors import UsageError
-from ..files import write_json, write_record
+from ..json_files import write_json, write_record
 from ..runs.evaluation import warn_of_unfinished_runs
 from .prepare import read_summary
 from .recipes import RECIPES

@@ -9,8 +9,9 @@ from fairseq.data import Dictionary
 from ..data.encoder_subwords import segmenter_of
 from ..data.indexed import write_rows
 from ..errors import UsageError
-from ..files import has_fields, read_json, replacing, sha256, write_json
+from ..files import replacing, sha256
 from ..fine_tuning.positionwise import read_dictionary
+from ..json_files import has_fields, read_json, write_json
 from . import TASKS, question_text, squad, tagged_text, xnli
 from .windows import Lengths
 

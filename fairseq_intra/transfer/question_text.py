@@ -17,9 +17,9 @@ from fairseq.data import Dictionary
 from ..data.encoder_subwords import Segmenter
 from ..data.indexed import write_rows
 from ..errors import UsageError
-from ..files import read_json, write_json
 from ..fine_tuning.positionwise import INPUT
 from ..fine_tuning.question_answering import SPAN
+from ..json_files import read_json, write_json
 from .squad import Answer, Question, mismatch
 from .windows import Lengths, align, windows
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UsageError
-from ..files import read_json
+from ..json_files import read_json
 
 #: TyDiQA-GoldP's names of its languages.
 TYDIQA = {

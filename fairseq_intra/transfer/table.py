@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 
 from ..errors import UsageError
-from ..files import read_record
+from ..json_files import read_record
 from ..methods import TITLES
 from ..runs.comparison import Comparison, columns_of, joined, markdown, mean_and_spread, methods_of, score_cells
 from ..runs.evaluation import plain_note, unfinished_note

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from .. import checkpoint as checkpoints
 from ..console import say
 from ..errors import UsageError, need_package, reason
-from ..files import make_folder, read_lines, replacing, sha256, write_record
+from ..files import make_folder, read_lines, replacing, sha256
+from ..json_files import write_record
 from ..runs import scoring
 from .card import EngineComparison, write_card
 from .ctranslate2_engine import CTranslate2Engine

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
-from ..files import read_record
+from ..json_files import read_record
 from .search import Limits
 
 FORMAT = 1

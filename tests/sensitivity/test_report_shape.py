@@ -8,7 +8,7 @@ import pytest
 from evaluated_runs import DECODING, evaluated
 
 from fairseq_intra.errors import UsageError
-from fairseq_intra.files import write_record
+from fairseq_intra.json_files import write_record
 from fairseq_intra.runs.evaluation import Evaluation
 from fairseq_intra.sensitivity.report import Report, read_reports
 from fairseq_intra.sensitivity.statistics import curves, summary

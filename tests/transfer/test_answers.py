@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from fairseq_intra.files import write_json
 from fairseq_intra.fine_tuning.question_answering import SPAN, QuestionAnsweringTask
+from fairseq_intra.json_files import write_json
 from fairseq_intra.transfer.answers import best_spans, exact_match, f1
 from fairseq_intra.transfer.question_text import OFFSETS, TEXT
 from fairseq_intra.transfer.scores import SCORES

@@ -15,8 +15,8 @@ from training_stub import follow, shown
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
-from fairseq_intra.files import write_record
 from fairseq_intra.fine_tuning.token_classification import TokenClassificationTask
+from fairseq_intra.json_files import write_record
 from fairseq_intra.runs import workers
 from fairseq_intra.transfer import scores
 from fairseq_intra.transfer.evaluate import TransferEvaluation

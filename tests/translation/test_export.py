@@ -14,7 +14,7 @@ from evaluated_runs import SIGNATURE, evaluated
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
-from fairseq_intra.files import write_record
+from fairseq_intra.json_files import write_record
 from fairseq_intra.runs.dataset import read_dataset
 from fairseq_intra.runs.evaluation import Evaluation
 from fairseq_intra.translation import export as module
