@@ -175,3 +175,10 @@ print({{"torch", "fairseq", "numpy", "sacrebleu"}} & set(sys.modules))
 """
     done = run(code)
     assert done.stdout.endswith("set()\n"), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("module", ["runs.tables", "runs.task_table", "transfer.table", "sensitivity.table"])
+def test_tables_are_made_without_torch_and_fairseq(module):
+    """Which take longer to import than a table to make."""
+    done = run(f"import sys, fairseq_intra.{module}\nprint({{'torch', 'fairseq'}} & set(sys.modules))")
+    assert done.stdout.endswith("set()\n"), done.stdout + done.stderr

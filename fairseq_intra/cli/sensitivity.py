@@ -134,7 +134,7 @@ def _reports(command):
 
 
 def _sensitivity(args):
-    from ..sensitivity.report import measure
+    from ..sensitivity.measure import measure
     from ..sensitivity.statistics import ALL
 
     need_counts(args, "max_tokens", "batches")

@@ -6,10 +6,12 @@ them is finished. It divides each sum by length ** lenpen, the end included, to 
 every penalty: choosing from it is exact, up to the rounding of float32 between equals.
 """
 
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-from .generation import NbestEntry
 from .scoring import bleu_of, sentence_statistics
+
+if TYPE_CHECKING:  # tables need no fairseq, which takes longer to import than they take to make
+    from .generation import NbestEntry
 
 DEFAULT = 1.0
 GRID = (0.6, 0.7, 0.8, 0.9, DEFAULT, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6)
@@ -24,7 +26,7 @@ class Tuning(TypedDict):
     chosen: float
 
 
-def best_of(nbest: list[list[NbestEntry]], lenpen: float, decoded_with: float = DEFAULT) -> list[NbestEntry]:
+def best_of(nbest: list[list["NbestEntry"]], lenpen: float, decoded_with: float = DEFAULT) -> list["NbestEntry"]:
     """The hypothesis of each sentence that is best by a length penalty.
 
     Args:
@@ -39,7 +41,7 @@ def best_of(nbest: list[list[NbestEntry]], lenpen: float, decoded_with: float = 
     return [max(hypotheses, key=score) for hypotheses in nbest]
 
 
-def choose(nbest: list[list[NbestEntry]], reference: list[str], split: str, tokenize: str) -> Tuning:
+def choose(nbest: list[list["NbestEntry"]], reference: list[str], split: str, tokenize: str) -> Tuning:
     """The length penalty of GRID with the highest BLEU; of equal ones that nearest to fairseq's default.
 
     Args:

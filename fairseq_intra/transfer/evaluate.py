@@ -1,7 +1,6 @@
 """How well a fine-tuned encoder does in each language."""
 
 import hashlib
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,32 +10,10 @@ from .. import checkpoint
 from ..errors import UsageError
 from ..json_files import write_json, write_record
 from ..runs.evaluation import warn_of_unfinished_runs
+from .evaluation import FORMAT, TransferEvaluation
 from .prepare import read_summary
 from .recipes import RECIPES
 from .scores import SCORES, Predictor
-
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class TransferEvaluation:
-    """One checkpoint scored on one language's test split. Written as JSON."""
-
-    format: int
-    metric: str  #: "f1" (entities), "accuracy" (texts) or "answer_f1" (questions)
-    score: float  #: in percent
-    #: Of f1 precision, recall and counts; of accuracy the share of the most frequent label; of answer_f1 exact match.
-    details: dict[str, float]
-    source: str  #: the language trained on
-    language: str
-    method: str
-    seed: int
-    num_updates: int
-    checkpoint: str
-    sentences: int  #: or texts, or questions
-    labels_sha256: str
-    versions: dict[str, str]
-    before_switch: bool | None = None  #: of a late start: whether all updates of the checkpoint were plain
 
 
 def evaluate_all(path: Path, data: Path, max_tokens: int, cpu: bool):

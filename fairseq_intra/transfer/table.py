@@ -9,7 +9,7 @@ from ..methods import TITLES
 from ..runs.comparison import Comparison, columns_of, joined, markdown, mean_and_spread, methods_of, score_cells
 from ..runs.evaluation import plain_note, unfinished_note
 from ..runs.run_settings import require_alike
-from .evaluate import FORMAT, TransferEvaluation
+from .evaluation import FORMAT, TransferEvaluation
 
 NAMES = {
     "f1": "Entity-level F1 by seqeval, in percent",

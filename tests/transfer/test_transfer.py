@@ -19,7 +19,7 @@ from fairseq_intra.fine_tuning.token_classification import TokenClassificationTa
 from fairseq_intra.json_files import write_record
 from fairseq_intra.runs import workers
 from fairseq_intra.transfer import scores
-from fairseq_intra.transfer.evaluate import TransferEvaluation
+from fairseq_intra.transfer.evaluation import TransferEvaluation
 from fairseq_intra.transfer.prepare import check_inputs, prepare
 from fairseq_intra.transfer.recipes import recipe
 from fairseq_intra.transfer.table import transfer_table
