@@ -1,14 +1,13 @@
-"""Keeps a process of fairseq from importing what takes as long as torch itself and is seldom needed.
+"""Keeps fairseq's processes from importing what is seldom needed and takes as long as torch itself.
 
-Scikit-learn and SciPy, before a score needs them:
+Scikit-learn and SciPy: fairseq imports all its criterions and tasks when it starts, and two of them import these
+packages for the scores of classification. In a process that imports this package before fairseq, those names stand
+for the packages' functions, which are imported when they are called. Everything else that imports the packages gets
+them as they are.
 
-fairseq imports all its criterions and tasks when it starts; two of them import these packages for the scores of
-classification. In a process that imports this package before fairseq, those names stand for the packages' functions,
-which are imported when they are called. Everything else that imports the packages gets them as they are.
-
-torch's compiler, `torch._dynamo`, before something is compiled. torch marks functions that the compiler must not look
-into, those of every optimizer among them, and imports it at the first call of one, to tell it so. In a process that
-imports this package before torch, they are called as they are until something else has imported the compiler.
+torch's compiler, `torch._dynamo`: torch marks functions that it must not look into, among them those of every
+optimizer, and imports it at the first call of one, to tell it so. In a process that imports this package before
+torch, they are called as they are until something else has imported the compiler.
 """
 
 import builtins
@@ -25,8 +24,8 @@ DEFERRED = ("sklearn", "sklearn.metrics", "scipy.stats")
 
 def defer_imports() -> None:
     """Defers these imports from now on; call it before something imports torch or fairseq."""
-    around_import(IMPORTING, _deferring)
-    around_import(("torch._compile",), _disabling_no_compiler)
+    around_import(IMPORTING, _defer_scores)
+    around_import(("torch._compile",), _defer_compiler)
 
 
 class _Deferred:
@@ -49,24 +48,24 @@ def _import(name, globals=None, locals=None, fromlist=(), level=0):
     return builtins.__import__(name, globals, locals, fromlist, level)
 
 
-def _deferring(execute, module):
+def _defer_scores(execute, module):
     vars(module)["__builtins__"] = vars(builtins) | {"__import__": _import}
     execute(module)
 
 
-def _disabling_no_compiler(execute, module):
+def _defer_compiler(execute, module):
     """Around the import of `torch._compile`, whose `_disable_dynamo` is the decorator that marks them."""
     execute(module)
     disable = module._disable_dynamo
 
-    def _disable_dynamo(function=None, recursive=True):
-        if function is None:
+    def _disable_dynamo(fn=None, recursive=True):
+        if fn is None:
             return functools.partial(_disable_dynamo, recursive=recursive)
-        disabled = disable(function, recursive)
+        disabled = disable(fn, recursive)
 
-        @functools.wraps(function)
+        @functools.wraps(fn)
         def called(*args, **kwargs):
-            return (disabled if "torch._dynamo" in sys.modules else function)(*args, **kwargs)
+            return (disabled if "torch._dynamo" in sys.modules else fn)(*args, **kwargs)
 
         return called
 
