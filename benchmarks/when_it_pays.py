@@ -56,12 +56,23 @@ def row(size, name, runs):
 
 def time_to_level(own, plain):
     """(plain updates until BLEU on valid is what plain training's is in its last quarter, that in plain's own)."""
-    reached = [(first(run.curve, level(plain[seed])), plain[seed]) for seed, run in own.items() if seed in plain]
-    if not reached or None in [cost for cost, _ in reached]:
+    reached = costs_of_level(own, plain)
+    if not reached:
         return "not reached", ""
-    costs, theirs = [cost for cost, _ in reached], [first(run.curve, level(run)) for _, run in reached]
-    ratios = [cost / other for cost, other in zip(costs, theirs, strict=True)]
+    costs, ratios = [cost for cost, _ in reached], ratios_of_level(own, plain)
     return f"{statistics.mean(costs):.0f}", f"{statistics.mean(ratios):.2f}"
+
+
+def costs_of_level(own, plain):
+    """(cost, plain's own) of that level for each seed; nothing if a run does not reach it."""
+    pairs = [(run, plain[seed]) for seed, run in own.items() if seed in plain]
+    costs = [(first(run.curve, level(other)), first(other.curve, level(other))) for run, other in pairs]
+    return [] if None in [cost for cost, _ in costs] else costs
+
+
+def ratios_of_level(own, plain):
+    """The first of `costs_of_level` in the second."""
+    return [cost / other for cost, other in costs_of_level(own, plain)]
 
 
 def level(plain):
@@ -76,19 +87,23 @@ def first(curve, bleu):
 
 
 def plot(found, args):
-    figure, (scores, gains) = new_figure(1, 2)
+    figure, (scores, gains, times) = new_figure(1, 3)
     for number, name in enumerate(args.methods):
         of_size = {size: runs for size, runs in found.items() if name in runs}
         style = {"marker": "o", "markersize": 3, "capsize": 2, "label": name, **line_style(number)}
-        bleu = [[bleu_of(run.statistics["tuned"]) for run in runs[name].values()] for runs in of_size.values()]
-        draw(scores, list(of_size), bleu, style)
-        compared = {size: gain for size, runs in of_size.items() if (gain := differences(runs, name))}
-        if name != "plain" and compared:
-            draw(gains, list(compared), list(compared.values()), style)
+        tuned = {
+            size: [bleu_of(run.statistics["tuned"]) for run in runs[name].values()] for size, runs in of_size.items()
+        }
+        draw(scores, tuned, style)
+        if name != "plain":
+            draw(gains, {size: differences(runs, name) for size, runs in of_size.items()}, style)
+            draw(times, {size: ratios_of_level(runs[name], runs["plain"]) for size, runs in of_size.items()}, style)
     scores.set(ylabel="BLEU, length penalty tuned")
     gains.set(ylabel="difference from plain")
-    gains.axhline(0, color="gray", linewidth=0.8)
-    for panel in (scores, gains):
+    times.set(ylabel="time to plain's level / plain's")
+    for panel, equal in ((gains, 0), (times, 1)):
+        panel.axhline(equal, color="gray", linewidth=0.8)
+    for panel in (scores, gains, times):
         panel.set(xlabel="pairs of training text", xscale="log")
         panel.set_xticks(list(found), [f"{size:,}" for size in found])
         panel.set_xticks([], minor=True)
@@ -96,10 +111,12 @@ def plot(found, args):
     save_figure(figure, args.prefix)
 
 
-def draw(panel, sizes, values, style):
-    """The mean over seeds at each size, with the standard deviation."""
-    spreads = [statistics.stdev(each) if len(each) > 1 else 0 for each in values]
-    panel.errorbar(sizes, [statistics.mean(each) for each in values], spreads, **style)
+def draw(panel, of_size, style):
+    """The mean over seeds at each size that has some, with the standard deviation."""
+    of_size = {size: values for size, values in of_size.items() if values}
+    if of_size:
+        spreads = [statistics.stdev(values) if len(values) > 1 else 0 for values in of_size.values()]
+        panel.errorbar(list(of_size), [statistics.mean(values) for values in of_size.values()], spreads, **style)
 
 
 def differences(runs, name):
