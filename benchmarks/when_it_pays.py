@@ -59,20 +59,21 @@ def time_to_level(own, plain):
     reached = costs_of_level(own, plain)
     if not reached:
         return "not reached", ""
-    costs, ratios = [cost for cost, _ in reached], ratios_of_level(own, plain)
+    costs, ratios = zip(*reached, strict=True)
     return f"{statistics.mean(costs):.0f}", f"{statistics.mean(ratios):.2f}"
 
 
 def costs_of_level(own, plain):
-    """(cost, plain's own) of that level for each seed; nothing if a run does not reach it."""
-    pairs = [(run, plain[seed]) for seed, run in own.items() if seed in plain]
-    costs = [(first(run.curve, level(other)), first(other.curve, level(other))) for run, other in pairs]
-    return [] if None in [cost for cost, _ in costs] else costs
+    """(cost, that in plain's own) of that level for each seed; nothing if a run does not reach it."""
+    costs = [
+        (first(run.curve, level(other)), first(other.curve, level(other))) for run, other in of_same_seed(own, plain)
+    ]
+    return [] if None in [cost for cost, _ in costs] else [(cost, cost / other) for cost, other in costs]
 
 
-def ratios_of_level(own, plain):
-    """The first of `costs_of_level` in the second."""
-    return [cost / other for cost, other in costs_of_level(own, plain)]
+def of_same_seed(own, plain):
+    """A method's runs, each with the plain one of its seed; those that have none are left out."""
+    return [(run, plain[seed]) for seed, run in own.items() if seed in plain]
 
 
 def level(plain):
@@ -97,7 +98,8 @@ def plot(found, args):
         draw(scores, tuned, style)
         if name != "plain":
             draw(gains, {size: differences(runs, name) for size, runs in of_size.items()}, style)
-            draw(times, {size: ratios_of_level(runs[name], runs["plain"]) for size, runs in of_size.items()}, style)
+            costs = {size: costs_of_level(runs[name], runs["plain"]) for size, runs in of_size.items()}
+            draw(times, {size: [ratio for _, ratio in each] for size, each in costs.items()}, style)
     scores.set(ylabel="BLEU, length penalty tuned")
     gains.set(ylabel="difference from plain")
     times.set(ylabel="time to plain's level / plain's")
@@ -121,8 +123,10 @@ def draw(panel, of_size, style):
 
 def differences(runs, name):
     """A method's BLEU less plain's, of the seeds that both have."""
-    pairs = [(run, runs["plain"][seed]) for seed, run in runs[name].items() if seed in runs["plain"]]
-    return [bleu_of(own.statistics["tuned"]) - bleu_of(plain.statistics["tuned"]) for own, plain in pairs]
+    return [
+        bleu_of(own.statistics["tuned"]) - bleu_of(plain.statistics["tuned"])
+        for own, plain in of_same_seed(runs[name], runs["plain"])
+    ]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What an evaluation's record says of its model: how it was trained, which checkpoints, on which dictionaries."""
 
 import re
+from itertools import chain
 from pathlib import Path
 
 from fairseq.data import Dictionary
@@ -20,32 +21,32 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict
         UsageError: if a checkpoint was trained on other dictionaries.
     """
     trainings = [checkpoints.training(state) for state in states]
-    methods = {training.method for training in trainings}
+    methods = [training.method for training in trainings]
+    values = [hyperparameters(state["cfg"]) for state in states]
     return {
         "dataset": dataset.folder.absolute().name,
         "corpus": dataset.corpus,
         "source": dataset.source,
         "target": dataset.target,
         "lowercase": dataset.lowercase,
-        "method": trainings[0].method if len(methods) == 1 else "mixed",
+        "method": _shared(methods),
         "seed": trainings[0].seed,
         "num_updates": trainings[0].num_updates,
         "checkpoint": ":".join(path.name for path in paths),
         "kind": _kind(paths, states),
         "dictionary": _check_dictionaries(paths, dataset, states),
         "training": _training_rules(states[0]),
-        "hyperparameters": _shared([hyperparameters(state["cfg"]) for state in states]),
+        "hyperparameters": {
+            name: _shared([each.get(name) for each in values]) for name in dict.fromkeys(chain(*values))
+        },
         "before_switch": any(training.before_switch for training in trainings) if "late" in methods else None,
         "run": "+".join(dict.fromkeys(filter(None, map(checkpoints.run_name, states)))) or None,
     }
 
 
 def _shared(values):
-    """Of the models of an ensemble: what they have in common, and "mixed" where they differ."""
-    names = {name: None for each in values for name in each}
-    return {
-        name: found[0] if len(set(found := [each.get(name) for each in values])) == 1 else "mixed" for name in names
-    }
+    """Of the models of an ensemble: what they have in common, or "mixed"."""
+    return values[0] if len(set(values)) == 1 else "mixed"
 
 
 def _kind(paths, states):

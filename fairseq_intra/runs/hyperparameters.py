@@ -16,22 +16,9 @@ BUILT_ON_IT = ("intra_distillation", RDROP_OF_FAIRSEQ)
 #: No difference in what is trained: how the loss is computed, what is logged, and what other sections hold.
 IGNORED = {
     *COMPUTATION,
-    *(
-        "report_accuracy",
-        "sentence_avg",
-        "lr",
-        "tpu",
-        "fp16_adam_stats",
-        "use_old_adam",
-        "arch",
-        "data",
-        "no_seed_provided",
-        "pad",
-        "eos",
-        "unk",
-        "checkpoint_activations",
-    ),
-    *("offload_activations", "min_params_to_wrap", "max_source_positions", "max_target_positions"),
+    *("report_accuracy", "sentence_avg", "lr", "tpu", "fp16_adam_stats", "use_old_adam", "arch", "data"),
+    *("no_seed_provided", "pad", "eos", "unk", "checkpoint_activations", "offload_activations"),
+    *("min_params_to_wrap", "max_source_positions", "max_target_positions"),
 }
 
 

@@ -408,7 +408,6 @@ def test_an_average_goes_to_the_folder_of_the_results(evaluate, checkpoint, tmp_
 
 
 def test_an_average_of_another_model_is_not_replaced(evaluate, checkpoint, tmp_path):
-    """Neither before nor after it is evaluated."""
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(checkpoint, run / "checkpoint1.pt")
