@@ -17,11 +17,12 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 data='' out='' examples=200 updates=600 passed=()
 while [[ $# -gt 0 ]]; do
   case $1 in
+    --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --data) need_value "$@"; data=$2; shift 2 ;;
     --out) need_value "$@"; out=$2; shift 2 ;;
     --examples) need_value "$@"; need_count "$@"; examples=$2; shift 2 ;;
     --updates) need_value "$@"; need_count "$@"; updates=$2; shift 2 ;;
-    --help) usage; exit ;;
+    --help | -h) usage; exit ;;
     *) passed+=("$1"); shift ;;
   esac
 done

@@ -22,6 +22,7 @@ input='' out='' times='' methods='plain late-part' sizes='1000 2000 5000 10000 2
 seeds=1 budget=4800 switch=600
 while [[ $# -gt 0 ]]; do
   case $1 in
+    --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --input) need_value "$@"; input=$2; shift 2 ;;
     --out) need_value "$@"; out=$2; shift 2 ;;
     --step-times) need_value "$@"; times=$2; shift 2 ;;
@@ -30,7 +31,7 @@ while [[ $# -gt 0 ]]; do
     --seeds) need_value "$@"; seeds=$2; shift 2 ;;
     --budget) need_value "$@"; budget=$2; shift 2 ;;
     --switch) need_value "$@"; switch=$2; shift 2 ;;
-    --help) usage; exit ;;
+    --help | -h) usage; exit ;;
     *) passed+=("$1"); shift ;;
   esac
 done
@@ -38,14 +39,16 @@ done
 [[ -n $out ]] || die "--out is missing: where everything goes"
 [[ -f $times ]] || die "--step-times ${times:-is missing}: no such file; time_to_quality.py --parts calibrate makes it"
 find_python
+pairs=$(wc -l <"$input/train.lc.norm.tok.en")
+for size in $sizes; do
+  need_count --sizes "$size"
+  ((size <= pairs)) || die "--sizes $size: the text has $pairs pairs"
+done
 make_folder --out "$out"
 
 compare=(--budget "$budget" --switch "$switch" --seeds "$seeds" --methods "$methods" --tests 'test test1 test2')
 folders=()
 for size in $sizes; do
-  need_count --sizes "$size"
-  pairs=$(wc -l <"$input/train.lc.norm.tok.en")
-  ((size <= pairs)) || die "--sizes $size: the text has $pairs pairs"
   text=$out/text/$size/tok
   mkdir -p -- "$text" "$out/runs/$size"
   for path in "$input"/*.lc.norm.tok.{en,de}; do

@@ -16,10 +16,11 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/lib.sh"
 out='' part=text python_flag=''
 while [[ $# -gt 0 ]]; do
   case $1 in
+    --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --out) need_value "$@"; out=$2; shift 2 ;;
     --part) need_value "$@"; part=$2; shift 2 ;;
     --python) need_value "$@"; python_flag=$2; shift 2 ;;
-    --help) usage; exit ;;
+    --help | -h) usage; exit ;;
     *) die "unknown flag '$1' (see $program --help)" ;;
   esac
 done

@@ -19,12 +19,13 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 data='' out='' vocab_size=12000 test_pairs='' preset=tiny passed=()
 while [[ $# -gt 0 ]]; do
   case $1 in
+    --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --data) need_value "$@"; data=$2; shift 2 ;;
     --out) need_value "$@"; out=$2; shift 2 ;;
     --vocab-size) need_value "$@"; need_count "$@"; vocab_size=$2; shift 2 ;;
     --test-pairs) need_value "$@"; need_count "$@"; test_pairs=$2; shift 2 ;;
     --preset) need_value "$@"; preset=$2; shift 2 ;;
-    --help) usage; exit ;;
+    --help | -h) usage; exit ;;
     *) passed+=("$1"); shift ;;
   esac
 done

@@ -20,6 +20,7 @@ data='' out='' runs=() ratios='0 0.1 0.2 0.4 0.6' rounds=1 python_flag='' passed
 results=$checkout/benchmarks/results
 while [[ $# -gt 0 ]]; do
   case $1 in
+    --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --data) need_value "$@"; data=$2; shift 2 ;;
     --out) need_value "$@"; out=$2; shift 2 ;;
     --run) need_value "$@"; runs+=("$2"); shift 2 ;;
@@ -27,7 +28,7 @@ while [[ $# -gt 0 ]]; do
     --rounds) need_value "$@"; rounds=$2; shift 2 ;;
     --results) need_value "$@"; results=$2; shift 2 ;;
     --python) need_value "$@"; python_flag=$2; shift 2 ;;
-    --help) usage; exit ;;
+    --help | -h) usage; exit ;;
     *) passed+=("$1"); shift ;;
   esac
 done

@@ -334,6 +334,8 @@ def curve_of(args, name, seed):
     log = parse_log((folder_of(args, name, seed) / "train.log").read_text())
     cost, (begin, _, interval) = update_cost(args.times, METHODS[name]), updates_of(args, name)
     plain, lines = plain_updates_of(args, name), log.valid
+    if plain and not folder_of(args, "plain", seed).is_dir():
+        sys.exit(f"error: {name}.seed{seed} begins with {folder_of(args, 'plain', seed)}, which is not there")
     # The last validation of a training may come right behind another.
     if len(lines) > 1 and lines[-1]["num_updates"] - lines[-2]["num_updates"] < interval / 2:
         lines = lines[:-1]
@@ -343,6 +345,8 @@ def curve_of(args, name, seed):
 
 def table(args):
     found = results(args)
+    if args.against not in found:
+        sys.exit(f"error: {args.out} has no finished run of {args.against} (--against), evaluated on {args.tests}")
     costs = {step: round(step_cost(args.times, step), 2) for step in args.times}
     spread = ", ".join(f"{step} {cost} ({spread_of(args, step)})" for step, cost in costs.items())
     rounds = max(map(len, args.times.values()))

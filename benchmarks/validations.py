@@ -9,6 +9,7 @@ that of as many plain updates, its gain over the first one's BLEU, and the share
 runs are then those of time_to_quality.py, whose step_times.json lies beside them.
 """
 
+import re
 import statistics
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def main():
     parser.add_argument("--full", type=Path, metavar="RUN", help="the full method: adds time and share of its gain")
     args = parser.parse_args()
     need_runs(parser, [*args.runs, *[args.full] * bool(args.full)])
+    if not re.fullmatch(r"\d+(,\d+)*", args.updates):
+        parser.error(f"--updates takes whole numbers with commas between them, not '{args.updates}'")
     updates = [int(number) for number in args.updates.split(",")]
     columns = ["run", *(f"{name}, {number:,}" for name in ("nll", "BLEU") for number in updates)]
     rows = [[run.name, *cells_of(run, updates, args)] for run in args.runs]

@@ -25,6 +25,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 data='' out='' tasks=(ner xnli qa) updates=900 train=1000 epochs=6 seeds='1 2 3' python_flag=''
 while [[ $# -gt 0 ]]; do
   case $1 in
+    --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --data) need_value "$@"; data=$2; shift 2 ;;
     --out) need_value "$@"; out=$2; shift 2 ;;
     --tasks) need_value "$@"; read -ra tasks <<<"$2"; shift 2 ;;
@@ -33,7 +34,7 @@ while [[ $# -gt 0 ]]; do
     --epochs) need_value "$@"; need_count "$@"; epochs=$2; shift 2 ;;
     --seeds) need_value "$@"; seeds=$2; shift 2 ;;
     --python) need_value "$@"; python_flag=$2; shift 2 ;;
-    --help) usage; exit ;;
+    --help | -h) usage; exit ;;
     *) die "unknown argument '$1' (see $program --help)" ;;
   esac
 done

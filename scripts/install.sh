@@ -32,8 +32,10 @@ while [[ $# -gt 0 ]]; do
     *) die "unknown flag '$1' (see $program --help)" ;;
   esac
 done
-for extra in ${extras//,/ }; do
-  [[ " l10n multi30k plot serve transfer test " == *" $extra "* ]] || die "--extras: '$extra' is not one of l10n, multi30k, plot, serve, transfer, test"
+IFS=, read -r -a extra_list <<<"$extras"
+for extra in "${extra_list[@]}"; do
+  [[ $extra =~ ^(l10n|multi30k|plot|serve|transfer|test)$ ]] ||
+    die "--extras: '$extra' is not one of l10n, multi30k, plot, serve, transfer, test"
 done
 
 # version_of PYTHON: prints 3.N, nothing where it does not run.

@@ -19,9 +19,10 @@ die() {
   exit 1
 }
 
-# need_value FLAG REMAINING_ARGUMENTS...: the flag's value must be there and must not be another flag.
+# need_value FLAG REMAINING_ARGUMENTS...: the flag's value must be there, must not be empty, as that of an unset variable is, and
+# must not be another flag.
 need_value() {
-  if [[ $# -lt 2 || $2 == --* ]]; then
+  if [[ $# -lt 2 || -z $2 || $2 == --* ]]; then
     die "$1 needs a value (see $program --help)"
   fi
 }
@@ -46,7 +47,8 @@ find_python() {
   fi
   command -v -- "$python" >/dev/null || die "no Python at '$python'; give --python PATH"
   export PYTHONPATH=$checkout${PYTHONPATH:+:$PYTHONPATH}
-  "$python" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("fairseq") is None)' ||
+  # Not in the current folder, which may hold a clone of it.
+  "$python" -c 'import importlib.util as u, sys; sys.path = [*filter(None, sys.path)]; sys.exit(u.find_spec("fairseq") is None)' ||
     die "'$python' has no fairseq; run scripts/install.sh first, or give --python PATH"
 }
 

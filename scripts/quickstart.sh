@@ -34,7 +34,7 @@ while [[ $# -gt 0 ]]; do
 done
 need_count --updates "$updates"
 need_seed --seed "$seed"
-[[ " ar de es fa he it nl pl " == *" $lang "* ]] || die "--lang must be one of ar de es fa he it nl pl, not '$lang'"
+[[ $lang =~ ^(ar|de|es|fa|he|it|nl|pl)$ ]] || die "--lang must be one of ar de es fa he it nl pl, not '$lang'"
 
 began=$SECONDS
 step() {

@@ -31,7 +31,7 @@ while [[ $# -gt 0 ]]; do
     --venv) need_value "$@"; venv=$2; shift 2 ;;
     --stack) need_value "$@"; stack=$2; shift 2 ;;
     --coverage) coverage=yes pytest=(-m coverage run -m pytest); shift ;;
-    --help) usage; exit ;;
+    --help | -h) usage; exit ;;
     *) break ;;
   esac
 done

@@ -88,6 +88,9 @@ def test_the_table_of_time_to_quality(run, tmp_path):
     for wrong in (["--switch", 40], ["--budget", 320]):
         with pytest.raises(SystemExit, match="give those that it was made with"):
             run("time_to_quality.py", *given, *wrong, "--parts", "table")
+    with pytest.raises(SystemExit, match=r"has no finished run of plain .--against., evaluated on test9"):
+        run("time_to_quality.py", *given, "--tests", "test9", "--parts", "table")
+    assert not (tmp_path / "out" / "time_to_quality.png").exists()
     with pytest.raises(SystemExit, match="has no checkpoint of update 80: train the method plain first"):
         run("time_to_quality.py", *given, "--methods", "late", "--parts", "train")
     table = run("time_to_quality.py", *given, "--parts", "table", "--json", tmp_path / "json")
@@ -107,6 +110,9 @@ def test_the_table_of_time_to_quality(run, tmp_path):
     curve = json.loads((tmp_path / "json").read_text())["curves"]["late"]["1"]
     assert [point[0] for point in curve] == [*range(10, 81, 10), *range(90, 161, 10)]
     assert (tmp_path / "out" / "time_to_quality.svg").exists()
+    (tmp_path / "out" / "plain.seed1").rename(tmp_path / "elsewhere")
+    with pytest.raises(SystemExit, match=r"late\.seed1 begins with .*plain\.seed1, which is not there"):
+        run("time_to_quality.py", *given, "--methods", "plain late", "--against", "late", "--parts", "table")
 
 
 def test_times_of_steps_of_another_batch_are_not_used(run, tmp_path):
@@ -242,6 +248,8 @@ def test_validations_at_equal_updates(run, tmp_path):
             f"{begin} | nll_loss {9 - number} | bleu {number} | num_updates {10 * number}" for number in range(1, 9)
         ]
         (tmp_path / name / "train.log").write_text("\n".join(lines[:validations]))
+    with pytest.raises(SystemExit, match="2"):
+        run("validations.py", "--updates", "45,x", tmp_path / "whole")
     table = run("validations.py", "--updates", "45,80", tmp_path / "whole", tmp_path / "half")
     assert "| whole | 6.500 | 3.000 | 2.50 | 6.00 |" in table
     assert "| half |  |  |  |  |" in table

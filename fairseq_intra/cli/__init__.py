@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = _parser()
     args, args.passed = parser.parse_known_args(arguments)
     if args.passed and not getattr(args, "passes_on", False):
-        parser.error(f"unrecognized arguments: {' '.join(args.passed)}")
+        args.command.error(f"unrecognized arguments: {' '.join(args.passed)}")
     # What libraries log of their own workings is not what was asked for; fairseq lets all of it through.
     for library in ("fairseq", "matplotlib", "PIL", "sacrebleu"):
         logging.getLogger(library).setLevel(logging.WARNING)

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 from ..errors import UsageError
 
@@ -13,9 +14,17 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **more):
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **more)
+        self.register("type", Path, _path)
 
     def error(self, message):
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def _path(text):
+    """`type=Path` stands for this: an empty path, as of a variable that is not set, would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    return Path(text)
 
 
 def add_command(commands, name: str, run: Callable, text: str, example: str = "") -> Parser:
@@ -34,7 +43,7 @@ def add_command(commands, name: str, run: Callable, text: str, example: str = ""
         description=text[0].upper() + text[1:] + ".",
         epilog=f"example:\n  {example}" if example else None,
     )
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, command=command)
     return command
 
 

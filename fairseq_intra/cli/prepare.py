@@ -69,6 +69,7 @@ def _add_iwslt14(corpora):
     command.add_argument("--url", help="fetch the archive from here")
     flags.add_out(command, "each language is a dataset XX-en in it")
     flags.add_cache(command, "archives")
+    flags.add_drop_overlap(command)
     flags.add_model(command, flags.VOCAB_SIZE)
     flags.add_work(command, ("archive", "text", "raw", "spm", "encoded", "bin"))
 
@@ -187,8 +188,7 @@ def _settings(args, source, target, lowercase, clean):
     if limits and limits.min_tokens > limits.max_tokens:
         raise UsageError(f"--min-tokens {limits.min_tokens} is more than --max-tokens {limits.max_tokens}")
     spm_lines = getattr(args, "spm_lines", None)
-    drop = getattr(args, "drop_overlap", False)
-    made = Settings(source, target, lowercase, limits, spm_lines=spm_lines, drop_overlap=drop, **model)
+    made = Settings(source, target, lowercase, limits, spm_lines=spm_lines, drop_overlap=args.drop_overlap, **model)
     return replace(made, padding_factor=args.padding_factor) if args.padding_factor else made
 
 

@@ -55,6 +55,10 @@ def add_limits(command, defaults, names, when=""):
             help=f"{when}{texts[name]} (default: {defaults[name]})",
         )
     command.set_defaults(cleaning=defaults)
+    add_drop_overlap(command)
+
+
+def add_drop_overlap(command):
     command.add_argument(
         "--drop-overlap",
         action="store_true",
@@ -160,7 +164,7 @@ def languages(text):
 
 
 def folder(text):
-    if not Path(text).is_dir():
+    if not text or not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"'{text}' is not a folder")
     return Path(text)
 

@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 from ..errors import UsageError
 
+ADVICE = "give another, or delete it and get it again"
+
 
 def inspect(path: Path) -> list[str]:
     """Reads an archive to its end and returns the names of its files.
@@ -64,6 +66,6 @@ def naming(path: object) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error):
-        raise UsageError(f"{path} is truncated or damaged; delete it and get it again") from None
+        raise UsageError(f"{path} is truncated or damaged; {ADVICE}") from None
     except (gzip.BadGzipFile, tarfile.TarError) as error:
-        raise UsageError(f"{path} is not a whole .tgz archive ({error}); delete it and get it again") from None
+        raise UsageError(f"{path} is not a whole .tgz archive ({error}); {ADVICE}") from None

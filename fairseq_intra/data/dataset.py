@@ -32,9 +32,8 @@ class Settings:
         """As settings.json has them."""
         clean = self.clean and {name: getattr(self.clean, name) for name in ("max_ratio", "min_tokens", "max_tokens")}
         names = ("source", "target", "lowercase", "clean", "vocab_size", "spm_lines", "character_coverage")
-        # A setting that older folders do not have stands there only where it is not what they were made with.
-        more: dict = {"drop_overlap": True} if self.drop_overlap else {}
-        more |= {"padding_factor": self.padding_factor} if self.padding_factor != 1 else {}
+        unrecorded = manifest.UNRECORDED.items()
+        more = {name: value for name, usual in unrecorded if (value := getattr(self, name)) != usual}
         return {name: getattr(self, name) for name in names} | {"clean": clean} | more
 
     @property

@@ -81,7 +81,12 @@ def receive(url: str, path: Path, stall: float) -> None:
     with response:
         is_rest = response.status == 206
         have = have if is_rest else 0
-        total = total_size(response, have)
+        try:
+            total = total_size(response, have)
+        except ConnectionError:
+            # Asked again, it would send the same: the next request is for the whole file.
+            known.unlink(missing_ok=True)
+            raise
         if total is not None:
             need_space(part.parent, total - have)
         if not is_rest:

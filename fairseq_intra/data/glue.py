@@ -49,6 +49,8 @@ def prepare(name: str, folder: Path, vocabulary: Path, out: Path, workers: int) 
                 raise UsageError(f"{out} is finished, made from other files; give another --out")
             if made.get("task") != name:
                 raise UsageError(f"{out} is finished, made for --task {made.get('task')}; give another --out")
+            entries = made.get("files", {})
+            manifest.verify_files(out, entries, entries)
             say(f"{out} is finished already")
             return
         if out.is_dir() and any(out.iterdir()):
@@ -59,6 +61,7 @@ def prepare(name: str, folder: Path, vocabulary: Path, out: Path, workers: int) 
             partial.mkdir()
             log = out.with_name(f"{out.name}.preprocess.log")
             made = {"task": name, **_make(name, task, tables, symbols, partial, workers, log)}
+            made["files"] = manifest.entries_of(partial, sorted(path.name for path in partial.iterdir()))
             json_files.write_json(
                 partial / "manifest.json", made | {"inputs": inputs, "versions": manifest.versions()}
             )

@@ -94,10 +94,12 @@ def shares(path: Path, labels: list[str]) -> list[str]:
     """STS-B's scores as shares of the highest.
 
     Raises:
-        UsageError: if a score is no number.
+        UsageError: if a score is none from 0 to the highest.
     """
     try:
-        values = [float(label) / STS_B_HIGHEST for label in labels]
+        values = [float(label) for label in labels]
     except ValueError as error:
         raise UsageError(f"{path}: a score is no number: {error}") from None
-    return [f"{value:g}" for value in values]
+    if strange := [value for value in values if not 0 <= value <= STS_B_HIGHEST]:
+        raise UsageError(f"{path} has the score {strange[0]:g}; scores are from 0 to {STS_B_HIGHEST:g}")
+    return [f"{value / STS_B_HIGHEST:g}" for value in values]

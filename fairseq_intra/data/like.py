@@ -26,6 +26,8 @@ def settings_of(data: Path, languages: tuple[str, str]) -> dict:
         raise UsageError(
             f"--like {data} is of {made['source']} and {made['target']}, not of {' and '.join(languages)}"
         )
+    if subwords := made["settings"].get("subwords"):
+        raise UsageError(f"--like {data} has subwords of {subwords}; --like takes a SentencePiece model only")
     manifest.verify_files(data, made["files"], [*MODEL, f"bin/dict.{languages[0]}.txt"])
     names = ("lowercase", "vocab_size", "spm_lines", "character_coverage")
     return {name: made["settings"].get(name) for name in names}

@@ -14,6 +14,8 @@ from .parallel_text import SPLITS, TextFile, read, read_pairs
 
 FORMAT = 1
 STEPS = ("raw", "spm", "encoded", "bin")
+#: What is recorded only where it is another than this: folders of the first versions have no word of it.
+UNRECORDED = {"drop_overlap": False, "padding_factor": 1}
 DISTRIBUTIONS = ("torch", "sentencepiece", "sacremoses", "numpy")
 
 
@@ -106,7 +108,7 @@ def read_sources(path: Path) -> dict:
 def first_difference(before: dict, now: dict) -> str | None:
     """The first setting or input that is not what it was, in words."""
     for name in now["settings"] | before["settings"]:
-        earlier, value = (record["settings"].get(name) for record in (before, now))
+        earlier, value = (record["settings"].get(name, UNRECORDED.get(name)) for record in (before, now))
         if earlier != value:
             return f"{name.replace('_', ' ')} {json.dumps(earlier)} where {json.dumps(value)} is now asked"
     for name in now["inputs"] | before["inputs"]:
@@ -127,16 +129,21 @@ def finish(out: Path, asked: dict, steps: tuple[str, ...] = STEPS) -> dict:
         "settings": {name: value for name, value in settings.items() if name not in ("source", "target")},
         "splits": {split: count(out / "raw", split, source, target, asked["pairs_read"][split]) for split in splits},
         "overlap": {split: _overlap(out / "raw", split, (source, target)) for split in splits[1:]},
-        "files": {
-            path.relative_to(out).as_posix(): {"sha256": files.sha256(path), "bytes": path.stat().st_size}
-            for step in steps
-            for path in sorted((out / step).iterdir())
-        },
+        "files": entries_of(out, steps),
         "inputs": asked["inputs"],
         "versions": versions(*["subword-nmt"] * (settings.get("subwords") == "subword-nmt")),
     }
     json_files.write_json(out / "manifest.json", manifest)
     return manifest
+
+
+def entries_of(out: Path, steps: Iterable[str]) -> dict[str, dict]:
+    """SHA-256 and bytes of every file in these folders of `out`."""
+    return {
+        path.relative_to(out).as_posix(): {"sha256": files.sha256(path), "bytes": path.stat().st_size}
+        for step in steps
+        for path in sorted((out / step).iterdir())
+    }
 
 
 def count(raw: Path, split: str, source: str, target: str, pairs_read: int) -> dict[str, int]:

@@ -38,7 +38,7 @@ def train(texts: list[Path], vocab_size: int, character_coverage: float, most_li
     try:
         return in_process(_train, texts, vocab_size, character_coverage, most_lines, limit)
     except (RuntimeError, ValueError) as error:
-        raise UsageError(explain(str(error), vocab_size)) from None
+        raise UsageError(explain(str(error), vocab_size, most_lines)) from None
 
 
 def _lengths(texts, most_lines):
@@ -85,10 +85,11 @@ def save(model: bytes, prefix: Path) -> None:
             stream.write(f"{processor.id_to_piece(number)}\t{processor.get_score(number):g}\n")
 
 
-def explain(message: str, vocab_size: int) -> str:
+def explain(message: str, vocab_size: int, most_lines: int | None = None) -> str:
     """Puts SentencePiece's complaint in terms of our flags."""
     if too_high := re.search(r"value <= (\d+)", message):
-        return f"train is too little text for --vocab-size {vocab_size}; the largest possible is {too_high[1]}"
+        text = f"--spm-lines {most_lines} of train are" if most_lines else "train is"
+        return f"{text} too little text for --vocab-size {vocab_size}; the largest possible is {too_high[1]}"
     if too_low := re.search(r"required_chars\D+\d+ vs (\d+)", message):
         return f"--vocab-size {vocab_size} is less than the {too_low[1]} that the characters of the text need"
     return f"SentencePiece cannot train on this text: {' '.join(message.split())}"

@@ -73,6 +73,7 @@ def fetch(archives: list[wmt17_text.Archive], archive_dir: Path, out: Path) -> N
     Raises:
         UsageError: if the disk is too full, or an archive cannot be fetched or has another checksum.
     """
+    archives = list({archive.name: archive for archive in archives}.values())  # one may hold several corpora
     missing = [archive for archive in archives if not (archive_dir / archive.name).exists()]
     to_fetch, room = (sum(archive.bytes for archive in some) for some in (missing, archives))
     one_disk = archive_dir.stat().st_dev == out.stat().st_dev

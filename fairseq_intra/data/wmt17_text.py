@@ -42,16 +42,19 @@ def listed(path: Path) -> list[Archive]:
     """Reads a list of archives.
 
     Raises:
-        UsageError: if a line is invalid, or no archive is listed.
+        UsageError: if a line is invalid, no archive is listed, or two have the same file name.
     """
-    archives = []
+    archives: list[Archive] = []
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip() or line.startswith("#"):
             continue
         found = LINE.fullmatch(line.strip())
         if not found:
             raise UsageError(f"{path} line {number} is not ADDRESS BYTES SHA256 CORPUS")
-        archives.append(Archive(found["url"], int(found["bytes"]), found["sha256"], found["corpus"]))
+        archive = Archive(found["url"], int(found["bytes"]), found["sha256"], found["corpus"])
+        if any(archive.name == other.name and archive.sha256 != other.sha256 for other in archives):
+            raise UsageError(f"{path} line {number}: another archive is also named {archive.name}")
+        archives.append(archive)
     if not archives:
         raise UsageError(f"{path} lists no archive")
     return archives

@@ -96,8 +96,14 @@ def test_a_picture_needs_a_name(command):
 
 
 def test_a_flag_of_no_command_is_named():
-    with pytest.raises(UsageError, match="unrecognized arguments: --papper"):
-        cli.main(["table", "run", "--papper"])
+    with pytest.raises(UsageError, match="unrecognized arguments: --papper .see fairseq-intra prepare glue --help"):
+        cli.main(["prepare", "glue", "--input", ".", "--vocabulary", ".", "--out", "out", "--papper"])
+
+
+def test_an_empty_path_is_not_the_current_folder():
+    for flag in ("--out", "--input"):
+        with pytest.raises(UsageError, match=f"argument {flag}: "):
+            cli.main(["prepare", "parallel", "--src", "de", "--tgt", "en", "--input", ".", "--out", "out", flag, ""])
 
 
 def test_a_command_is_needed():

@@ -298,7 +298,7 @@ TST2010 = "IWSLT14.TED.tst2010.de-en.en.xml"
 @pytest.mark.parametrize(
     ("spoil", "named"),
     [
-        (torn, "is truncated or damaged; delete it and get it again"),
+        (torn, "is truncated or damaged; give another, or delete it and get it again"),
         (damaged, "get it again"),
         (no_archive, "is not a whole .tgz archive"),
         (no_tar, "is not a whole .tgz archive"),
@@ -343,6 +343,16 @@ def test_a_wrong_archive_does_not_bind_the_folder(archive, tmp_path, spoil):
     refused(archive, tmp_path / "out")
     archive.write_bytes(right)
     to_text(archive, tmp_path / "out")
+
+
+def test_pairs_of_the_tests_leave_train_on_request(archive, tmp_path):
+    to_text(archive, tmp_path / "out")
+    for side in ("de", "en"):
+        train, test = (tmp_path / "out" / "de-en" / "text" / f"{split}.{side}" for split in ("train", "test"))
+        train.write_text(train.read_text() + corpus.lines(test)[0] + "\n")
+    flags = ["--langs", "de", "--out", tmp_path / "out", "--drop-overlap", "--workers", 1]
+    said = prepare("iwslt14", *flags, "--steps", "archive text raw")
+    assert "1 dropped (a side is in valid or test)" in said
 
 
 def test_a_language_named_twice_is_made_once(archive, tmp_path):

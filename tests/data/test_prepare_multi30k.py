@@ -110,6 +110,8 @@ def test_fewer_merges_for_less_text_are_a_dataset_of_their_own(made, tmp_path):
     assert json.loads((out / "manifest.json").read_text())["settings"]["merges"] == 3
     error = rejected("multi30k", "--input", text, "--merges", 3, "--out", base / "out")
     assert "merges" in error
+    flags = ["--input", text, "--src", "en", "--tgt", "de", "--out", tmp_path / "other", "--like", out]
+    assert "has subwords of subword-nmt; --like takes a SentencePiece model" in rejected("parallel", *flags)
 
 
 def test_other_text_than_a_dataset_was_made_of_is_rejected(made, tmp_path):
@@ -157,4 +159,4 @@ def test_what_is_wrong_is_one_line(tmp_path, flags, named):
 def test_a_truncated_archive_is_named(tmp_path):
     (tmp_path / "dataset.tar.gz").write_bytes(archive(repository())[:-20])
     error = rejected("multi30k", "--input", tmp_path / "dataset.tar.gz", "--out", tmp_path / "out")
-    assert "dataset.tar.gz is truncated or damaged; delete it and get it again" in error
+    assert "dataset.tar.gz is truncated or damaged; give another, or delete it and get it again" in error

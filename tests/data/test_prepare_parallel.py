@@ -272,7 +272,7 @@ def test_pairs_of_valid_and_test_that_train_has_are_counted_and_dropped_on_reque
     said = prepare(*asked, "--out", tmp_path / "dropped", "--drop-overlap", "--steps", "raw")
     assert "train: 300 pairs, 5 dropped (a side is in valid or test)" in said
     error = rejected(*asked, "--out", tmp_path / "counted", "--drop-overlap")
-    assert "drop overlap null where true is now asked" in error
+    assert "drop overlap false where true is now asked" in error
 
 
 def test_the_dictionary_is_filled_up_with_types_that_never_occur(text, finished, tmp_path):

@@ -169,6 +169,22 @@ def test_what_is_missing_is_fetched_and_checked(given, tmp_path):
         assert (folder / name).read_bytes() == content
 
 
+def test_an_archive_of_two_corpora_is_fetched_once(given, tmp_path):
+    archives = write_archives()
+    name = "training-parallel-nc-v12.tgz"
+    (tmp_path / "archives" / name).unlink()
+    path = tmp_path / "list.txt"
+    with serving.serving({f"/wmt/{name}": archives[name]}) as server:
+        write_list(path, f"{server.url}/wmt", archives)
+        (line,) = (line for line in path.read_text().splitlines() if name in line)
+        path.write_text(f"{path.read_text()}{line}\n")
+        to_text(*given, "--out", tmp_path / "out", no_proxy="127.0.0.1")
+        assert len(server.requests) == 1
+    digest = line.split(" ")[2]
+    path.write_text(f"{path.read_text()}{line.replace(digest, digest[::-1])}\n")
+    assert f"another archive is also named {name}" in rejected("wmt17", *given, "--out", tmp_path / "out")
+
+
 def other_bytes(folder):
     path = folder / "training-parallel-nc-v12.tgz"
     path.write_bytes(path.read_bytes()[:-1])

@@ -3,9 +3,11 @@
 import io
 
 import corpus
+import pytest
 import sentencepiece
 
 from fairseq_intra.data import sentencepiece_model
+from fairseq_intra.errors import UsageError
 
 
 def model_of(tmp_path, lines):
@@ -51,6 +53,15 @@ def test_what_the_model_does_not_know_is_its_unknown_symbol(tmp_path, capsys):
         f"{tmp_path}/text: 1 of {len(known) + len(unknown)} subwords are unknown to the SentencePiece model, as 漢"
     )
     assert counted in capsys.readouterr().err
+
+
+def test_too_little_text_is_named_by_what_made_it_little(tmp_path):
+    texts = [tmp_path / "text"]
+    texts[0].write_text("".join(f"{pair[0]}\n" for pair in corpus.sentences(50, seed=6)), encoding="utf-8")
+    with pytest.raises(UsageError, match="train is too little text for --vocab-size 9000; the largest possible is"):
+        sentencepiece_model.train(texts, 9000, 1.0)
+    with pytest.raises(UsageError, match="--spm-lines 10 of train are too little text for --vocab-size 9000"):
+        sentencepiece_model.train(texts, 9000, 1.0, 10)
 
 
 def test_other_text_gives_the_same_model_as_ever(tmp_path):

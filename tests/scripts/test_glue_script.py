@@ -172,6 +172,19 @@ def test_a_folder_of_something_else_is_left_alone(glue, tmp_path, monkeypatch):
     assert "none of GLUE's tasks" not in said
     assert json.loads((tmp_path / "link" / "manifest.json").read_text())["task"] == "CoLA"
     assert "made for --task CoLA" in rejected("glue", *flags, "--task", "SST-2", "--out", tmp_path / "data")
+    (tmp_path / "data" / "input0" / "train.bin").unlink()
+    error = rejected("glue", *flags, "--out", tmp_path / "data")
+    assert "train.bin is missing; delete" in error and "to make it again" in error
+
+
+@pytest.mark.parametrize("score", ["nan", "5.1", "-1"])
+def test_a_score_of_sts_b_that_is_none_is_named(glue, tmp_path, score):
+    shutil.copytree(glue / "STS-B", tmp_path / "STS-B")
+    text = (tmp_path / "STS-B" / "dev.tsv").read_text()
+    (tmp_path / "STS-B" / "dev.tsv").write_text(re.sub(r"\t[^\t]*$", f"\t{score}", text.rstrip("\n")) + "\n")
+    flags = ["--input", tmp_path / "STS-B", "--vocabulary", glue / "vocabulary", "--out", tmp_path / "data"]
+    assert f"has the score {score}; scores are from 0 to 5" in rejected("glue", *flags)
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(

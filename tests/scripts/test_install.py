@@ -163,14 +163,17 @@ def test_a_python_that_no_fairseq_runs_on_is_rejected_and_one_is_recommended(tmp
     [
         ("--fast", "unknown flag '--fast'"),
         ("--venv", "--venv needs a value"),
+        ("--venv=", "--venv needs a value"),
         ("--python none", "is Python ''"),
         ("--stack old", "--stack must be legacy, not 'old'"),
         ("--stack legacy", "no Python that fairseq runs on was found; take 3.10: uv venv --python 3.10"),
-        ("--extras test,gpu", "--extras: 'gpu' is not one of l10n, multi30k, plot, serve, transfer, test"),
+        ("--extras=test plot", "--extras: 'test plot' is not one of l10n"),
+        ("--extras=test,gpu", "--extras: 'gpu' is not one of l10n, multi30k, plot, serve, transfer, test"),
     ],
 )
 def test_invalid_arguments_are_rejected(python, arguments, message):
-    assert message in corpus.fail(SCRIPT, *arguments.split(), **python)
+    words = [arguments] if "=" in arguments else arguments.split()
+    assert message in corpus.fail(SCRIPT, *words, **python)
 
 
 def metadata(tmp_path):

@@ -24,6 +24,8 @@ def test_every_size_is_a_comparison_on_the_first_pairs(tmp_path):
         "benchmarks/multi30k_sizes.sh", *given, "--seeds", "2", "--methods", "plain rdrop", "--amp", **stub
     )
     calls = corpus.lines(tmp_path / "calls")
+    error = corpus.fail("benchmarks/multi30k_sizes.sh", *given, "--sizes=3 10", **stub)
+    assert "--sizes 10: the text has 9 pairs" in error and corpus.lines(tmp_path / "calls") == calls
     assert len(calls) == 5
     for number, size in enumerate((3, 7)):
         prepared, compared = calls[2 * number : 2 * number + 2]

@@ -12,6 +12,8 @@ SCRIPT = "scripts/quickstart.sh"
     ("arguments", "named"),
     [
         (("--lang", "fr"), "--lang must be one of ar de es fa he it nl pl, not 'fr'"),
+        (("--lang", "de es"), "--lang must be one of ar de es fa he it nl pl, not 'de es'"),
+        (("--out", ""), "--out needs a value"),
         (("--updates", "0"), "--updates must be a whole number of at least 1, not '0'"),
         (("--seed", "one"), "--seed must be a whole number, not 'one'"),
         (("--out",), "--out needs a value"),

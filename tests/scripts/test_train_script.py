@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 
 import commands
 import corpus
@@ -45,6 +47,17 @@ def tiny(dataset, out):
 def test_bad_arguments_are_named_and_leave_no_folder(data, tmp_path, arguments, named):
     assert named in corpus.fail(SCRIPT, *asked(data, tmp_path / "out"), *arguments.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_clone_of_fairseq_in_the_current_folder_is_no_installed_one(data, tmp_path):
+    (tmp_path / "fairseq").mkdir()
+    (tmp_path / "fairseq" / "__init__.py").touch()
+    python = tmp_path / "python"
+    python.write_text(f'#!/usr/bin/env bash\nexec {shlex.quote(sys.executable)} -S "$@"\n')  # of no installed package
+    python.chmod(0o755)
+    command = [corpus.CHECKOUT / SCRIPT, *map(str, asked(data, tmp_path / "out", "--python", python))]
+    done = subprocess.run(command, cwd=tmp_path, env=corpus.environment(), capture_output=True, encoding="utf-8")
+    assert done.returncode == 1 and "has no fairseq; run scripts/install.sh first" in done.stderr
 
 
 def test_out_must_be_a_folder(data, tmp_path):
