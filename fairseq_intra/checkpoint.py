@@ -164,10 +164,13 @@ def average(inputs: list[Path], output: Path) -> None:
 
     Raises:
         UsageError: if an input cannot be read, or two differ in the names or shapes of their parameters, in their
-            languages or dictionaries, or in the method or seed of their training.
+            languages or dictionaries, or in the method, seed or (from one folder to another) name of their training,
+            or one is given twice.
     """
+    if len({path.resolve() for path in inputs}) < len(inputs):
+        raise UsageError(f"{max(inputs, key=inputs.count)} is given more than once")
     total: dict[str, torch.Tensor] = {}
-    known = first = None
+    known = first = run = None
     before_switch = 0
     for path in inputs:
         state = load(path)
@@ -181,6 +184,10 @@ def average(inputs: list[Path], output: Path) -> None:
         first = first or made_by
         if made_by[:2] != first[:2]:
             raise UsageError(f"{path} is of a training ({_who(made_by)}) other than {inputs[0]} ({_who(first)})")
+        own = run_name(state)
+        run = own if first is made_by else run
+        if path.parent != inputs[0].parent and None not in (run, own) and own != run:
+            raise UsageError(f"{path} is of the training {own}, {inputs[0]} of {run}: average those of one training")
         before_switch += made_by.before_switch
         for name, value in model.items():
             if value.is_floating_point():

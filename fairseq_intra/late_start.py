@@ -139,11 +139,9 @@ class LateStartTask(AdaptiveAlphaTask):
         # Only the first of several validation sets counts, as for fairseq's best checkpoint.
         if not self.cfg.plain_patience or state["switch_update"] is not None or update <= state["validated_at"]:
             return
-        metric = self.cfg.best_checkpoint_metric
-        if metric not in stats:
-            raise UsageError(f"--plain-patience looks at --best-checkpoint-metric {metric}, which was not logged")
         state["validated_at"] = update
-        self._count(float(stats[metric]), update)
+        # One that was not measured is an error in `patches.input_checks`.
+        self._count(float(stats[self.cfg.best_checkpoint_metric]), update)
 
     def _count(self, value, update):
         state = self.state.late_start

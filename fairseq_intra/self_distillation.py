@@ -82,6 +82,8 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
             raise UsageError(f"--distillation-temperature must be a number above 0, not {distillation_temperature}")
         if not teacher:
             raise UsageError("--criterion self_distillation needs --teacher, a checkpoint to learn from")
+        if _pair(task) is None:
+            raise UsageError("--criterion self_distillation is for --task translation and those built on it")
         self.teacher = teacher
         self.weight = distillation_weight
         self.temperature = distillation_temperature
@@ -136,9 +138,10 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         with torch.random.fork_rng(devices=[]):
             built = checkpoint.build(Path(self.teacher), Path(utils.split_paths(self.task.cfg.data)[0]))
         reject_adaptive_softmax(built.model, "a teacher of self_distillation")
-        ours, theirs = (f"{task.cfg.source_lang}-{task.cfg.target_lang}" for task in (self.task, built.task))
+        ours, theirs = map(_pair, (self.task, built.task))
         if ours != theirs:
-            raise UsageError(f"--teacher {self.teacher} translates {theirs}, not {ours}")
+            what = f"translates {theirs}" if theirs else "is no model of --task translation"
+            raise UsageError(f"--teacher {self.teacher} {what}; wanted is {ours}")
         device = next(student.parameters()).device
         teacher = built.model.requires_grad_(False).to(device)
         method, num_updates = built.training.method, built.training.num_updates
@@ -150,3 +153,10 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         """Logs, beside the parent's base-2 losses, the distance to the teacher in bits per token."""
         super().reduce_metrics(logging_outputs)
         log_mean(logging_outputs, "distillation_loss", "ntokens", math.log(2))
+
+
+def _pair(task):
+    """The languages of a translation task, None of another task."""
+    cfg = getattr(task, "cfg", None)
+    source, target = (getattr(cfg, f"{side}_lang", None) for side in ("source", "target"))
+    return f"{source}-{target}" if source and target else None

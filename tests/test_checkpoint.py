@@ -7,6 +7,7 @@ from argparse import Namespace
 import pytest
 import small_dataset
 import torch
+from fairseq.dataclass.utils import omegaconf_no_object_check
 
 from fairseq_intra import checkpoint
 from fairseq_intra.checkpoint import Training
@@ -141,6 +142,9 @@ def test_two_averages_at_once_do_not_disturb_each_other(untrained, tmp_path):
 
 
 def test_of_other_trainings_there_is_no_mean(untrained, tmp_path):
+    untrained = copy.deepcopy(untrained)
+    with omegaconf_no_object_check():
+        untrained["cfg"].checkpoint.save_dir = "runs/one/checkpoints"
     first = write_state(tmp_path / "first.pt", untrained)
     other = copy.deepcopy(untrained)
     other["cfg"].common.seed = 7
@@ -150,6 +154,15 @@ def test_of_other_trainings_there_is_no_mean(untrained, tmp_path):
     other["extra_state"]["dictionary_checksums"]["source"] = "another"
     with pytest.raises(UsageError, match="other.pt has other languages or dictionaries than .*first.pt"):
         checkpoint.average([first, write_state(tmp_path / "other.pt", other)], tmp_path / "mean.pt")
+    other = copy.deepcopy(untrained)
+    with omegaconf_no_object_check():
+        other["cfg"].checkpoint.save_dir = "runs/longer/checkpoints"
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = write_state(tmp_path / "elsewhere" / "other.pt", other)
+    with pytest.raises(UsageError, match="other.pt is of the training longer, .*first.pt of one: average"):
+        checkpoint.average([first, elsewhere], tmp_path / "mean.pt")
+    with pytest.raises(UsageError, match="first.pt is given more than once"):
+        checkpoint.average([first, first], tmp_path / "mean.pt")
     assert not (tmp_path / "mean.pt").exists()
 
 

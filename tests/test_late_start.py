@@ -126,6 +126,15 @@ def test_what_was_decided_is_in_the_state_that_checkpoints_hold(configuration):
     assert step(resumed, criterion, 60)[3] == 3 * len(tiny.SENTENCES)
 
 
+def test_a_metric_that_is_not_measured_is_reported_as_elsewhere(configuration):
+    """By what `patches.input_checks` puts in the place of fairseq's dictionary."""
+    task, _ = configuration(plain_patience=1, best_checkpoint_metric="bleu")
+    cfg = tiny.configuration("data", "--best-checkpoint-metric", "bleu", "--eval-bleu")
+    trainer = SimpleNamespace(task=SimpleNamespace(), get_num_updates=lambda: 7)
+    task.post_validate(None, train_command.get_valid_stats(cfg, trainer, {"loss": 3.0}, False), None)
+    assert task.state.late_start["best"] == 0
+
+
 def test_only_the_first_validation_set_counts(configuration):
     task, _ = configuration(plain_patience=2)
     for update in (10, 20, 30):

@@ -303,6 +303,14 @@ def test_rejects_modes_that_are_not_the_method(task, settings, mode, encoder_onc
         choose_mode(tiny.model(task, **settings), mode, encoder_once)
 
 
+@pytest.mark.parametrize("flags", [("batched",), ("auto", True)], ids=str)
+def test_one_pass_runs_in_any_mode(task, flags):
+    model = tiny.model(task, decoder_layerdrop=0.5)
+    with pytest.raises(UsageError, match="would use identical dropout masks in all passes"):
+        IntraDistillation(2, 1, "X", *flags).plan(model)
+    assert not IntraDistillation(1, 1, "X", *flags).plan(model).encoder_once
+
+
 def test_encoder_once_needs_an_encoder(task):
     model = tiny.model(task)
     del model.encoder

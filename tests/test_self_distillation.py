@@ -1,6 +1,7 @@
 """The criterion `self_distillation`: against its definition, its teacher, and what fairseq does with it."""
 
 import re
+from types import SimpleNamespace
 
 import commands
 import pytest
@@ -158,8 +159,22 @@ def test_a_teacher_of_another_direction_is_refused(task, teacher):
     built = checkpoint.build()._replace(task=task_of_teacher)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint, "build", lambda *_: built)
-        with pytest.raises(UsageError, match=r"--teacher teacher\.pt translates en-de, not de-en"):
+        with pytest.raises(UsageError, match=r"--teacher teacher\.pt translates en-de; wanted is de-en"):
             criterion(student, tiny.sample(task))
+
+
+def test_tasks_without_two_languages_are_refused(task, teacher):
+    message = "--criterion self_distillation is for --task translation"
+    with pytest.raises(UsageError, match=message):
+        ours(SimpleNamespace(target_dictionary=task.target_dictionary, cfg=None))
+    built = checkpoint.build()._replace(task=SimpleNamespace(cfg=SimpleNamespace(data="x")))
+    criterion = ours(task)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "build", lambda *_: built)
+        with pytest.raises(
+            UsageError, match=r"--teacher teacher\.pt is no model of --task translation; wanted is de-en"
+        ):
+            criterion(tiny.model(task), tiny.sample(task))
 
 
 def test_a_teacher_without_logits_is_refused(task, teacher):

@@ -107,6 +107,8 @@ def _request(args):
         raise UsageError("--lenpen and --tune-lenpen exclude each other")
     if args.tune_lenpen and "--unnormalized" in args.passed:
         raise UsageError("--tune-lenpen has no effect with --unnormalized")
+    if args.tune_lenpen and args.beam == 1:
+        raise UsageError("--tune-lenpen has no effect with --beam 1, which has one hypothesis to choose from")
     splits = _splits(args)
     if args.tune_lenpen and "valid" in splits:
         raise UsageError("--tune-lenpen chooses on valid; score another split")

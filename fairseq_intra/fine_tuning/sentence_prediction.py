@@ -117,4 +117,13 @@ class SentencePredictionIntraDistillationTask(FineTuningTask, SentencePrediction
     def setup_task(cls, cfg, **more):
         if cfg.num_classes < 1:
             raise UsageError(f"--num-classes must be at least 1, not {cfg.num_classes}; for a regression it is 1")
-        return super().setup_task(cfg, **more)
+        task = super().setup_task(cfg, **more)
+        if not cfg.regression_target and cfg.num_classes < (count := _label_count(task.label_dictionary)):
+            raise UsageError(f"--num-classes {cfg.num_classes} is less than the {count} labels of {cfg.data}/label")
+        return task
+
+
+def _label_count(labels):
+    """Of a dictionary as fairseq loads it: with <mask>, and with types that fill it up to a multiple and never occur."""
+    found = list(zip(labels.symbols, labels.count, strict=True))[labels.nspecial :]
+    return sum(occurrences > 0 and symbol != "<mask>" for symbol, occurrences in found)

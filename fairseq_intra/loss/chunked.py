@@ -4,6 +4,7 @@ The loss takes logits, or features that a linear layer projects to logits. Of th
 time; of either, no temporary has the size of all logits.
 """
 
+import functools
 from types import ModuleType
 from typing import Any
 
@@ -159,10 +160,13 @@ class _Projection:
 
     def __init__(self, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None):
         self._features, self._weight, self._bias = features, weight, bias
-        dtype = torch.promote_types(weight.dtype, torch.float32)
-        self._grad_features = torch.empty_like(features)
-        self._grad_weight = torch.zeros_like(weight, dtype=dtype)
-        self._grad_bias = None if bias is None else torch.zeros_like(bias, dtype=dtype)
+
+    @functools.cached_property
+    def _gradients(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Of features, weight and bias; made when the first is added, as a forward without gradients needs none."""
+        dtype = torch.promote_types(self._weight.dtype, torch.float32)
+        bias = None if self._bias is None else torch.zeros_like(self._bias, dtype=dtype)
+        return torch.empty_like(self._features), torch.zeros_like(self._weight, dtype=dtype), bias
 
     def allows_gradient_in_forward(self, _backend: ModuleType) -> bool:
         return self._features.dtype != torch.float16
@@ -178,17 +182,22 @@ class _Projection:
 
     def add_gradient(self, part: slice, gradient: torch.Tensor) -> None:
         features, grad_logits = self._features[:, part], gradient.flatten(0, 1)
-        self._grad_features[:, part] = (grad_logits @ self._weight).view_as(features)
-        if self._grad_weight.dtype == grad_logits.dtype:
-            self._grad_weight.addmm_(grad_logits.T, features.flatten(0, 1))
+        grad_features, grad_weight, grad_bias = self._gradients
+        grad_features[:, part] = (grad_logits @ self._weight).view_as(features)
+        if grad_weight.dtype == grad_logits.dtype:
+            grad_weight.addmm_(grad_logits.T, features.flatten(0, 1))
         else:
-            self._grad_weight += grad_logits.T @ features.flatten(0, 1)
-        if self._grad_bias is not None:
-            self._grad_bias += grad_logits.sum(0, dtype=self._grad_bias.dtype)
+            grad_weight += grad_logits.T @ features.flatten(0, 1)
+        if grad_bias is not None:
+            grad_bias += grad_logits.sum(0, dtype=grad_bias.dtype)
 
     def gradients(self) -> list[torch.Tensor | None]:
-        bias = None if self._bias is None or self._grad_bias is None else self._grad_bias.to(self._bias.dtype)
-        return [self._grad_features, self._grad_weight.to(self._weight.dtype), bias]
+        features, weight, bias = self._gradients
+        return [
+            features,
+            weight.to(self._weight.dtype),
+            bias if bias is None or self._bias is None else bias.to(self._bias.dtype),
+        ]
 
 
 def _source(

@@ -26,6 +26,7 @@ PATCHES = (
     "preemption",
     "tokenized_bleu",
     "dictionary_checksum",
+    "flag_help",
 )
 
 

@@ -17,8 +17,8 @@ from omegaconf import open_dict
 from ..errors import UsageError
 from ..passes import drops_layers
 
-#: The environment that torchrun (and torch.distributed.launch) give their processes.
-LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK")
+#: The environment in which fairseq, too, takes a process for one of several. torchrun sets LOCAL_RANK as well.
+LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
 #: From one worker's seed to the next one's: more than a training has updates, each of which adds 1.
 SEED_STRIDE = 1_000_003
 
@@ -69,7 +69,9 @@ def _set_up(cfg, cpu):
         cfg.distributed_init_method = "env://"
         cfg.distributed_world_size = int(os.environ["WORLD_SIZE"])
         cfg.distributed_rank = int(os.environ["RANK"])
-        cfg.device_id = 0 if cpu else int(os.environ["LOCAL_RANK"])
+        cfg.device_id = (
+            0 if cpu else int(os.environ.get("LOCAL_RANK", cfg.distributed_rank % torch.cuda.device_count()))
+        )
         cfg.distributed_no_spawn = True
         if cpu:
             cfg.distributed_backend = "gloo"

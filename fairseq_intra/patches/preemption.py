@@ -131,7 +131,8 @@ def _stop(cfg, trainer, epoch_itr):
     if torch.distributed.is_initialized():
         # The first worker writes the checkpoint; a launcher would end it when another one has gone.
         torch.distributed.barrier()
-    logger.info("preempted by SIGUSR1: the checkpoint has %d updates", updates)
+    kept = "nothing is kept (--no-save)" if cfg.checkpoint.no_save else f"the checkpoint has {updates} updates"
+    logger.info("preempted by SIGUSR1: %s", kept)
     # The next one would otherwise hit a Python that has put its handlers away.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     raise SystemExit(0)

@@ -16,6 +16,8 @@ import typing
 import numpy as np
 import torch
 from fairseq import checkpoint_utils
+from fairseq.data import Dictionary
+from fairseq.logging import meters
 
 from ..errors import UsageError, reason
 from .compat import drop_fast_path_weights
@@ -23,9 +25,16 @@ from .compat import drop_fast_path_weights
 
 def apply():
     """Puts the patches into torch and fairseq."""
-    torch.serialization.add_safe_globals([argparse.Namespace, *_numpy_globals(), *_omegaconf_globals()])
+    allowed = [argparse.Namespace, *_numpy_globals(), *_omegaconf_globals(), *_fairseq_globals()]
+    torch.serialization.add_safe_globals(allowed)
     _load_safely_whatever_the_environment_says()
     _report_rejected_globals()
+
+
+def _fairseq_globals():
+    """Meters, which fairseq up to 0.9 kept (under their name of then), and dictionaries, of some tasks' state."""
+    kept = [meters.AverageMeter, meters.TimeMeter, meters.StopwatchMeter]
+    return [*kept, *((meter, f"fairseq.meters.{meter.__name__}") for meter in kept), Dictionary]
 
 
 def _load_safely_whatever_the_environment_says():
@@ -98,7 +107,9 @@ def _why_rejected(error):
     found = re.search(r"GLOBAL ([\w.]+)", str(error))
     if found:
         return (
-            f"it holds {found.group(1)}, which fairseq does not write and which may run code; "
+            f"it holds {found.group(1)}, which is none of the types that are allowed, and which may run code; "
             "load it only if you trust whoever made it, and save its weights afresh"
         )
-    return f"it is not a checkpoint that loads without running code ({reason(error)})"
+    # torch's advice in front of it is to load it without protection.
+    _, _, what = str(error).rpartition("WeightsUnpickler error:")
+    return f"it is not a checkpoint ({' '.join(what.split()) or reason(error)})"

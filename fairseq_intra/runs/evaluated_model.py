@@ -22,7 +22,10 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict
     """
     trainings = [checkpoints.training(state) for state in states]
     methods = [training.method for training in trainings]
+    kind = _kind(paths, states)
     values = [hyperparameters(state["cfg"]) for state in states]
+    if kind == "best":
+        values[0]["best_checkpoint_metric"] = states[0]["cfg"].checkpoint.best_checkpoint_metric
     return {
         "dataset": dataset.folder.absolute().name,
         "corpus": dataset.corpus,
@@ -33,7 +36,7 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict
         "seed": trainings[0].seed,
         "num_updates": trainings[0].num_updates,
         "checkpoint": ":".join(path.name for path in paths),
-        "kind": _kind(paths, states),
+        "kind": kind,
         "dictionary": _check_dictionaries(paths, dataset, states),
         "training": _training_rules(states[0]),
         "hyperparameters": {
@@ -52,6 +55,8 @@ def _shared(values):
 def _kind(paths, states):
     if len(paths) > 1:
         return f"ensemble of {len(paths)}"
+    if "pruned" in states[0]:
+        return "pruned"
     averaged, name = states[0].get("averaged_checkpoints"), paths[0].stem
     if averaged:
         return f"average of {len(averaged)}"

@@ -63,10 +63,10 @@ class Evaluation:
     lowercase: bool | None = None
     tokenize: str | None = None  #: sacreBLEU's tokenizer for BLEU
     engine: str | None = None  #: what decoded
-    kind: str | None = None  #: of checkpoint: best, last, numbered, "average of N", "ensemble of N" or other
+    kind: str | None = None  #: of checkpoint: best, last, numbered, pruned, "average of N", "ensemble of N" or other
     dictionary: str | None = None  #: "checked" against the checkpoint's checksum, or "unchecked"
     training: TrainingRules | None = None
-    hyperparameters: dict[str, str] | None = None  #: see `hyperparameters`; of an ensemble its first model's
+    hyperparameters: dict[str, str] | None = None  #: see `hyperparameters`; "mixed" where those of an ensemble differ
     before_switch: bool | None = None  #: of a late start: whether all updates of the checkpoint were plain
     at_length_limit: int | None = None  #: hypotheses that were ended by the limit of their length
     truncated: int | None = None  #: sources that were cut to the model's --max-source-positions

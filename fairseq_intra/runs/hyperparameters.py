@@ -18,7 +18,7 @@ IGNORED = {
     *COMPUTATION,
     *("report_accuracy", "sentence_avg", "lr", "tpu", "fp16_adam_stats", "use_old_adam", "arch", "data"),
     *("no_seed_provided", "pad", "eos", "unk", "checkpoint_activations", "offload_activations"),
-    *("min_params_to_wrap", "max_source_positions", "max_target_positions"),
+    "min_params_to_wrap",
 }
 
 
@@ -40,6 +40,9 @@ def hyperparameters(cfg: DictConfig) -> dict[str, str]:
         **{name: value for section in ("optimizer", "lr_scheduler") for name, value in _named(cfg, section)},
         **{name: cfg.optimization[name] for name in ("lr", "clip_norm", "sentence_avg")},
         "precision": _precision(cfg.common),
+        "train_subset": cfg.dataset.train_subset,
+        # They leave out longer sentences.
+        **{name: setting(cfg["model"], name) for name in ("max_source_positions", "max_target_positions")},
         "finetune_from_model": cfg.checkpoint.finetune_from_model is not None,
     }
     of_others = {name: value for name, value in found.items() if name not in SETTINGS}

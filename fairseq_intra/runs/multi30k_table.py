@@ -75,7 +75,8 @@ def _together(pair, tuned, entries):
             entry.evaluation.method, entry.evaluation.seed, entry, entry.path
         )
     methods = methods_of(sets.values())
-    by_set = [comparison.by_seed(methods) for comparison in sets.values()]
+    seeds = sorted({seed for comparison in sets.values() for seed in comparison.seeds})
+    by_set = [comparison.by_seed(methods, seeds) for comparison in sets.values()]
     rows = []
     for number, method in enumerate(methods[1:], 1):
         pairs = [(entries[0], entries[number]) for of_set in by_set for entries in of_set]

@@ -112,6 +112,8 @@ class RunFolder:
         found = self._first_of(needed)
         if not found:
             raise UsageError(f"fairseq-train wrote no checkpoint; see {self.log}")
+        # Those that were made while it trained.
+        self._set_evaluations_aside("unfinished")
         write_text(self.finished, datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ\n"))
         return found
 

@@ -25,6 +25,7 @@ LATER = {
     "dictionary": "dictionary",
 }
 LIMITS = ("max_update", "max_epoch", "stop_time_hours")
+NUMBERED = "updates of numbered checkpoints"
 TRAINING_SETTINGS = ("batch_tokens", "batch_sentences", "patience", *LIMITS)
 #: Flags of fine-tuned runs that may differ: how the loss is computed, what is logged and kept, and the machine.
 MAY_DIFFER = re.compile(
@@ -121,7 +122,7 @@ def differences(evaluations: list[tuple[Evaluation, Path]], equal_time: bool) ->
     names = {name: None for evaluation, _ in evaluations for name in evaluation.hyperparameters or {}}
     settings |= {name: _hyperparameter(name) for name in names if name not in SETTINGS}
     if not equal_time:
-        settings["updates of numbered checkpoints"] = _numbered_update
+        settings[NUMBERED] = _numbered_update
     found = _differing(settings | _decoding_settings(evaluations), evaluations)
     for method in dict.fromkeys(evaluation.method for evaluation, _ in evaluations):
         of_it = [pair for pair in evaluations if pair[0].method == method]
@@ -167,7 +168,7 @@ def _differing(settings, evaluations):
                     title,
                     read,
                     f"runs differ in {title}: {ours} of {path}, {theirs} of {other_path}",
-                    name in LIMITS,
+                    name in (*LIMITS, NUMBERED),
                 )
             )
     return found

@@ -1,6 +1,7 @@
 """The results table: plain training beside other methods, pair by pair, over seeds."""
 
 import statistics
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from .scoring import MEDIAN, TEST, p_value_of_seeds
 #: (University of Washington).
 PAPER = {"de-en": (33.07, 36.10)}
 PAPER_AVERAGE_GAIN, PAPER_PAIRS = 3.54, 8
+PAPER_COLUMN = "paper, plain to intra-distillation"
 REPRODUCTION = {"de-en": (32.90, 35.11)}
 #: In the name of a row.
 TUNED = "length penalty tuned"
@@ -117,7 +119,7 @@ def _require_same_text(row):
 
 
 def _table(rows, methods, differing: list[Difference], beside_paper, equal_time):
-    more = ["seconds"] * equal_time + ["differs in"] * bool(differing) + ["paper"] * beside_paper
+    more = ["seconds"] * equal_time + ["differs in"] * bool(differing) + [PAPER_COLUMN] * beside_paper
     columns = ["pair", *columns_of(methods, "p-value"), *more]
     lines = []
     for row in rows:
@@ -125,22 +127,14 @@ def _table(rows, methods, differing: list[Difference], beside_paper, equal_time)
         cells = [row.name, *plain, *joined([[*cells, p] for cells, p in zip(others, _p_values(row), strict=True)])]
         cells += [_seconds(row)] * equal_time + [_differences(row, differing)] * bool(differing)
         lines.append(cells + [_reported(PAPER, row.name)] * beside_paper)
-    if (
-        len(
-            {
-                (entry.evaluation.split, entry.evaluation.kind, rule(entry.evaluation.tuning))
-                for row in rows
-                for entry in row.entries()
-            }
-        )
-        == 1
-    ):
+    evaluations = [entry.evaluation for row in rows for entry in row.entries()]
+    if len(rows) > 1 and len({(found.split, found.kind, rule(found.tuning)) for found in evaluations}) == 1:
         means = zip(*([statistics.mean(scores) for scores in row.scores()] for row in rows), strict=True)
         plain, *others = average_cells(list(means))
         last = ["average", *plain, *joined([[*cells, ""] for cells in others])]
         last += [""] * (equal_time + bool(differing))
         lines.append(last + [f"{PAPER_AVERAGE_GAIN:+} ({PAPER_PAIRS} pairs)"] * beside_paper)
-    return markdown(columns, lines, list(_notes(rows, beside_paper, equal_time)))
+    return markdown(columns, lines, list(_notes(rows, differing, beside_paper, equal_time)))
 
 
 def _scores(row):
@@ -179,7 +173,7 @@ def _differences(row, differing):
     return "; ".join(parts)
 
 
-def _notes(rows, beside_paper, equal_time):
+def _notes(rows, differing, beside_paper, equal_time):
     entries = [entry for row in rows for entry in row.entries()]
     first = entries[0].evaluation
     seeds = {len(row.seeds) for row in rows}
@@ -193,7 +187,7 @@ def _notes(rows, beside_paper, equal_time):
         yield "Differences and p-values are against plain."
     if any("confidence" in entry.evaluation.bleu for entry in entries) and min(seeds) == 1:
         yield "In brackets: 95 % confidence intervals, by bootstrap."
-    yield f"Decoding: {decoding_text(first)}."
+    yield f"Decoding: {decoding_text(first, {difference.name for difference in differing})}."
     if equal_time:
         yield "Seconds: of training until the checkpoint that was evaluated, which may not be its last."
     yield from _tuning_notes(rows)
@@ -202,6 +196,8 @@ def _notes(rows, beside_paper, equal_time):
     limited = sum(entry.evaluation.at_length_limit or 0 for entry in entries)
     if limited:
         yield f"{limited} hypotheses of all runs are as long as their limit."
+    if cut := sum(entry.evaluation.truncated or 0 for entry in entries):
+        yield f"{cut} sources of all runs were cut to the model's --max-source-positions."
     lacking = [unchecked(entry.evaluation) for entry in entries]
     if any(lacking):
         what = ", ".join(dict.fromkeys(name for names in lacking for name in names))
@@ -233,7 +229,7 @@ def casing_text(evaluation: Evaluation) -> str:
     )
 
 
-def decoding_text(evaluation: Evaluation) -> str:
+def decoding_text(evaluation: Evaluation, without: Collection[str] = ()) -> str:
     """The settings of the search in words, for the lines below a table or picture."""
     flags = evaluation.decoding.get("flags") or {}
     named = {name: value for name, value in evaluation.decoding.items() if name != "flags"}
@@ -241,7 +237,8 @@ def decoding_text(evaluation: Evaluation) -> str:
         named["lenpen"] = "tuned"
     # An earlier format has the flags as they were typed.
     typed, named = (flags, named) if isinstance(flags, str) else ("", named | flags)
-    words = [f"{name.replace('_', '-')} {value}" for name, value in named.items()] + [typed] * bool(typed)
+    shown = {name: value for name, value in named.items() if name.replace("_", " ") not in without}
+    words = [f"{name.replace('_', '-')} {value}" for name, value in shown.items()] + [typed] * bool(typed)
     return ", ".join(words) or "unknown"
 
 

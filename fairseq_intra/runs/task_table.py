@@ -42,7 +42,8 @@ def task_table(runs: list[Path]) -> str:
         scores = [list(of_method) for of_method in zip(*task.by_seed(methods), strict=True)]
         rows.append([name, NAMES[metric], *joined(score_cells(scores))])
         averages.append([statistics.mean(of_method) for of_method in scores])
-    rows.append(["average", "", *joined(average_cells(list(zip(*averages, strict=True))))])
+    if len(rows) > 1:
+        rows.append(["average", "", *joined(average_cells(list(zip(*averages, strict=True))))])
     seeds = sorted({seed for task in tasks.values() for seed in task.seeds})
     note = f"Dev set, the best epoch of each run; seeds {', '.join(map(str, seeds))}"
     if len(seeds) > 1:

@@ -89,16 +89,13 @@ def _samples(built, split, max_tokens):
         there = [*folder.glob("*.idx"), *folder.glob("input0/*.idx")]
         found = ", ".join(sorted({path.name.split(".")[0] for path in there})) or "none"
         raise UsageError(f"--split {split}: no such split in {folder}; there: {found}") from None
-    try:
-        epoch = task.get_batch_iterator(
-            task.dataset(split),
-            max_tokens=max_tokens,
-            max_positions=utils.resolve_max_positions(task.max_positions(), built.model.max_positions()),
-            ignore_invalid_inputs=True,
-            seed=1,
-        )
-    except AssertionError as error:
-        raise UsageError(f"--max-tokens {max_tokens} is too few for a sentence of {split}: {error}") from None
+    epoch = task.get_batch_iterator(
+        task.dataset(split),
+        max_tokens=max_tokens,
+        max_positions=utils.resolve_max_positions(task.max_positions(), built.model.max_positions()),
+        ignore_invalid_inputs=True,
+        seed=1,
+    )
     # Sorted by length as they are, the first ones would be the shortest sentences.
     return epoch.next_epoch_itr(shuffle=True)
 

@@ -8,6 +8,7 @@ from .. import checkpoint as checkpoints
 from ..errors import UsageError
 from ..runs.dataset import read_dataset
 from ..runs.evaluation import Evaluation
+from ..runs.tables import decoding_text
 from .exported import CARD, Settings
 
 #: What of a training stands in the card, by section of its configuration.
@@ -23,6 +24,7 @@ SHOWN = {
         "plain_patience",
         "distill_interval",
         "distill_part",
+        "encoder_once",
     ),
     "optimization": ("lr", "update_freq"),
     "dataset": ("max_tokens",),
@@ -54,7 +56,7 @@ def write_card(folder: Path, settings: Settings, checkpoint: Path, data: Path, c
     training, dataset = checkpoints.training(state), read_dataset(data)
     made_with = ("ctranslate2", "torch", "sentencepiece", "sacrebleu")
     lines = [
-        f"# {settings.source} to {settings.target}, {checkpoint.absolute().parent.parent.name or checkpoint.stem}",
+        f"# {settings.source} to {settings.target}, {checkpoints.run_name(state) or checkpoint.stem}",
         "",
         "License: fill in, with regard to the license of the training text",
         "",
@@ -62,7 +64,7 @@ def write_card(folder: Path, settings: Settings, checkpoint: Path, data: Path, c
         + (", lowercased" if settings.lowercase else ""),
         f"- **Method**: {training.method}, seed {training.seed}, {training.num_updates} updates",
         f"- **Flags**: {_flags(state['cfg'])}",
-        *_test_score(checkpoint, dataset, training),
+        *_test_score(checkpoint, dataset, training, checkpoints.fingerprint(state["model"])),
         f"- **Engines**: {compared.sentence(settings.quantization)}, signature `{compared.signature}`",
         f"- **Limits**: {settings.max_source_positions} subwords of a source, {settings.max_target_positions} of a "
         f"translation, which has at most {settings.max_len_a:g} times the source's and {settings.max_len_b}",
@@ -88,7 +90,7 @@ def _flags(cfg):
     return ", ".join(f"{name.replace('_', '-')} {value}" for name, value in found.items())
 
 
-def _test_score(checkpoint, dataset, training):
+def _test_score(checkpoint, dataset, training, fingerprint):
     """The score of `fairseq-intra evaluate` on test, where its record of this checkpoint lies beside it."""
     path = checkpoint.with_name(f"{checkpoint.stem}.test.json")
     try:
@@ -97,5 +99,7 @@ def _test_score(checkpoint, dataset, training):
         return []
     if (record.corpus, record.num_updates, record.seed) != (dataset.corpus, training.num_updates, training.seed):
         return []
-    score = record.bleu
-    return [f"- **BLEU on test**: {score['score']:.2f} ({record.engine}), signature `{score['signature']}`"]
+    if record.fingerprint not in (None, fingerprint):
+        return []
+    score = f"{record.bleu['score']:.2f} ({record.engine}), signature `{record.bleu['signature']}`"
+    return [f"- **BLEU on test**: {score}; {decoding_text(record)}"]

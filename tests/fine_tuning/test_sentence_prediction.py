@@ -310,6 +310,17 @@ class TestRefusals:
         with pytest.raises(UsageError, match="--num-classes must be at least 1, not -1"):
             type(task).setup_task(task.cfg)
 
+    def test_fewer_classes_than_labels(self, tmp_path):
+        for name, symbols in (("input0", tiny.dictionary()), ("label", tiny_head.labels(3))):
+            (tmp_path / name).mkdir()
+            symbols.pad_to_multiple_(8)
+            symbols.save(str(tmp_path / name / "dict.txt"))
+        task = tiny_head.task(num_classes=2, data=str(tmp_path))
+        with pytest.raises(UsageError, match="--num-classes 2 is less than the 3 labels of .*/label"):
+            type(task).setup_task(task.cfg)
+        task.cfg.num_classes = 3
+        assert type(task).setup_task(task.cfg).label_dictionary
+
 
 @KINDS
 def test_before_a_late_start_it_is_fairseqs_own_training(regression):

@@ -69,7 +69,7 @@ def test_gradients_that_are_not_synchronised_stop_the_training(found):
 
 def launched(monkeypatch, environment, *flags):
     """fairseq's settings of distributed training at the moment where it begins to train."""
-    for name in data_parallel.LAUNCHER:
+    for name in LAUNCHED:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -80,8 +80,9 @@ def launched(monkeypatch, environment, *flags):
     return cfg.distributed_training
 
 
-def test_a_process_of_torchrun_is_one_of_its_workers(monkeypatch):
-    cfg = launched(monkeypatch, LAUNCHED)
+@pytest.mark.parametrize("without", [(), ("LOCAL_RANK",)], ids=["torchrun", "another launcher"])
+def test_a_process_of_a_launcher_is_one_of_its_workers(monkeypatch, without):
+    cfg = launched(monkeypatch, {name: value for name, value in LAUNCHED.items() if name not in without})
     assert (cfg.distributed_world_size, cfg.distributed_rank, cfg.device_id) == (4, 3, 0)
     assert (cfg.distributed_init_method, cfg.distributed_backend) == ("env://", "gloo")
 

@@ -169,6 +169,10 @@ def test_a_metric_that_a_validation_does_not_measure_is_reported_with_those_that
     trainer = SimpleNamespace(task=SimpleNamespace(), get_num_updates=lambda: 7)
     with pytest.raises(UsageError, match="metric bleau is nothing that this validation measures: loss, ppl$"):
         get_valid_stats(cfg, trainer, {"loss": 3.0, "ppl": 8.0}, False)["bleau"]
+    # Of empty translations fairseq logs no BLEU.
+    cfg = tiny.configuration("data", "--best-checkpoint-metric", "bleu", "--eval-bleu")
+    assert get_valid_stats(cfg, trainer, {"loss": 3.0}, False)["bleu"] == 0
+    cfg = tiny.configuration("data", "--best-checkpoint-metric", "bleau")
     assert get_valid_stats(cfg, trainer, {"bleau": 3.0}, False) == {"bleau": 3.0, "num_updates": 7}
 
 

@@ -129,6 +129,7 @@ def test_one_search_of_each_split_serves_both_length_penalties(evaluate, stub, w
         (("--split", "test valid"), "--tune-lenpen chooses on valid; score another split"),
         (("--engine", "ctranslate2"), "--tune-lenpen works with --engine fairseq, not ctranslate2"),
         (("--unnormalized",), "--tune-lenpen has no effect with --unnormalized"),
+        (("--beam", 1), "--tune-lenpen has no effect with --beam 1"),
         ((), "manifest.json has no raw/valid.de: no such split"),
     ],
 )
@@ -531,7 +532,17 @@ def test_of_an_ensemble_the_record_holds_the_hyperparameters_that_its_models_sha
         evaluate(model=model, name=name)
         for model, name in ((checkpoint, checkpoint.stem), (f"{checkpoint}:{other}", f"{checkpoint.stem}+other"))
     )
+    # By what the best was chosen decides the score of it alone.
+    assert one.hyperparameters.pop("best_checkpoint_metric") == "loss"
+    both.hyperparameters.pop("best_checkpoint_metric", None)
     assert both.hyperparameters == one.hyperparameters | {"alpha": "mixed"} and one.hyperparameters["alpha"] != "1"
+
+
+def test_a_pruned_model_is_not_the_trained_one(evaluate, checkpoint, tmp_path):
+    state = checkpoints.load(checkpoint) | {"pruned": {"ratio": 0.5}}
+    (tmp_path / "pruned").mkdir()
+    checkpoints.save(state, tmp_path / "pruned" / "checkpoint_best.pt")
+    assert evaluate(model=tmp_path / "pruned" / "checkpoint_best.pt").kind == "pruned"
 
 
 def test_an_evaluation_on_another_dataset_is_not_replaced(evaluate, data, tmp_path, stub):

@@ -94,6 +94,8 @@ def test_neither_data_nor_seed_nor_batch_nor_limits_are_any(parsed):
         ("criterion.encoder_once", True),
         ("task.plain_updates", 10),
         ("task.distill_part", 3),
+        ("model.max_source_positions", 22),
+        ("dataset.train_subset", "train1"),
         ("task.adaptive_alpha", 1),
     ],
 )

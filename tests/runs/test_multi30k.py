@@ -14,6 +14,7 @@ from fairseq.scoring.bleu import BleuConfig, Scorer
 from training_stub import MANIFEST
 
 from fairseq_intra import cli
+from fairseq_intra.errors import UsageError
 from fairseq_intra.runs import generation, steps
 from fairseq_intra.runs.evaluation import Evaluation, record_name
 from fairseq_intra.runs.multi30k_grid import results_of
@@ -101,6 +102,12 @@ def test_ours_stand_beside_published_figures(results):
     for path in results:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"source": "de", "target": "en"}))
     assert "arXiv" not in multi30k_table(results)
+
+
+def test_a_test_set_that_lacks_a_seed_is_named(results):
+    without = [path for path in results if (path.parent.name, path.name) != ("late2", "average10.test1.json")]
+    with pytest.raises(UsageError, match=r"en-de .test1. has no late run of seed 2 to compare with"):
+        multi30k_table(without)
 
 
 def test_one_method_stands_beside_published_figures(results):

@@ -482,6 +482,19 @@ class TestFolder:
         aside = {path.name for path in (tmp_path / "out" / "evaluated.unfinished").glob("*.json")}
         assert aside == {f"checkpoint_best.{name}.json" for name in ("test", "en", "en.predictions")}
 
+    def test_an_evaluation_made_while_it_trained_is_none_of_the_finished_one(
+        self, train, training, tmp_path, monkeypatch
+    ):
+        checkpoints = tmp_path / "out" / "checkpoints"
+
+        def run(*given):
+            evaluated(checkpoints, "plain", name="checkpoint_best.test")
+            return training(*given)
+
+        monkeypatch.setattr(process, "run", run)
+        assert train() and not list(checkpoints.glob("*.json"))
+        assert (tmp_path / "out" / "evaluated.unfinished" / "checkpoint_best.test.json").is_file()
+
     def test_a_finished_and_evaluated_run_needs_no_checkpoints_and_stays_bound(self, train, training, tmp_path):
         train()
         checkpoints = tmp_path / "out" / "checkpoints"
