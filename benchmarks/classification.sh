@@ -64,7 +64,7 @@ quietly "$python" -m fairseq_intra.run_fairseq train "$out/bin" --user-dir "$che
 {
   printf '# Which language are two words of? Plain fine-tuning beside intra-distillation\n\n'
   # shellcheck disable=SC2016  # Markdown
-  printf 'Printed by `benchmarks/classification.sh --examples %s --updates %s%s` on %s, %s, Python %s.\n\n' \
+  printf 'Printed by `benchmarks/classification.sh --data DIR --out DIR --examples %s --updates %s%s` on %s, %s, Python %s.\n\n' \
     "$examples" "$updates" "${passed[*]:+ ${passed[*]}}" "$(date --utc +%F)" \
     "$(awk -F ': ' '/model name/ { print $2; exit }' /proc/cpuinfo), $(nproc) CPUs" \
     "$("$python" -c 'import platform, torch, importlib.metadata as m; print(platform.python_version() + ", torch " + torch.__version__ + ", fairseq " + m.version(m.packages_distributions()["fairseq"][0]))')"

@@ -1,4 +1,4 @@
-"""All measurements on one GPU, in slices: what an earlier call has finished is skipped. See gpu.sh.
+"""All measurements on one GPU, in slices: what an earlier call has finished is skipped (`gpu.sh` starts it).
 
 At the end it prints the tables for README.md of all that is finished, and how much is left.
 """

@@ -20,7 +20,7 @@ MORE = """
 All other flags go to {step} of every run; those of the method, such as --alpha 1, to the runs
 that have them, and --plain-patience to late alone where that is there. What a run prints is in OUT/logs/. Repeated,
 finished runs are skipped and interrupted ones resume, however the grid was ended. A run that fails does not stop the
-others: it is named at the end, the exit status is 1, and OUT/table.md leaves out what it would be compared with.
+others: it is reported at the end, the exit status is 1, and OUT/table.md leaves out what it would be compared with.
 
 For many machines, --list prints one command a run, which any queue takes, and --table makes the table at the end:
 
@@ -113,7 +113,7 @@ def add_commands(commands):
     )
     command.add_argument("--source", default="en", metavar="LANG", help="language trained on (default: %(default)s)")
     command.add_argument("--langs", type=_words, default=[], help="languages tested, as a quoted list (default: all)")
-    command.add_argument("--epochs", type=int, metavar="N", help="(default: 10 for ner, 3 for xnli, 15 for qa)")
+    command.add_argument("--epochs", type=int, metavar="N", help="epochs of fine-tuning (default: 10 for ner, 3 for xnli, 15 for qa)")
     command.add_argument(
         "--batch", type=int, default=32, metavar="N", help="examples of an update (default: %(default)s)"
     )

@@ -1,1 +1,2 @@
-"""Fine-tuning an encoder with a head on it: classification and regression of texts, labels of words."""
+"""Fine-tuning an encoder with a head on it: classification and regression of texts, labels of words, question
+answering."""

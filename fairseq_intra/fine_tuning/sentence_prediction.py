@@ -124,6 +124,6 @@ class SentencePredictionIntraDistillationTask(FineTuningTask, SentencePrediction
 
 
 def _label_count(labels):
-    """Of a dictionary as fairseq loads it: with <mask>, and with types that fill it up to a multiple and never occur."""
+    """Of a dictionary as fairseq loads it: with <mask>, and filled up to a multiple by types that never occur."""
     found = list(zip(labels.symbols, labels.count, strict=True))[labels.nspecial :]
     return sum(occurrences > 0 and symbol != "<mask>" for symbol, occurrences in found)

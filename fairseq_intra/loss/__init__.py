@@ -1,7 +1,7 @@
 """The loss of intra-distillation, in torch alone: for fairseq's criterions here, and for any other trainer.
 
 `definitions` holds the formulas as the paper writes them, `closed_form` the fast form of the same numbers with its
-gradient, `triton` that form as GPU kernels.
+gradient, `compiled` and `triton` that form for a CPU and as GPU kernels; `distillation` is the loss of a teacher.
 """
 
 from .definitions import js_divergence, squared_distance, x_divergence

@@ -19,7 +19,7 @@ For D = JS, with d_k = log p_k - log m and E_k = sum_v p_k d_k = KL(p_k || m)::
     JS = (1/K) sum_k E_k                                                  dJS/dz_k = (1/K) p_k (d_k - E_k)
 
 So a gradient can be recomputed from the logits and, of every row of them, lse_k (as row max and rest) and E_k.
-`triton` has the same functions as GPU kernels; `chunked` calls either.
+`triton` has the same functions as GPU kernels, `compiled` as fused loops for a CPU; `chunked` calls one of the three.
 """
 
 import math
