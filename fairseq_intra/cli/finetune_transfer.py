@@ -23,7 +23,9 @@ def add_commands(commands):
     command.add_argument(
         "--pretrained", type=Path, required=True, metavar="DIR", help="folder of the encoder's model.pt"
     )
-    command.add_argument("--epochs", type=int, metavar="N", help="epochs of fine-tuning (default: 10 for ner, 3 for xnli, 15 for qa)")
+    command.add_argument(
+        "--epochs", type=int, metavar="N", help="epochs (default: 10 for ner, 3 for xnli, 15 for qa)"
+    )
     command.add_argument(
         "--batch",
         type=int,

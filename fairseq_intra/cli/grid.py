@@ -113,7 +113,9 @@ def add_commands(commands):
     )
     command.add_argument("--source", default="en", metavar="LANG", help="language trained on (default: %(default)s)")
     command.add_argument("--langs", type=_words, default=[], help="languages tested, as a quoted list (default: all)")
-    command.add_argument("--epochs", type=int, metavar="N", help="epochs of fine-tuning (default: 10 for ner, 3 for xnli, 15 for qa)")
+    command.add_argument(
+        "--epochs", type=int, metavar="N", help="epochs (default: 10 for ner, 3 for xnli, 15 for qa)"
+    )
     command.add_argument(
         "--batch", type=int, default=32, metavar="N", help="examples of an update (default: %(default)s)"
     )

@@ -14,9 +14,10 @@ RESETS = tuple(f"--reset-{part}" for part in ("optimizer", "lr-scheduler", "data
 
 def add_run_flags(parser, data, methods):
     """Declares the flags of every training; other flags are passed on to fairseq-train."""
-    parser.add_argument("--data", type=Path, metavar="DIR", help=data)
-    parser.add_argument("--method", metavar="METHOD", help=", ".join(methods))
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the run: arguments.txt, train.log, checkpoints/")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help=data)
+    parser.add_argument("--method", required=True, metavar="METHOD", help=", ".join(methods))
+    help_text = "the run: arguments.txt, train.log, checkpoints/"
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=help_text)
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="random seed (default: %(default)s)")
     parser.add_argument("--dry-run", action="store_true", help="print the command for fairseq-train, and do nothing")
     parser.set_defaults(passes_on=True, parser=parser)
@@ -26,21 +27,17 @@ def check_run_flags(args, methods, owned):
     """Checks what `add_run_flags` declared, and what is passed on.
 
     Raises:
-        UsageError: on what is missing or wrong.
+        UsageError: on what is wrong.
     """
     from ..runs import arguments
     from ..runs.dataset import need_dataset
 
     arguments.check_passed(args.passed, list(args.parser._option_string_actions), owned)
-    wanted = {"--data": args.data, "--method": args.method, "--out": args.out}
-    for flag, what in (("--data", "the dataset's folder"), ("--method", ", ".join(methods)), ("--out", "the run's")):
-        if not wanted[flag]:
-            raise UsageError(f"{flag} is missing: {what}")
     if args.method not in methods:
         raise UsageError(f"--method must be {', '.join(methods[:-1])} or {methods[-1]}, not '{args.method}'")
-    for flag in ("--data", "--out"):
-        if "${" in str(wanted[flag]):
-            raise UsageError(f"{flag} {wanted[flag]}: fairseq takes ${{ for a variable; give the folder another name")
+    for flag, path in (("--data", args.data), ("--out", args.out)):
+        if "${" in str(path):
+            raise UsageError(f"{flag} {path}: fairseq takes ${{ for a variable; give the folder another name")
     need_dataset(args.data)
     check_seed(args.seed)
     _check_initial_checkpoint(args)

@@ -24,7 +24,7 @@ OWNED = {
     "--no-last-checkpoints": "a run without checkpoint_last.pt could not be resumed",
     "--log-format": "train.log has the format that table and plot read",
     "--no-progress-bar": "train.log has the format that table and plot read",
-    "--user-dir": "it is this plugin",
+    "--user-dir": "it is this plugin; one of your own, which imports it, is for fairseq-train itself",
 }
 OWNED_BY_TRAIN = {
     "--update-freq": "it follows from --batch-tokens, --max-tokens and the number of workers",

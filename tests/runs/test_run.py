@@ -622,7 +622,7 @@ def test_what_is_required_is_asked_for(data, tmp_path, missing):
     given = {"--data": data, "--method": "plain", "--out": tmp_path / "out"}
     del given[missing]
     words = [str(word) for pair in given.items() for word in pair]
-    rejected(lambda: cli.main(["train", *words]), f"{missing} is missing: ")
+    rejected(lambda: cli.main(["train", *words]), f"the following arguments are required: {missing} ")
 
 
 def test_no_flag_of_fairseq_looks_like_one_of_ours():
