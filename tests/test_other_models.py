@@ -1,5 +1,6 @@
 """The criterion on fairseq's other models and in its other tasks, as fairseq's trainer runs them."""
 
+import commands
 import pytest
 import tiny
 import torch
@@ -138,3 +139,25 @@ def test_an_adaptive_softmax_is_rejected(data, case):
         made, batches = trainer(data, case, *INTRA, cutoff)
     with pytest.raises(UsageError, match="a model with --adaptive-softmax-cutoff does not have; leave that flag out"):
         made.train_step([next(batches)])
+
+
+OWN = """
+import fairseq_intra.plugin
+from fairseq.models import register_model_architecture
+from fairseq.models.transformer import base_architecture
+
+register_model_architecture("transformer", "mine")(base_architecture)
+"""
+
+
+def test_an_architecture_of_a_user_dir_of_one_s_own(dataset, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "__init__.py").write_text(OWN)
+    user_dir = [dataset / "bin", "--user-dir", tmp_path / "mine", "--cpu"]
+    method = ["--task", "translation_intra_distillation", "--criterion", "intra_distillation", "--arch", "mine"]
+    made = ["--optimizer", "adam", *commands.TINY, "--max-update", 1, "--save-dir", tmp_path / "run"]
+    assert "3 passes, batched" in commands.fairseq("train", *user_dir, *method, *made)
+    checkpoint = ["--path", tmp_path / "run" / "checkpoint_last.pt"]
+    assert "BLEU4" in commands.fairseq("generate", *user_dir, *checkpoint, "--beam", 1)
+    done = commands.run("generate", dataset / "bin", "--user-dir", commands.PLUGIN, "--cpu", *checkpoint)
+    assert done.returncode == 1 and "error: no model 'mine' is registered" in done.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fairseq import checkpoint_utils
+from fairseq import checkpoint_utils, models
 from fairseq.data import data_utils
 from fairseq.data.indexed_dataset import _code_to_dtype as DTYPES
 from fairseq.distributed import utils as distributed_utils
@@ -44,6 +44,7 @@ def apply():
     _report_sentences_that_are_too_long()
     _report_what_does_not_fit_in_training()
     _report_what_does_not_fit_elsewhere()
+    _report_a_model_that_is_not_registered()
 
 
 def _check_common_flags():
@@ -256,6 +257,22 @@ def _report_what_does_not_fit_elsewhere():
             raise UsageError(_unfit(", ".join(map(str, filenames)), error)) from None
 
     checkpoint_utils.load_model_ensemble_and_task = load_model_ensemble_and_task
+
+
+def _report_a_model_that_is_not_registered():
+    build = models.build_model
+
+    @functools.wraps(build)
+    def build_model(cfg, *args, **kwargs):
+        name = getattr(cfg, "_name", None) or getattr(cfg, "arch", None)
+        if name and name not in models.ARCH_MODEL_REGISTRY and name not in models.MODEL_DATACLASS_REGISTRY:
+            raise UsageError(
+                f"no model '{name}' is registered: give fairseq's commands the --user-dir that registers it, and "
+                "import fairseq_intra.plugin in its __init__.py"
+            )
+        return build(cfg, *args, **kwargs)
+
+    models.build_model = build_model
 
 
 def _unfit(filename, error):

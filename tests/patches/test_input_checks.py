@@ -344,3 +344,9 @@ def test_a_checkpoint_of_the_authors_fork_is_evaluated(dataset, trained, tmp_pat
     flags = ["--data", dataset, "--beam", 1, "--max-len-b", 9, "--checkpoint", path]
     corpus.succeed("scripts/evaluate.sh", *flags, OMP_NUM_THREADS="1")
     assert len(corpus.lines(tmp_path / "fork.test.hyp")) == 10
+
+
+def test_a_model_that_is_not_registered_is_named():
+    task = tiny.translation_task()
+    with pytest.raises(UsageError, match="no model 'mine' is registered: give fairseq's commands the --user-dir"):
+        task.build_model(Namespace(arch="mine"))
