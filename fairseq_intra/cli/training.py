@@ -20,7 +20,7 @@ def add_run_flags(parser, data, methods):
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=help_text)
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="random seed (default: %(default)s)")
     parser.add_argument("--dry-run", action="store_true", help="print the command for fairseq-train, and do nothing")
-    parser.set_defaults(passes_on=True, parser=parser)
+    parser.set_defaults(passes_on=True)
 
 
 def check_run_flags(args, methods, owned):
@@ -32,7 +32,7 @@ def check_run_flags(args, methods, owned):
     from ..runs import arguments
     from ..runs.dataset import need_dataset
 
-    arguments.check_passed(args.passed, list(args.parser._option_string_actions), owned)
+    arguments.check_passed(args.passed, list(args.command._option_string_actions), owned)
     if args.method not in methods:
         raise UsageError(f"--method must be {', '.join(methods[:-1])} or {methods[-1]}, not '{args.method}'")
     for flag, path in (("--data", args.data), ("--out", args.out)):
