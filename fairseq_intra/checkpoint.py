@@ -170,7 +170,7 @@ def average(inputs: list[Path], output: Path) -> None:
     if len({path.resolve() for path in inputs}) < len(inputs):
         raise UsageError(f"{max(inputs, key=inputs.count)} is given more than once")
     total: dict[str, torch.Tensor] = {}
-    known = first = run = None
+    known = first = None
     before_switch = 0
     for path in inputs:
         state = load(path)
@@ -180,15 +180,10 @@ def average(inputs: list[Path], output: Path) -> None:
         if known and (stored_in(state) or known) != known:
             raise UsageError(f"{path} has other languages or dictionaries than {inputs[0]}")
         known = known or stored_in(state)
-        made_by = training(state)
-        first = first or made_by
-        if made_by[:2] != first[:2]:
-            raise UsageError(f"{path} is of a training ({_who(made_by)}) other than {inputs[0]} ({_who(first)})")
-        own = run_name(state)
-        run = own if first is made_by else run
-        if path.parent != inputs[0].parent and None not in (run, own) and own != run:
-            raise UsageError(f"{path} is of the training {own}, {inputs[0]} of {run}: average those of one training")
-        before_switch += made_by.before_switch
+        origin = training(state), run_name(state)
+        first = first or origin
+        _need_one_training(path, origin, inputs[0], first)
+        before_switch += origin[0].before_switch
         for name, value in model.items():
             if value.is_floating_point():
                 value = value.double() + total.get(name, 0)
@@ -201,6 +196,15 @@ def average(inputs: list[Path], output: Path) -> None:
     if 0 < before_switch < len(inputs):
         say(f"{before_switch} of the {len(inputs)} checkpoints averaged are from before intra-distillation began")
     save(state, output)
+
+
+def _need_one_training(path, origin, other, of_other):
+    """An origin is a training and the name of its run, which counts between folders alone: a run may be moved."""
+    (made_by, run), (other_made_by, other_run) = origin, of_other
+    if made_by[:2] != other_made_by[:2]:
+        raise UsageError(f"{path} is of a training ({_who(made_by)}) other than {other} ({_who(other_made_by)})")
+    if path.parent != other.parent and None not in (run, other_run) and run != other_run:
+        raise UsageError(f"{path} is of the training {run}, {other} of {other_run}: average those of one training")
 
 
 def _who(made_by):

@@ -110,10 +110,12 @@ def _check_metric(cfg):
 class _Measured(dict):
     """What a validation has measured, by name; fairseq asks it for --best-checkpoint-metric."""
 
-    eval_bleu = False
+    def __init__(self, stats, eval_bleu):
+        super().__init__(stats)
+        self._eval_bleu = eval_bleu
 
     def __missing__(self, name):
-        if name == "bleu" and self.eval_bleu:
+        if name == "bleu" and self._eval_bleu:
             # Of empty translations alone, as an early model may make them, fairseq logs none.
             return 0.0
         there = ", ".join(other for other in self if other != "num_updates")
@@ -126,9 +128,7 @@ def _report_a_metric_that_is_not_measured(program):
 
     @functools.wraps(get_stats)
     def get_valid_stats(cfg, trainer, stats, *args, **kwargs):
-        measured = _Measured(stats)
-        measured.eval_bleu = bool(setting(cfg.task, "eval_bleu"))
-        return get_stats(cfg, trainer, measured, *args, **kwargs)
+        return get_stats(cfg, trainer, _Measured(stats, setting(cfg.task, "eval_bleu")), *args, **kwargs)
 
     program.get_valid_stats = get_valid_stats
 

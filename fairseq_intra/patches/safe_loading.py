@@ -110,6 +110,6 @@ def _why_rejected(error):
             f"it holds {found.group(1)}, which is none of the types that are allowed, and which may run code; "
             "load it only if you trust whoever made it, and save its weights afresh"
         )
-    # torch's advice in front of it is to load it without protection.
+    # torch's advice around it is to load it without protection.
     _, _, what = str(error).rpartition("WeightsUnpickler error:")
-    return f"it is not a checkpoint ({' '.join(what.split()) or reason(error)})"
+    return f"it is not a checkpoint ({reason(type(error)(what))})"

@@ -67,6 +67,11 @@ def methods_of(comparisons: Iterable[Comparison]) -> list[str]:
     return [PLAIN, *(others or ["intra"])]
 
 
+def seeds_of(comparisons: Iterable[Comparison]) -> list[int]:
+    """The seeds of a table: each that one of its rows has."""
+    return sorted({seed for comparison in comparisons for seed in comparison.seeds})
+
+
 def columns_of(methods: list[str], *more: str) -> list[str]:
     """The names of the methods' columns; each but plain's has, behind it, that of the difference, and `more`."""
     return [TITLES[PLAIN], *(name for method in methods[1:] for name in (TITLES[method], "difference", *more))]

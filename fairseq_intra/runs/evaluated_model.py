@@ -24,8 +24,7 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict
     methods = [training.method for training in trainings]
     kind = _kind(paths, states)
     values = [hyperparameters(state["cfg"]) for state in states]
-    if kind == "best":
-        values[0]["best_checkpoint_metric"] = states[0]["cfg"].checkpoint.best_checkpoint_metric
+    chosen_by = {"best_checkpoint_metric": states[0]["cfg"].checkpoint.best_checkpoint_metric}
     return {
         "dataset": dataset.folder.absolute().name,
         "corpus": dataset.corpus,
@@ -41,7 +40,8 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict
         "training": _training_rules(states[0]),
         "hyperparameters": {
             name: _shared([each.get(name) for each in values]) for name in dict.fromkeys(chain(*values))
-        },
+        }
+        | (chosen_by if kind == "best" else {}),
         "before_switch": any(training.before_switch for training in trainings) if "late" in methods else None,
         "run": "+".join(dict.fromkeys(filter(None, map(checkpoints.run_name, states)))) or None,
     }

@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 
 from ..methods import TITLES
-from .comparison import Comparison, markdown, methods_of
+from .comparison import Comparison, markdown, methods_of, seeds_of
 from .evaluation import Evaluation
 from .scored_texts import DETOKENISED
 from .scoring import MEDIAN, TEST, p_value_of_seeds
@@ -75,8 +75,7 @@ def _together(pair, tuned, entries):
             entry.evaluation.method, entry.evaluation.seed, entry, entry.path
         )
     methods = methods_of(sets.values())
-    seeds = sorted({seed for comparison in sets.values() for seed in comparison.seeds})
-    by_set = [comparison.by_seed(methods, seeds) for comparison in sets.values()]
+    by_set = [comparison.by_seed(methods, seeds_of(sets.values())) for comparison in sets.values()]
     rows = []
     for number, method in enumerate(methods[1:], 1):
         pairs = [(entries[0], entries[number]) for of_set in by_set for entries in of_set]

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..json_files import has_fields, read_json
 from ..methods import is_before
-from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
+from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells, seeds_of
 from .evaluation import plain_note
 from .run_settings import require_alike
 from .training_log import parse_log
@@ -44,7 +44,7 @@ def task_table(runs: list[Path]) -> str:
         averages.append([statistics.mean(of_method) for of_method in scores])
     if len(rows) > 1:
         rows.append(["average", "", *joined(average_cells(list(zip(*averages, strict=True))))])
-    seeds = sorted({seed for task in tasks.values() for seed in task.seeds})
+    seeds = seeds_of(tasks.values())
     note = f"Dev set, the best epoch of each run; seeds {', '.join(map(str, seeds))}"
     if len(seeds) > 1:
         note += ": means and standard deviations; a difference is between runs of one seed"

@@ -6,7 +6,16 @@ from pathlib import Path
 from ..errors import UsageError
 from ..json_files import read_record
 from ..methods import TITLES
-from ..runs.comparison import Comparison, columns_of, joined, markdown, mean_and_spread, methods_of, score_cells
+from ..runs.comparison import (
+    Comparison,
+    columns_of,
+    joined,
+    markdown,
+    mean_and_spread,
+    methods_of,
+    score_cells,
+    seeds_of,
+)
 from ..runs.evaluation import plain_note, unfinished_note
 from ..runs.run_settings import require_alike
 from .evaluation import FORMAT, TransferEvaluation
@@ -28,7 +37,7 @@ def transfer_table(paths: list[Path]) -> str:
         UsageError: on runs that cannot be compared, that are twice there, or that lack a counterpart.
     """
     languages = _read(paths)
-    seeds = sorted({seed for comparison in languages.values() for seed in comparison.seeds})
+    seeds = seeds_of(languages.values())
     methods = methods_of(languages.values())
     pairs = {name: comparison.by_seed(methods, seeds) for name, comparison in languages.items()}
     first = next(iter(pairs.values()))[0][0]

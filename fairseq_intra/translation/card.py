@@ -64,7 +64,7 @@ def write_card(folder: Path, settings: Settings, checkpoint: Path, data: Path, c
         + (", lowercased" if settings.lowercase else ""),
         f"- **Method**: {training.method}, seed {training.seed}, {training.num_updates} updates",
         f"- **Flags**: {_flags(state['cfg'])}",
-        *_test_score(checkpoint, dataset, training, checkpoints.fingerprint(state["model"])),
+        *_test_score(checkpoint, dataset, training, state["model"]),
         f"- **Engines**: {compared.sentence(settings.quantization)}, signature `{compared.signature}`",
         f"- **Limits**: {settings.max_source_positions} subwords of a source, {settings.max_target_positions} of a "
         f"translation, which has at most {settings.max_len_a:g} times the source's and {settings.max_len_b}",
@@ -90,7 +90,7 @@ def _flags(cfg):
     return ", ".join(f"{name.replace('_', '-')} {value}" for name, value in found.items())
 
 
-def _test_score(checkpoint, dataset, training, fingerprint):
+def _test_score(checkpoint, dataset, training, model):
     """The score of `fairseq-intra evaluate` on test, where its record of this checkpoint lies beside it."""
     path = checkpoint.with_name(f"{checkpoint.stem}.test.json")
     try:
@@ -99,7 +99,7 @@ def _test_score(checkpoint, dataset, training, fingerprint):
         return []
     if (record.corpus, record.num_updates, record.seed) != (dataset.corpus, training.num_updates, training.seed):
         return []
-    if record.fingerprint not in (None, fingerprint):
+    if record.fingerprint not in (None, checkpoints.fingerprint(model)):
         return []
     score = f"{record.bleu['score']:.2f} ({record.engine}), signature `{record.bleu['signature']}`"
     return [f"- **BLEU on test**: {score}; {decoding_text(record)}"]

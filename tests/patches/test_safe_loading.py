@@ -275,11 +275,11 @@ def test_a_truncated_checkpoint_is_reported(trained, tmp_path):
         assert "\n" not in str(rejection.value)
 
 
-@pytest.mark.parametrize("content", [{"weights": torch.zeros(2)}, torch.zeros(2), [1, 2], "text"])
+@pytest.mark.parametrize("content", [{"weights": torch.zeros(2)}, torch.zeros(2), [1, 2], "text", "words"])
 def test_what_is_no_checkpoint_is_reported(content, tmp_path):
     path = tmp_path / "other.pt"
     torch.save(content, path)
-    if content == "text":
+    if isinstance(content, str):
         path.write_text(content)
     with pytest.raises(UsageError, match=rf"checkpoint {path} (cannot be read|is rejected): .+") as rejection:
         load(path)
