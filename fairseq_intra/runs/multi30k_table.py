@@ -18,10 +18,14 @@ PUBLISHED = {
 }
 
 
-def multi30k_table(paths: list[Path]) -> str:
+def multi30k_table(paths: list[Path], show_differences: bool = False) -> str:
     """Tables in Markdown of `evaluate`'s records of tokenised text, of all methods, seeds and test sets.
 
     Of one method there is nothing to compare but published figures.
+
+    Args:
+        paths: JSON files of evaluations.
+        show_differences: as in `tables.results_table`.
 
     Raises:
         UsageError: as `tables.results_table`.
@@ -43,9 +47,16 @@ def multi30k_table(paths: list[Path]) -> str:
     if len({entry.evaluation.method for entry in entries}) == 1:
         return "\n\n".join(parts)
     parts += ["## Test sets together", *(_together(*key, of_group) for key, of_group in groups.items())]
-    parts += [f"## Tokens, as published figures count them\n\n{sets}.", results_table(of_tokens)]
+    parts += [
+        f"## Tokens, as published figures count them\n\n{sets}.",
+        results_table(of_tokens, show_differences=show_differences),
+    ]
     detokenised = [path for path in paths if path not in of_tokens]
-    parts += ["## Detokenised, sacreBLEU's default", results_table(detokenised)] if detokenised else []
+    parts += (
+        ["## Detokenised, sacreBLEU's default", results_table(detokenised, show_differences=show_differences)]
+        if detokenised
+        else []
+    )
     return "\n\n".join(parts)
 
 

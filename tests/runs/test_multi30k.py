@@ -110,6 +110,16 @@ def test_a_test_set_that_lacks_a_seed_is_named(results):
         multi30k_table(without)
 
 
+def test_other_settings_are_compared_only_where_asked_for(results):
+    for path in results:
+        if path.parent.name == "late2":
+            record = json.loads(path.read_text())
+            path.write_text(json.dumps(record | {"training": record["training"] | {"max_update": 5200}}))
+    with pytest.raises(UsageError, match="runs differ in max update: 100 of .*, 5200 of "):
+        multi30k_table(results)
+    assert "| max update 100 / 5200 |" in multi30k_table(results, show_differences=True)
+
+
 def test_one_method_stands_beside_published_figures(results):
     plain = [path for path in results if Evaluation.read(path).method == "plain"]
     both, alone = multi30k_table(results).split("\n"), multi30k_table(plain).split("\n")
