@@ -12,7 +12,8 @@ time; the mean of its last checkpoints translates the tests, with length penalty
 valid.
 
 "table" shows what is finished, with p-values by paired bootstrap for each seed over all sentences of the tests, and
-draws OUT/time_to_quality.png and .svg. It says of each method whether BLEU on valid was flat at the end.
+draws OUT/time_to_quality.png and .svg, but not with --against. It says of each method whether BLEU on valid was flat
+at the end.
 """
 
 import json
@@ -357,7 +358,8 @@ def table(args):
     title = f"The time of {args.budget} plain updates; late from {args.switch}; mean of {AVERAGED} checkpoints"
     figures = {name: {seed: kept.curve for seed, kept in runs.items()} for name, runs in found.items()}
     show(title, columns, rows, args, step_seconds=args.times, curves=figures, table=[columns, *rows])
-    plot(args, figures)
+    if args.against == "plain":
+        plot(args, figures)
 
 
 def spread_of(args, step):

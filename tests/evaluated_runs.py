@@ -68,6 +68,7 @@ def evaluated(folder, method="plain", source="de", share=2, name="checkpoint_bes
         "hyperparameters": HYPERPARAMETERS | (SETTINGS if method != "plain" else {}),
         "before_switch": None,
         "run": "run",
+        "unfinished": False,
         "fingerprint": None,
         "at_length_limit": 0,
         "truncated": 0,

@@ -95,6 +95,7 @@ def test_the_table_of_time_to_quality(run, tmp_path):
         run("time_to_quality.py", *given, "--methods", "late", "--parts", "train")
     table = run("time_to_quality.py", *given, "--parts", "table", "--json", tmp_path / "json")
     assert "three passes 2.5 (2.50 to 2.50)" in table and "two passes 1.75 (1.50 to 2.00)" in table
+    assert (tmp_path / "out" / "time_to_quality.svg").exists()
     rows = [line.split("|")[1:-1] for line in table.split("\n") if line.startswith("|")][2:]
     plain, plain_tuned, late, late_tuned = ([cell.strip() for cell in row] for row in rows)
     assert plain[:7] == ["plain", "1", "160", "2.400", "16.00", "no (+2.00)", "1"] and plain[8:] == ["", "", ""]
@@ -103,13 +104,16 @@ def test_the_table_of_time_to_quality(run, tmp_path):
     for ours, theirs in ((late, plain), (late_tuned, plain_tuned)):
         assert float(ours[8]) == pytest.approx(float(ours[7]) - float(theirs[7]), abs=0.011)
         assert 0 < float(ours[9]) < 0.1 and ours[9] == ours[10]
+    pictures = [tmp_path / "out" / f"time_to_quality.{kind}" for kind in ("png", "svg")]
+    for picture in pictures:
+        picture.write_text("all of the runs")
     against = run("time_to_quality.py", *given, "--parts", "table", "--methods", "plain late", "--against", "late")
     plain, _, late, _ = ([cell.strip() for cell in line.split("|")[1:-1]] for line in against.split("\n")[-6:-2])
     assert "difference from late" in against and late[8] == ""
     assert float(plain[8]) == pytest.approx(float(plain[7]) - float(late[7]), abs=0.011)
     curve = json.loads((tmp_path / "json").read_text())["curves"]["late"]["1"]
     assert [point[0] for point in curve] == [*range(10, 81, 10), *range(90, 161, 10)]
-    assert (tmp_path / "out" / "time_to_quality.svg").exists()
+    assert all(picture.read_text() == "all of the runs" for picture in pictures)
     (tmp_path / "out" / "plain.seed1").rename(tmp_path / "elsewhere")
     with pytest.raises(SystemExit, match=r"late\.seed1 begins with .*plain\.seed1, which is not there"):
         run("time_to_quality.py", *given, "--methods", "plain late", "--against", "late", "--parts", "table")

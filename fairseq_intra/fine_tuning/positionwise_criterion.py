@@ -18,7 +18,7 @@ class PositionwiseCriterion(FairseqCriterion):
 
     An example has one softmax or several, `PER_EXAMPLE`: their cross-entropies are averaged, their divergences added.
     A subclass says which distributions these are. The criterion logs the loss in bits per example, and the accuracy:
-    the share of examples whose softmaxes are all right.
+    the share of examples whose softmaxes are all right; of several passes, the mean of theirs.
     """
 
     PER_EXAMPLE = 1
@@ -34,22 +34,22 @@ class PositionwiseCriterion(FairseqCriterion):
     def forward(self, model, sample, reduce=True):
         """As fairseq's criterions: (loss, sample_size, logging_output)."""
         output, _ = model(**head_input(sample, self.task.HEAD))
-        logits, target = self.logits(sample, output.unsqueeze(0))[0], self.target(sample)
-        loss = F.cross_entropy(logits.float(), target, reduction="sum") / self.PER_EXAMPLE
+        logits, target = self.logits(sample, output.unsqueeze(0)), self.target(sample)
+        loss = F.cross_entropy(logits[0].float(), target, reduction="sum") / self.PER_EXAMPLE
         log = self.log_examples(sample, loss, logits, target)
         if not model.training:
-            log |= self.log_evaluation(sample, logits, target)
+            log |= self.log_evaluation(sample, logits[0], target)
         return loss, log["sample_size"], log
 
     def log_examples(self, sample, loss, logits, target):
-        """The logging output of a mini-batch, of its logits [N, V] and target [N]."""
-        correct = logits.argmax(-1).eq(target).view(self.PER_EXAMPLE, -1).all(0)
+        """The logging output of a mini-batch, of its logits [k, N, V] and target [N]."""
+        correct = logits.argmax(-1).eq(target).view(len(logits), self.PER_EXAMPLE, -1).all(1)
         return {
             "loss": loss.data,
-            "ncorrect": correct.sum(),
+            "ncorrect": correct.sum() / len(logits),
             "ntokens": sample["ntokens"],
             "nsentences": sample["nsentences"],
-            "sample_size": correct.numel(),
+            "sample_size": correct.shape[1],
         }
 
     def log_evaluation(self, sample, logits, target) -> dict:
@@ -102,7 +102,7 @@ class PositionwiseIntraDistillation:
             implementation="torch",
         )
         loss = summed.loss / self.PER_EXAMPLE
-        log = self.log_examples(sample, loss, logits.mean(0), target)
+        log = self.log_examples(sample, loss, logits, target)
         log["task_loss"] = summed.nll / self.PER_EXAMPLE
         log |= self.intra_distillation.logging_output(summed.divergence, log["sample_size"])
         return loss, log["sample_size"], log

@@ -80,12 +80,12 @@ def evaluate(request: Request) -> Iterator[Result]:
     texts = {split: _texts(request, dataset, split) for split in request.splits}
     if request.tune_lenpen:
         dataset.check_split("valid")
-    warn_of_unfinished_runs(request.checkpoints)
+    unfinished = warn_of_unfinished_runs(request.checkpoints)
     identities = _identities(request.checkpoints)
     states = [checkpoints.load(path) for path in request.checkpoints]
     evaluated = list(zip(request.checkpoints, identities, map(_fingerprint, states), strict=True))
     about = about_model(request.checkpoints, dataset, states) | {"engine": request.engine}
-    about["fingerprint"] = evaluated[0][2] if len(evaluated) == 1 else None
+    about |= {"fingerprint": evaluated[0][2] if len(evaluated) == 1 else None, "unfinished": unfinished}
     for split in request.splits:
         for tuned in {False, request.tune_lenpen}:
             _check_nothing_is_lost(request.result(split, tuned), about)

@@ -71,6 +71,7 @@ class Evaluation:
     at_length_limit: int | None = None  #: hypotheses that were ended by the limit of their length
     truncated: int | None = None  #: sources that were cut to the model's --max-source-positions
     run: str | None = None  #: the name of the folder of the training
+    unfinished: bool | None = None  #: whether that training had not come to its end yet
     fingerprint: str | None = None  #: see `checkpoint.fingerprint`; of an ensemble None
     tuning: Tuning | None = None  #: how the length penalty was chosen; None: it was given
     statistics: list[str] | None = None  #: see `scoring.sentence_statistics`, a sentence a line
@@ -145,16 +146,23 @@ def _folder_to_itself(folder):
         os.close(opened)
 
 
-def warn_of_unfinished_runs(checkpoints: Iterable[Path]) -> None:
-    """Says of checkpoints that are evaluated which runs have not come to their end."""
-    for run in _unfinished_runs(checkpoints):
+def warn_of_unfinished_runs(checkpoints: Iterable[Path]) -> bool:
+    """Says of checkpoints that are evaluated which runs have not come to their end; returns whether there are any."""
+    unfinished = _unfinished_runs(checkpoints)
+    for run in unfinished:
         say(f"{run} is not finished: its training may go on, or has failed")
+    return bool(unfinished)
 
 
-def unfinished_note(records: Iterable[Path]) -> list[str]:
-    """The line below a table that names the runs which have not come to their end; none where all have."""
-    unfinished = _unfinished_runs(records)
-    return [f"Not finished: {', '.join(run.name for run in unfinished)}."] if unfinished else []
+def unfinished_note(records: Iterable[Path], said: Iterable[str] = ()) -> list[str]:
+    """The line below a table that names the runs which have not come to their end; none where all have.
+
+    Args:
+        records: by the folders that they are in.
+        said: runs of which a record itself says so, wherever it is.
+    """
+    unfinished = dict.fromkeys([*(run.name for run in _unfinished_runs(records)), *said])
+    return [f"Not finished: {', '.join(unfinished)}."] if unfinished else []
 
 
 def plain_note(before_switch: Iterable[bool | None]) -> list[str]:

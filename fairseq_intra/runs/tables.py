@@ -192,7 +192,8 @@ def _notes(rows, differing, beside_paper, equal_time):
         yield "Seconds: of training until the checkpoint that was evaluated, which may not be its last."
     yield from _tuning_notes(rows)
     yield from plain_note(entry.evaluation.before_switch for entry in entries)
-    yield from unfinished_note(entry.path for entry in entries)
+    said = [each.run or each.method for each in (entry.evaluation for entry in entries) if each.unfinished]
+    yield from unfinished_note((entry.path for entry in entries), said)
     limited = sum(entry.evaluation.at_length_limit or 0 for entry in entries)
     if limited:
         yield f"{limited} hypotheses of all runs are as long as their limit."

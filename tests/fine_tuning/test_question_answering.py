@@ -171,6 +171,17 @@ def test_an_example_is_right_where_start_and_end_are():
     assert logged["accuracy"] == 66.67 and logged["loss"] == round(log["loss"].item() / 3 / math.log(2), 3)
 
 
+def test_accuracy_of_several_passes_is_the_mean_of_theirs():
+    """The passes of a window whose answer is its word: one is right, the others are not, or only at one end."""
+    sample = asked.sample((2,), width=6)
+    sample["target"] = torch.tensor([[4, 4]])
+    outputs = torch.zeros(4, 6, 2)
+    outputs[0, 4] = outputs[1, 4, 0] = 1
+    outputs[2, 0] = 9  # their mean is at `<s>`
+    criterion = IntraDistillationQuestionAnsweringCriterion(asked.task(), num_iter=4)
+    assert criterion(Outputs(outputs), sample)[2]["ncorrect"] == 1 / 4
+
+
 @pytest.fixture
 def data(tmp_path):
     tagged.write_encoder(tmp_path / "encoder")

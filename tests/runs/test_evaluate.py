@@ -330,10 +330,10 @@ def test_the_score_of_an_unfinished_training_is_called_so(evaluate, checkpoint, 
     evaluate(model=mine)
     assert "not finished" not in capsys.readouterr().err
     (run / "arguments.txt").touch()
-    evaluate(model=mine)
+    assert evaluate(model=mine).unfinished
     assert f"{run} is not finished" in capsys.readouterr().err
     (run / "finished").touch()
-    evaluate(model=mine)
+    assert not evaluate(model=mine).unfinished
     assert "not finished" not in capsys.readouterr().err
 
 

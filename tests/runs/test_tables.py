@@ -93,6 +93,14 @@ def test_an_unfinished_run_is_named(tmp_path):
     assert "\nNot finished: late." in table.results_table(runs)
 
 
+def test_an_unfinished_run_whose_record_is_elsewhere_is_named(tmp_path):
+    runs = [
+        evaluated(tmp_path / "plain", "plain"),
+        evaluated(tmp_path / "intra", "intra", unfinished=True, run="mine"),
+    ]
+    assert "\nNot finished: mine." in table.results_table(runs)
+
+
 def test_the_signature_stands_below(pair):
     assert f"BLEU, sacreBLEU signature `{SIGNATURE}`, text as it is written;" in table.results_table(pair)
 
