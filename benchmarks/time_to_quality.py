@@ -12,8 +12,8 @@ time; the mean of its last checkpoints translates the tests, with length penalty
 valid.
 
 "table" shows what is finished, with p-values by paired bootstrap for each seed over all sentences of the tests, and
-draws OUT/time_to_quality.png and .svg, but not with --against. It says of each method whether BLEU on valid was flat
-at the end.
+draws OUT/time_to_quality.png and .svg, but not where --against names another method than plain. It says of each
+method whether BLEU on valid was flat at the end.
 """
 
 import json

@@ -123,10 +123,9 @@ def _request(args):
     need_dataset(args.data)
     folder = paths[0].parent if args.output is None else args.output
     _need_writable(folder, args.output is not None)
-    if args.average:
-        paths = [_average(paths, args.average, folder)]
     return Request(
-        checkpoints=paths,
+        checkpoints=[_average(paths, args.average, folder)] if args.average else paths,
+        trained=paths,
         data=args.data,
         splits=splits,
         wmt=args.wmt_set is not None,

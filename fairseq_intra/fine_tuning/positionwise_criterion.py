@@ -18,7 +18,7 @@ class PositionwiseCriterion(FairseqCriterion):
 
     An example has one softmax or several, `PER_EXAMPLE`: their cross-entropies are averaged, their divergences added.
     A subclass says which distributions these are. The criterion logs the loss in bits per example, and the accuracy:
-    the share of examples whose softmaxes are all right; of several passes, the mean of theirs.
+    the share of examples whose softmaxes are all right; with K passes, the mean of the passes' accuracies.
     """
 
     PER_EXAMPLE = 1

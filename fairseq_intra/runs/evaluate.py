@@ -38,6 +38,7 @@ class Request:
     """What is asked for; see `fairseq-intra evaluate --help`."""
 
     checkpoints: list[Path]  #: several are an ensemble
+    trained: list[Path]  #: they, or what their average was made of, where training left it
     data: Path
     splits: tuple[str, ...]  #: valid, test and so on, or sacreBLEU's name of a WMT set
     wmt: bool
@@ -80,7 +81,7 @@ def evaluate(request: Request) -> Iterator[Result]:
     texts = {split: _texts(request, dataset, split) for split in request.splits}
     if request.tune_lenpen:
         dataset.check_split("valid")
-    unfinished = warn_of_unfinished_runs(request.checkpoints)
+    unfinished = warn_of_unfinished_runs(request.trained)
     identities = _identities(request.checkpoints)
     states = [checkpoints.load(path) for path in request.checkpoints]
     evaluated = list(zip(request.checkpoints, identities, map(_fingerprint, states), strict=True))

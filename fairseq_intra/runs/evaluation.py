@@ -71,7 +71,7 @@ class Evaluation:
     at_length_limit: int | None = None  #: hypotheses that were ended by the limit of their length
     truncated: int | None = None  #: sources that were cut to the model's --max-source-positions
     run: str | None = None  #: the name of the folder of the training
-    unfinished: bool | None = None  #: whether that training had not come to its end yet
+    unfinished: bool | None = None  #: whether it, or one of an ensemble's, had not come to its end when evaluated
     fingerprint: str | None = None  #: see `checkpoint.fingerprint`; of an ensemble None
     tuning: Tuning | None = None  #: how the length penalty was chosen; None: it was given
     statistics: list[str] | None = None  #: see `scoring.sentence_statistics`, a sentence a line
@@ -91,6 +91,11 @@ class Evaluation:
             write_text(path.with_name(self.hypotheses), join(hypotheses))
             write_text(path.with_name(self.reference), join(reference))
             write_record(path, self)
+
+    @property
+    def unfinished_run(self) -> str | None:
+        """The name of the run, where the record says that it was not finished."""
+        return (self.run or self.method) if self.unfinished else None
 
     @property
     def tokenizer(self) -> str:
@@ -146,23 +151,33 @@ def _folder_to_itself(folder):
         os.close(opened)
 
 
-def warn_of_unfinished_runs(checkpoints: Iterable[Path]) -> bool:
-    """Says of checkpoints that are evaluated which runs have not come to their end; returns whether there are any."""
-    unfinished = _unfinished_runs(checkpoints)
+def warn_of_unfinished_runs(checkpoints: Iterable[Path]) -> bool | None:
+    """Says of checkpoints that are evaluated which runs have not come to their end.
+
+    Returns:
+        whether there are any; None where it is not known, as a checkpoint lies in no run.
+    """
+    runs = {_run_of(path) for path in checkpoints}
+    unfinished = [run for run in runs if run and not _is_finished(run)]
     for run in unfinished:
         say(f"{run} is not finished: its training may go on, or has failed")
-    return bool(unfinished)
+    return True if unfinished else None if None in runs else False
 
 
-def unfinished_note(records: Iterable[Path], said: Iterable[str] = ()) -> list[str]:
+def unfinished_note(records: Iterable[tuple[Path, str | None]]) -> list[str]:
     """The line below a table that names the runs which have not come to their end; none where all have.
 
     Args:
-        records: by the folders that they are in.
-        said: runs of which a record itself says so, wherever it is.
+        records: each with the name of its run where it says itself that this was not finished.
     """
-    unfinished = dict.fromkeys([*(run.name for run in _unfinished_runs(records)), *said])
-    return [f"Not finished: {', '.join(unfinished)}."] if unfinished else []
+    unfinished: dict[Path | str, str] = {}
+    for path, said in records:
+        run = _run_of(path)
+        if run and not _is_finished(run):
+            unfinished[run] = run.name
+        elif said:
+            unfinished[said] = said
+    return [f"Not finished: {', '.join(unfinished.values())}."] if unfinished else []
 
 
 def plain_note(before_switch: Iterable[bool | None]) -> list[str]:
@@ -172,11 +187,14 @@ def plain_note(before_switch: Iterable[bool | None]) -> list[str]:
     return [f"{count} of before the switch: plain training."] if plain else []
 
 
-def _unfinished_runs(paths):
-    """The runs of `train`, each once, that have not come to their end, of files in their folders of checkpoints."""
-    folders = dict.fromkeys(path.absolute().parent for path in paths)
-    runs = [folder.parent for folder in folders if folder.name == "checkpoints"]
-    return [run for run in runs if (run / "arguments.txt").exists() and not (run / "finished").exists()]
+def _run_of(path):
+    """The run of `train` in whose folder of checkpoints a file lies; None where it lies elsewhere."""
+    folder = path.absolute().parent
+    return folder.parent if folder.name == "checkpoints" and (folder.parent / "arguments.txt").exists() else None
+
+
+def _is_finished(run):
+    return (run / "finished").exists()
 
 
 def record_name(model: str, split: str, tuned: bool) -> str:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from ..methods import TITLES
 from .comparison import Comparison, markdown, methods_of, seeds_of
-from .evaluation import Evaluation
+from .evaluation import Evaluation, unfinished_note
 from .scored_texts import DETOKENISED
 from .scoring import MEDIAN, TEST, p_value_of_seeds
-from .tables import Entry, results_table
+from .tables import Entry, comparable, results_table
 
 SETS = {"test": "test2016", "test1": "test2017", "test2": "MSCOCO"}
 #: BLEU of tokens, English to German, Transformer-Tiny.
@@ -21,7 +21,7 @@ PUBLISHED = {
 def multi30k_table(paths: list[Path], show_differences: bool = False) -> str:
     """Tables in Markdown of `evaluate`'s records of tokenised text, of all methods, seeds and test sets.
 
-    Of one method there is nothing to compare but published figures.
+    Of one method there is nothing to compare it with but published figures.
 
     Args:
         paths: JSON files of evaluations.
@@ -45,7 +45,9 @@ def multi30k_table(paths: list[Path], show_differences: bool = False) -> str:
     parts = ["# Multi30k"]
     parts += [_beside_published(pair, groups) for pair in dict.fromkeys(pair for pair, _ in groups)]
     if len({entry.evaluation.method for entry in entries}) == 1:
-        return "\n\n".join(parts)
+        comparable([(entry.evaluation, entry.path) for entry in entries], False, show_differences)
+        notes = unfinished_note((entry.path, entry.evaluation.unfinished_run) for entry in entries)
+        return "\n\n".join([*parts, *notes])
     parts += ["## Test sets together", *(_together(*key, of_group) for key, of_group in groups.items())]
     parts += [
         f"## Tokens, as published figures count them\n\n{sets}.",

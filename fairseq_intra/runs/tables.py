@@ -67,11 +67,7 @@ def results_table(
     """
     files = [file for path in paths for file in _evaluation_files(path)]
     evaluations = [(Evaluation.read(file), file) for file in files]
-    require_same(evaluations)
-    differing = differences(evaluations, equal_time)
-    if differing and not show_differences:
-        advice = "make them alike, or give --show-differences" + " or --equal-time" * differing[0].is_limit
-        raise UsageError(f"{differing[0].message}; {advice}")
+    differing = comparable(evaluations, equal_time, show_differences)
     kinds = len({evaluation.kind for evaluation, _ in evaluations}) > 1
     groups: dict[str, Comparison[Entry]] = {}
     for evaluation, path in evaluations:
@@ -83,6 +79,22 @@ def results_table(
     for row in rows:
         _require_same_text(row)
     return _table(rows, methods, differing, beside_paper, equal_time)
+
+
+def comparable(
+    evaluations: list[tuple[Evaluation, Path]], equal_time: bool, show_differences: bool
+) -> list[Difference]:
+    """What differs between evaluations that can be in one table; the arguments are those of `results_table`.
+
+    Raises:
+        UsageError: where they cannot.
+    """
+    require_same(evaluations)
+    differing = differences(evaluations, equal_time)
+    if differing and not show_differences:
+        advice = "make them alike, or give --show-differences" + " or --equal-time" * differing[0].is_limit
+        raise UsageError(f"{differing[0].message}; {advice}")
+    return differing
 
 
 def _evaluation_files(path):
@@ -192,8 +204,7 @@ def _notes(rows, differing, beside_paper, equal_time):
         yield "Seconds: of training until the checkpoint that was evaluated, which may not be its last."
     yield from _tuning_notes(rows)
     yield from plain_note(entry.evaluation.before_switch for entry in entries)
-    said = [each.run or each.method for each in (entry.evaluation for entry in entries) if each.unfinished]
-    yield from unfinished_note((entry.path for entry in entries), said)
+    yield from unfinished_note((entry.path, entry.evaluation.unfinished_run) for entry in entries)
     limited = sum(entry.evaluation.at_length_limit or 0 for entry in entries)
     if limited:
         yield f"{limited} hypotheses of all runs are as long as their limit."

@@ -56,7 +56,7 @@ def transfer_table(paths: list[Path]) -> str:
         note += f"; means and standard deviations over {len(seeds)} seeds, a difference is between runs of one seed"
     # All languages are of the same checkpoints.
     plain = plain_note(run.before_switch for of_seed in pairs[first.language] for run in of_seed)
-    return markdown(columns, rows, [f"{note}.", *plain, *unfinished_note(paths)])
+    return markdown(columns, rows, [f"{note}.", *plain, *unfinished_note((path, None) for path in paths)])
 
 
 def _read(paths):

@@ -102,4 +102,5 @@ def _test_score(checkpoint, dataset, training, model):
     if record.fingerprint not in (None, checkpoints.fingerprint(model)):
         return []
     score = f"{record.bleu['score']:.2f} ({record.engine}), signature `{record.bleu['signature']}`"
-    return [f"- **BLEU on test**: {score}; {decoding_text(record)}"]
+    unfinished = "; its training was not finished" if record.unfinished else ""
+    return [f"- **BLEU on test**: {score}; {decoding_text(record)}{unfinished}"]

@@ -327,13 +327,18 @@ def test_the_score_of_an_unfinished_training_is_called_so(evaluate, checkpoint, 
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     mine = shutil.copy(checkpoint, run / "checkpoints")
-    evaluate(model=mine)
+    # In no run's folder it is not known.
+    assert evaluate(model=mine).unfinished is None
     assert "not finished" not in capsys.readouterr().err
     (run / "arguments.txt").touch()
-    assert evaluate(model=mine).unfinished
+    assert evaluate(model=mine).unfinished is True
+    assert f"{run} is not finished" in capsys.readouterr().err
+    # The average of its checkpoints lies elsewhere.
+    shutil.copy(checkpoint, run / "checkpoints" / "checkpoint1.pt")
+    assert evaluate("--average", 1, model=mine, name="average1").unfinished is True
     assert f"{run} is not finished" in capsys.readouterr().err
     (run / "finished").touch()
-    assert not evaluate(model=mine).unfinished
+    assert evaluate(model=mine).unfinished is False
     assert "not finished" not in capsys.readouterr().err
 
 

@@ -112,12 +112,25 @@ def test_a_test_set_that_lacks_a_seed_is_named(results):
 
 def test_other_settings_are_compared_only_where_asked_for(results):
     for path in results:
-        if path.parent.name == "late2":
+        if "late2" in path.parts:
             record = json.loads(path.read_text())
             path.write_text(json.dumps(record | {"training": record["training"] | {"max_update": 5200}}))
     with pytest.raises(UsageError, match="runs differ in max update: 100 of .*, 5200 of "):
         multi30k_table(results)
-    assert "| max update 100 / 5200 |" in multi30k_table(results, show_differences=True)
+    tokens, detokenised = multi30k_table(results, show_differences=True).split("## Detokenised")
+    assert "| max update 100 / 5200 |" in tokens and "| max update 100 / 5200 |" in detokenised
+    late = [path for path in results if Evaluation.read(path).method == "late"]
+    with pytest.raises(UsageError, match="runs differ in max update"):
+        multi30k_table(late)
+    assert "late" in multi30k_table(late, show_differences=True)
+
+
+def test_an_unfinished_run_of_one_method_is_named(results):
+    plain = [path for path in results if Evaluation.read(path).method == "plain"]
+    assert "Not finished" not in multi30k_table(plain)
+    for path in plain:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"unfinished": True, "run": "mine"}))
+    assert multi30k_table(plain).endswith("\nNot finished: mine.")
 
 
 def test_one_method_stands_beside_published_figures(results):

@@ -91,6 +91,9 @@ def test_an_unfinished_run_is_named(tmp_path):
     assert "Not finished" not in table.results_table(runs)
     (runs[1] / "finished").unlink()
     assert "\nNot finished: late." in table.results_table(runs)
+    # Also what the record says, by the name that the folder had then.
+    evaluated(runs[1] / "checkpoints", "late", unfinished=True, run="earlier")
+    assert "\nNot finished: late." in table.results_table(runs)
 
 
 def test_an_unfinished_run_whose_record_is_elsewhere_is_named(tmp_path):

@@ -55,8 +55,24 @@ def untrained(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "other",
-    [{}, {"corpus": "another"}, {"num_updates": 1}, {"seed": 2}, {"fingerprint": "another"}, None],
-    ids=["the same", "another corpus", "other updates", "another seed", "other parameters", "no record"],
+    [
+        {},
+        {"unfinished": True},
+        {"corpus": "another"},
+        {"num_updates": 1},
+        {"seed": 2},
+        {"fingerprint": "another"},
+        None,
+    ],
+    ids=[
+        "the same",
+        "unfinished",
+        "another corpus",
+        "other updates",
+        "another seed",
+        "other parameters",
+        "no record",
+    ],
 )
 def test_the_card_has_the_score_of_this_checkpoint_and_dataset_alone(untrained, tmp_path, other):
     checkpoint, data = Path(shutil.copy(untrained[0], tmp_path)), untrained[1]
@@ -68,7 +84,8 @@ def test_the_card_has_the_score_of_this_checkpoint_and_dataset_alone(untrained, 
     line = f"- **BLEU on test**: 41.25 (ctranslate2), signature `{SIGNATURE}`; "
     line += "beam 5, lenpen 1.0, max-tokens 8000, max-len-a 1.0, max-len-b 200"
     shown = [line for line in corpus.lines(tmp_path / "README.md") if "on test" in line]
-    assert shown == ([line] if other == {} else [])
+    expected = {"{}": [line], "{'unfinished': True}": [f"{line}; its training was not finished"]}
+    assert shown == expected.get(str(other), [])
 
 
 def test_a_checkpoint_that_its_training_replaces_meanwhile_is_not_exported(untrained, tmp_path, monkeypatch):
