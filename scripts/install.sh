@@ -87,14 +87,18 @@ fi
 say "making $venv with Python $version"
 rm -f -- "$venv/.installed"
 "$base" -m venv "$venv"
+# --use-pep517: pip before 23.1, which Debian 12 and Python 3.10 bring, runs setup.py with the newest setuptools, and so
+# fails at seqeval.
 install() {
-  "$venv/bin/python" -m pip install "${pip_flags[@]}" "$@"
+  "$venv/bin/python" -m pip install --use-pep517 "${pip_flags[@]}" "$@"
 }
 
 # build_fairseq: builds the wheel in the environment, whose torch it is linked with, unless the cache has it; sets
 # $wheel to its path.
 build_fairseq() {
-  local torch cache work log pid seconds=0
+  local torch cache work log pid seconds=0 isolation=(--no-build-isolation)
+  # Upstream's archive lacks sources of what it compiles where it finds torch; without them it runs as well.
+  if [[ $stack == legacy ]]; then isolation=(); fi
   torch=$("$venv/bin/python" -c 'from importlib.metadata import version; print(version("torch"))')
   cache=${XDG_CACHE_HOME:-$HOME/.cache}/fairseq_intra/fairseq/$fairseq-python$version-torch$torch
   mkdir -p -- "$cache"
@@ -103,7 +107,7 @@ build_fairseq() {
   work=$(mktemp -d "$cache/.build.XXXXXX")
   log=$cache/build.log
   say "building $fairseq: about 3 minutes of one core (log: $log)"
-  "$venv/bin/python" -m pip wheel "${pip_flags[@]}" --no-deps --no-build-isolation --wheel-dir "$work" "$fairseq" \
+  "$venv/bin/python" -m pip wheel "${pip_flags[@]}" --no-deps "${isolation[@]}" --wheel-dir "$work" "$fairseq" \
     >"$log" 2>&1 &
   pid=$!
   while kill -0 "$pid" 2>/dev/null; do
