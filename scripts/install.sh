@@ -80,17 +80,17 @@ if [[ -n $fairseq ]]; then
     die "fairseq is built from source here and Python's headers are missing ($headers/Python.h); install them (Debian: apt install python3-dev, Fedora: dnf install python3-devel)"
 fi
 
-pip_flags=(--quiet --disable-pip-version-check --constraint "$checkout/scripts/constraints.txt")
+# --use-pep517: pip before 23.1, which Debian 12 and Python 3.10 bring, runs setup.py with the newest setuptools, and so
+# fails at seqeval.
+pip_flags=(--quiet --disable-pip-version-check --use-pep517 --constraint "$checkout/scripts/constraints.txt")
 if [[ -z $cpu && $(uname -s) == Linux ]] && ! command -v nvidia-smi >/dev/null; then
   say "no NVIDIA GPU is seen: --cpu takes PyTorch's build for the CPU, 2.4 GB in all, not 5.4"
 fi
 say "making $venv with Python $version"
 rm -f -- "$venv/.installed"
 "$base" -m venv "$venv"
-# --use-pep517: pip before 23.1, which Debian 12 and Python 3.10 bring, runs setup.py with the newest setuptools, and so
-# fails at seqeval.
 install() {
-  "$venv/bin/python" -m pip install --use-pep517 "${pip_flags[@]}" "$@"
+  "$venv/bin/python" -m pip install "${pip_flags[@]}" "$@"
 }
 
 # build_fairseq: builds the wheel in the environment, whose torch it is linked with, unless the cache has it; sets

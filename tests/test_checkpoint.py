@@ -195,8 +195,9 @@ def test_the_mean_of_a_run_s_checkpoints(trained, tmp_path):
         first["model"]["decoder.layers.0.fc1.weight"], last["model"]["decoder.layers.0.fc1.weight"]
     )
     for name, value in mean["model"].items():
-        expected = (first["model"][name] + second["model"][name] + last["model"][name]) / 3
-        torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-7)
+        # In float64: fairseq 0.12.2 has a buffer of whatever the memory held, whose sum may be too large.
+        expected = sum(state["model"][name].double() for state in (first, second, last)) / 3
+        torch.testing.assert_close(value, expected.to(value.dtype), rtol=1e-6, atol=1e-7, equal_nan=True)
     assert mean["cfg"] == last["cfg"] and checkpoint.training(mean) == Training("intra", 1, 20)
     assert [path.name for path in tmp_path.iterdir()] == ["average.pt"]
 
