@@ -141,6 +141,7 @@ def by_evaluate(args, scratch):
 
     request = evaluate.Request(
         checkpoints=[args.checkpoint],
+        trained=[args.checkpoint],
         data=args.data,
         splits=("test",),
         wmt=False,
