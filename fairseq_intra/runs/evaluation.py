@@ -157,11 +157,13 @@ def warn_of_unfinished_runs(checkpoints: Iterable[Path]) -> bool | None:
     Returns:
         whether there are any; None where it is not known, as a checkpoint lies in no run.
     """
-    runs = {_run_of(path) for path in checkpoints}
+    runs = dict.fromkeys(map(_run_of, checkpoints))
     unfinished = [run for run in runs if run and not _is_finished(run)]
     for run in unfinished:
         say(f"{run} is not finished: its training may go on, or has failed")
-    return True if unfinished else None if None in runs else False
+    if unfinished or None not in runs:
+        return bool(unfinished)
+    return None
 
 
 def unfinished_note(records: Iterable[tuple[Path, str | None]]) -> list[str]:

@@ -54,11 +54,11 @@ def multi30k_table(paths: list[Path], show_differences: bool = False) -> str:
         results_table(of_tokens, show_differences=show_differences),
     ]
     detokenised = [path for path in paths if path not in of_tokens]
-    parts += (
-        ["## Detokenised, sacreBLEU's default", results_table(detokenised, show_differences=show_differences)]
-        if detokenised
-        else []
-    )
+    if detokenised:
+        parts += [
+            "## Detokenised, sacreBLEU's default",
+            results_table(detokenised, show_differences=show_differences),
+        ]
     return "\n\n".join(parts)
 
 
