@@ -93,12 +93,12 @@ install() {
   "$venv/bin/python" -m pip install "${pip_flags[@]}" "$@"
 }
 
-# build_fairseq: builds the wheel in the environment, whose torch it is linked with, unless the cache has it; sets
-# $wheel to its path.
+# build_fairseq: builds the wheel, unless the cache has it; sets $wheel to its path.
 build_fairseq() {
-  local torch cache work log pid seconds=0 isolation=(--no-build-isolation)
-  # Upstream's archive lacks sources of what it compiles where it finds torch; without them it runs as well.
-  if [[ $stack == legacy ]]; then isolation=(); fi
+  local torch cache work log pid seconds=0 how=(--no-deps)
+  # In the environment, whose torch it is linked with; but upstream's archive lacks sources of what it compiles where it
+  # finds torch, and runs without them.
+  if [[ $stack != legacy ]]; then how+=(--no-build-isolation); fi
   torch=$("$venv/bin/python" -c 'from importlib.metadata import version; print(version("torch"))')
   cache=${XDG_CACHE_HOME:-$HOME/.cache}/fairseq_intra/fairseq/$fairseq-python$version-torch$torch
   mkdir -p -- "$cache"
@@ -107,7 +107,7 @@ build_fairseq() {
   work=$(mktemp -d "$cache/.build.XXXXXX")
   log=$cache/build.log
   say "building $fairseq: about 3 minutes of one core (log: $log)"
-  "$venv/bin/python" -m pip wheel "${pip_flags[@]}" --no-deps "${isolation[@]}" --wheel-dir "$work" "$fairseq" \
+  "$venv/bin/python" -m pip wheel "${pip_flags[@]}" "${how[@]}" --wheel-dir "$work" "$fairseq" \
     >"$log" 2>&1 &
   pid=$!
   while kill -0 "$pid" 2>/dev/null; do

@@ -45,7 +45,7 @@ def multi30k_table(paths: list[Path], show_differences: bool = False) -> str:
     parts = ["# Multi30k"]
     parts += [_beside_published(pair, groups) for pair in dict.fromkeys(pair for pair, _ in groups)]
     if len({entry.evaluation.method for entry in entries}) == 1:
-        comparable([(entry.evaluation, entry.path) for entry in entries], False, show_differences)
+        comparable([(entry.evaluation, entry.path) for entry in entries], show_differences=show_differences)
         notes = unfinished_note((entry.path, entry.evaluation.unfinished_run) for entry in entries)
         return "\n\n".join([*parts, *notes])
     parts += ["## Test sets together", *(_together(*key, of_group) for key, of_group in groups.items())]

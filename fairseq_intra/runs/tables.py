@@ -82,7 +82,7 @@ def results_table(
 
 
 def comparable(
-    evaluations: list[tuple[Evaluation, Path]], equal_time: bool, show_differences: bool
+    evaluations: list[tuple[Evaluation, Path]], equal_time: bool = False, show_differences: bool = False
 ) -> list[Difference]:
     """What differs between evaluations that can be in one table; the arguments are those of `results_table`.
 
