@@ -58,5 +58,6 @@ def _leave_fast_path_off():
     TransformerEncoderLayerBase.__init__ = __init__
 
 
+@functools.cache
 def _has_fast_path():
     return "load_to_BT" in inspect.getsource(TransformerEncoderLayerBase)
