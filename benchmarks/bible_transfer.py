@@ -85,6 +85,7 @@ def write_encoder(verses, vocab_size, out):
 
 def write_pairs(verses, out):
     """In XNLI's layout: the halves of a verse, and whether the English one names God. Line n is the same verse."""
+    tables: dict[str, tuple[str, str, tuple[str, ...]]]
     tables = {"XNLI-MT-1.0/multinli/multinli.train.en.tsv": ("premise\thypo\tlabel", "train", ("en",))}
     for name, split in (("dev", "valid"), ("test", "test")):
         tables[f"XNLI-1.0/xnli.{name}.tsv"] = ("language\tgold_label\tsentence1\tsentence2", split, LANGUAGES)

@@ -66,12 +66,12 @@ def compiled(variant: Variant) -> Compiled:
     if "cubin" in found.asm:
         usage = tool("cuobjdump", found.asm["cubin"], "-res-usage")
         registers, stack, local = (int(re.search(rf"{key}:(\d+)", usage)[1]) for key in ("REG", "STACK", "LOCAL"))
-        moved = {name: _nvidia_bytes(found.asm["ptx"], name) for name in ("ld", "st")}
-        return Compiled(registers, stack + local, *moved.values(), *about, found.asm["cubin"])
+        read, written = (_nvidia_bytes(found.asm["ptx"], name) for name in ("ld", "st"))
+        return Compiled(registers, stack + local, read, written, *about, found.asm["cubin"])
     code = found.asm["amdgcn"]
     registers, spilled = (int(re.search(rf"\.vgpr_{key}count:\s*(\d+)", code)[1]) for key in ("", "spill_"))
-    moved = {name: _amd_bytes(code, name) for name in ("load", "store")}
-    return Compiled(registers, spilled, *moved.values(), *about, None)
+    read, written = (_amd_bytes(code, name) for name in ("load", "store"))
+    return Compiled(registers, spilled, read, written, *about, None)
 
 
 def launch(variant):

@@ -223,7 +223,7 @@ def fits(args, size, dtype, method, tokens):
     except torch.OutOfMemoryError:
         return False
     finally:
-        workload = None
+        workload = None  # type: ignore[assignment]
         if args.device == "cuda":
             torch.cuda.empty_cache()
 

@@ -3,6 +3,8 @@
 python benchmarks/loss.py [--passes K --positions N --vocab V --dtype DTYPE] [--growth | --profile]
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from measure import arguments, cell, interleaved, parsed, profile, ratio, show
@@ -14,7 +16,7 @@ from fairseq_intra.loss.functional import (
     intra_distillation_loss_on_features,
 )
 
-OPTIONS = {"alpha": 5.0, "label_smoothing": 0.1}
+OPTIONS: dict[str, Any] = {"alpha": 5.0, "label_smoothing": 0.1}
 
 
 def main():

@@ -112,9 +112,9 @@ def cell(found):
 
 def _timed(run, device, queued):
     if device == "cpu":
-        start = time.perf_counter()
+        began = time.perf_counter()
         run()
-        return time.perf_counter() - start
+        return time.perf_counter() - began
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
     if queued:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from fairseq import checkpoint_utils
+from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask
 from omegaconf import DictConfig
 
@@ -31,7 +32,7 @@ class Training(NamedTuple):
 class Built(NamedTuple):
     """The model of a checkpoint, and what it works with."""
 
-    model: torch.nn.Module  #: in evaluation mode, float32, on the CPU
+    model: BaseFairseqModel  #: in evaluation mode, float32, on the CPU
     task: FairseqTask  #: set up afresh, on the data given
     cfg: DictConfig  #: the checkpoint's own but for the data
     training: Training
@@ -101,7 +102,7 @@ def fingerprint(model: dict[str, torch.Tensor]) -> str:
     for name in sorted(model):
         value = model[name]
         digest.update(f"{name} {list(value.shape)} {value.dtype}\n".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

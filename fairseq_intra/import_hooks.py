@@ -31,5 +31,5 @@ class _Finder(importlib.abc.MetaPathFinder):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader.exec_module = functools.partial(self._around, spec.loader.exec_module)
+            spec.loader.exec_module = functools.partial(self._around, spec.loader.exec_module)  # type: ignore[method-assign]
         return spec

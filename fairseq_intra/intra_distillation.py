@@ -88,7 +88,7 @@ class IntraDistillation:
         self.divergence = str(div).lower()
         self.mode = str(passes)
         self.encoder_once = encoder_once
-        self._plan = None
+        self._plan: PassesPlan | None = None
 
     def run_passes(self, model, net_input):
         """The outputs of K stochastic passes over a mini-batch of B examples, a list of [k, B, ...] (see `passes`).

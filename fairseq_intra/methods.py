@@ -74,6 +74,6 @@ def setting(section, name: str):
     return getattr(section, name, None) if isinstance(section, argparse.Namespace) else section.get(name)
 
 
-def is_before(switch: int | None, num_updates: int) -> bool:
+def is_before(switch: float | None, num_updates: float) -> bool:
     """Whether so many updates of a late start were all plain; None is a switch that has not come."""
     return switch is None or num_updates <= switch

@@ -97,7 +97,7 @@ def in_process(function: Callable, *arguments: Any) -> Any:
         # Its own children are in its group, which it may not have made yet.
         child.kill()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
+            os.killpg(child.pid, signal.SIGKILL)  # type: ignore[arg-type]
         child.join()
     if not succeeded:
         raise outcome

@@ -4,6 +4,7 @@ import logging
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from fairseq import utils
@@ -88,7 +89,7 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         self.weight = distillation_weight
         self.temperature = distillation_temperature
         # Within a tuple, a model is not taken for a part of this module.
-        self._loaded = ()
+        self._loaded: tuple[Any, ...] = ()
 
     def forward(self, model, sample, reduce=True):
         """As fairseq's criterions: (loss, sample_size, logging_output), the loss summed over tokens, in nats."""

@@ -27,20 +27,21 @@ def _path(text):
     return Path(text)
 
 
-def add_command(commands, name: str, run: Callable, text: str, example: str = "") -> Parser:
+def add_command(commands, name: str, run: Callable | None, text: str, example: str = "", more: str = "") -> Parser:
     """Declares a command.
 
     Args:
         commands: the subparsers of `fairseq-intra`, or of one of its commands.
         name: of the command.
-        run: called with the parsed arguments.
+        run: called with the parsed arguments; None for one that has commands of its own.
         text: what the command does, for the help.
         example: command lines that the help shows below the flags.
+        more: what the help says of it above them.
     """
     command = commands.add_parser(
         name,
         help=text,
-        description=text[0].upper() + text[1:] + ".",
+        description=f"{text[0].upper()}{text[1:]}." + (f"\n\n{more}" if more else ""),
         epilog=f"example:\n  {example}" if example else None,
     )
     command.set_defaults(run=run, command=command)

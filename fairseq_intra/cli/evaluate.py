@@ -20,8 +20,7 @@ SACREBLEU is the folder of sacreBLEU's cache (default: ~/.sacrebleu)."""
 
 def add_commands(commands):
     """Adds it to the subparsers of `fairseq-intra`."""
-    command = add_command(commands, "evaluate", _evaluate, TEXT, EXAMPLE)
-    command.description += f"\n\n{MORE}"
+    command = add_command(commands, "evaluate", _evaluate, TEXT, EXAMPLE, MORE)
     command.set_defaults(passes_on=True)
     command.add_argument(
         "--checkpoint", required=True, metavar="FILE", help="the model; A.pt:B.pt is an ensemble of several"

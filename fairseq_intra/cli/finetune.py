@@ -43,9 +43,9 @@ def add_commands(commands):
         "finetune",
         _finetune,
         "fine-tune a checkpoint on one task of classes or numbers: plain, or with intra-distillation",
-        "fairseq-intra finetune --data DATA --checkpoint roberta.base/model.pt --method intra --out RUN --epochs 3",
+        "fairseq-intra finetune --data DATA --checkpoint roberta.base/model.pt --method intra --out RUN --epochs 3\n"
+        + AFTER_THE_FLAGS,
     )
-    command.epilog += "\n" + AFTER_THE_FLAGS
     command.add_argument(
         "--checkpoint",
         type=Path,

@@ -40,9 +40,9 @@ def add_commands(commands):
         "train",
         _train,
         "train one translation model: plain, with intra-distillation, or from a teacher",
-        "fairseq-intra train --data DATA --method intra --out RUN --preset tiny --updates 300 --dropout 0.2",
+        "fairseq-intra train --data DATA --method intra --out RUN --preset tiny --updates 300 --dropout 0.2\n"
+        + AFTER_THE_FLAGS,
     )
-    command.epilog += "\n" + AFTER_THE_FLAGS
     training.add_run_flags(command, "dataset made by data-prep/ (bin/, manifest.json)", TRAIN_METHODS)
     command.add_argument(
         "--preset", choices=preset_names(), default="paper", help="setting, a file of config/ (default: %(default)s)"

@@ -13,14 +13,16 @@ another, each after the line's number and a tab. A score is the translation's lo
 end of sentence included, over its length in subwords to the power of --lenpen."""
 MAX_THREADS = 1024
 EXPORT = "fairseq-intra export --checkpoint RUN/checkpoints/checkpoint_best.pt --data DATA --output EXPORTED"
+EXPORTED = """\
+The folder holds the model, its SentencePiece model, its settings and a model card, README.md. Before it takes its
+name, sentences of valid are translated by both engines and compared."""
 
 
 def add_commands(commands):
     """Adds them to the subparsers of `fairseq-intra`."""
     command = add_command(
-        commands, "translate", _translate, "translate one's own text with a trained model", EXAMPLES
+        commands, "translate", _translate, "translate one's own text with a trained model", EXAMPLES, MORE
     )
-    command.description += f"\n\n{MORE}"
     command.add_argument("--checkpoint", type=Path, metavar="FILE", help="the model, translated with by fairseq")
     command.add_argument("--data", type=Path, metavar="DIR", help="the dataset that --checkpoint was trained on")
     command.add_argument(
@@ -47,10 +49,7 @@ def add_commands(commands):
         _export,
         "make a folder to translate with by CTranslate2, without torch or fairseq",
         EXPORT,
-    )
-    command.description += (
-        "\n\nThe folder holds the model, its SentencePiece model, its settings and a model card, README.md. Before "
-        "it takes its name,\nsentences of valid are translated by both engines and compared."
+        EXPORTED,
     )
     command.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="the model, a transformer")
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="the dataset that it was trained on")

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from sacremoses import MosesDetokenizer, MosesTokenizer
 
@@ -105,7 +106,7 @@ class Tools:
 tools: Tools
 
 
-def make_tools(*settings: object) -> None:
+def make_tools(*settings: Any) -> None:
     """Prepares a worker process."""
     global tools
     tools = Tools(*settings)

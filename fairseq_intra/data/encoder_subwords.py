@@ -42,7 +42,7 @@ class SentencePiece:
             found = self._processor.encode(text, out_type="offset_mapping")
             return found["pieces"], found["offsets"]
         # An older sentencepiece.
-        found = self._processor.encode(text, out_type="immutable_proto").pieces
+        found = self._processor.encode(text, out_type="immutable_proto").pieces  # type: ignore[arg-type]
         return [subword.piece for subword in found], [(subword.begin, subword.end) for subword in found]
 
 

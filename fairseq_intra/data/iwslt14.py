@@ -33,7 +33,8 @@ class Source:
 
     def __init__(self, archive: Path | None, url: str | None, cache: Path, out: Path):
         self.given, self.url, self.cache, self.out = archive, url, cache, out
-        self.path, self.sha256 = archive, ""
+        self.path: Path = archive  # type: ignore[assignment]  # until `take` has fetched one
+        self.sha256 = ""
 
     @property
     def record(self) -> Path:

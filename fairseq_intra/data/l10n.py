@@ -143,7 +143,7 @@ def extract(choice: Choice, wheels: list[Wheel], cache: Path, to: Path) -> None:
     sources = []
     for wheel in wheels:
         path, is_whole = wheel.in_cache(cache)
-        if not is_whole:
+        if path is None or not is_whole:
             raise UsageError(f"{cache} has no whole wheel of {wheel.name}=={wheel.version} any more")
         try:
             found, left_out = l10n_messages.read_wheel(path, choice.language)

@@ -11,7 +11,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import polib
 
@@ -39,7 +39,7 @@ PLACEHOLDER = re.compile(r"\[%.*?%\]|\$?\{+[^{}]*\}+|%\(\w+\)[-+ #0-9.]*[a-z]|%(
 PLONE_DEFAULT = re.compile(r'^Default: "(.*)"$', re.DOTALL)
 
 
-def read_wheel(path: str, language: str) -> tuple[list[Pair], Counter]:
+def read_wheel(path: Path, language: str) -> tuple[list[Pair], Counter]:
     """Returns a wheel's usable (translation, English) pairs, each once, and how many each rule left out.
 
     Raises:

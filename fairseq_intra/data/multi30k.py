@@ -102,11 +102,9 @@ def _write_text(found: Text, languages, to):
     for split, sides in found.splits.items():
         if found.layout == "raw":
             say(f"{split}: tokenising {len(sides[0])} pairs")
-            sides = [
-                [_tokenised(line, language) for line in side] for side, language in zip(sides, languages, strict=True)
-            ]
         for side, language in zip(sides, languages, strict=True):
-            files.write_text(to / f"{split}.{language}", "".join(f"{line}\n" for line in side))
+            lines = [_tokenised(line, language) for line in side] if found.layout == "raw" else side
+            files.write_text(to / f"{split}.{language}", "".join(f"{line}\n" for line in lines))
 
 
 @cache

@@ -88,13 +88,13 @@ def _text(layout, contents, source, languages):
     for position, (theirs, split) in enumerate(SPLITS.items()):
         names = [f"{split}.{language}" for language in languages]
         if all(name in contents for name in names):
-            lines = [list(decoded(_lines(contents[name]), f"{source} {layout}/{name}")) for name in names]
+            first, second = (list(decoded(_lines(contents[name]), f"{source} {layout}/{name}")) for name in names)
             if len(splits) < position:
                 # fairseq counts test sets: this one would be called as the one before it.
                 raise UsageError(
                     f"{source} has {theirs} in {' and '.join(languages)}, but not the test set before it"
                 )
-            splits[split] = tuple(lines)
+            splits[split] = first, second
             sums |= {name: hashlib.sha256(contents[name]).hexdigest() for name in names}
     return Text(layout, splits, sums)
 

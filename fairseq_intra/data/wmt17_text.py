@@ -75,7 +75,7 @@ def distinct_pairs(archives: list[tuple[Path, str]], dropped: Counter) -> Iterat
             pair = tuple(map(cleaned, sides))
             reason = unusable(*pair)
             if not reason:
-                digest = hashlib.blake2b("\n".join(pair).encode(), digest_size=8).digest()
+                digest = hashlib.blake2b(f"{pair[0]}\n{pair[1]}".encode(), digest_size=8).digest()
                 mark = int.from_bytes(digest, "big")
                 reason = "repeated" if mark in seen else None
                 seen.add(mark)

@@ -32,7 +32,7 @@ def _keep_numpys_old_argument():
 def _keep_numpys_old_name():
     """fairseq's language_modeling and masked_lm call Python's int by a name that numpy 2 does not have."""
     if not hasattr(np, "compat"):
-        np.compat = types.SimpleNamespace(long=int)
+        np.compat = types.SimpleNamespace(long=int)  # type: ignore[attr-defined]
 
 
 def drop_fast_path_weights(state):

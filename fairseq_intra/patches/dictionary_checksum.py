@@ -61,8 +61,8 @@ def check(path, stored: dict | None, symbols: dict[str, list[str]], languages: d
     theirs, ours = ([given.get(side) for side in SIDES[:2]] for given in (_stored_languages(stored or {}), languages))
     check_direction(path, theirs, ours)
     for side, known in (stored or {}).items():
-        ours = symbols.get(side) or []
-        if len(ours) >= known["symbols"] and _digest(ours[: known["symbols"]]) != known["sha256"]:
+        own = symbols.get(side) or []
+        if len(own) >= known["symbols"] and _digest(own[: known["symbols"]]) != known["sha256"]:
             raise UsageError(
                 f"checkpoint {path} was trained with another {side} dictionary than that of the data, which has as "
                 f"many symbols ({known['symbols']}); give the dataset that it was trained on"
@@ -77,7 +77,7 @@ def _stored_languages(stored):
 def check_direction(path, theirs: list[str | None], ours: list[str | None]) -> None:
     """Raises UsageError where a checkpoint has the languages of the data, source and target, the other way round."""
     if all(ours) and theirs == ours[::-1] != ours:
-        raise UsageError(f"checkpoint {path} translates {'-'.join(theirs)}, and the data is {'-'.join(ours)}")
+        raise UsageError(f"checkpoint {path} translates {theirs[0]}-{theirs[1]}, and the data is {ours[0]}-{ours[1]}")
 
 
 def stored_in(state: dict) -> dict | None:

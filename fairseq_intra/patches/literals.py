@@ -11,6 +11,8 @@ import dataclasses
 import importlib
 import operator
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -40,7 +42,7 @@ MODULES = (
 )
 #: Of a text in characters, and of a value in items and characters.
 LIMIT = 100_000
-OPERATIONS = {
+OPERATIONS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -56,7 +58,7 @@ def apply():
     for name in MODULES:
         # One that this fairseq does not have, or whose requirements are not installed, evaluates nothing.
         with contextlib.suppress(ImportError):
-            importlib.import_module(name).eval = evaluate
+            importlib.import_module(name).eval = evaluate  # type: ignore[attr-defined]
 
 
 def evaluate(text):

@@ -85,6 +85,7 @@ def flag_value(words: list[str], name: str) -> str | None:
 
 def method_by_flags(words: list[str]) -> str:
     """The method that tables will call a training with these flags, as `methods.method_of`."""
+    flags: dict[str, object]
     flags = {name: as_number(flag_value(words, f"--{name.replace('_', '-')}")) for name in FLAGS}
     flags |= {"div": flag_value(words, "--div"), "encoder_once": flag_value(words, "--encoder-once") is not None}
     task, criterion = (flag_value(words, f"--{name}") for name in ("task", "criterion"))
@@ -198,6 +199,6 @@ def device_flags(passed: list[str], gpus: int, fp16: bool = True) -> list[str]:
 def as_number(text: str | None) -> float | None:
     """The number that a word stands for, None if it is none."""
     try:
-        return float(text)
-    except (TypeError, ValueError):
+        return None if text is None else float(text)
+    except ValueError:
         return None

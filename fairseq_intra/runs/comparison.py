@@ -1,7 +1,7 @@
 """What the results tables share: plain runs beside those of other methods, by seed, as Markdown."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Generic, TypeVar
 
@@ -94,7 +94,7 @@ def mean_and_spread(scores: list[float], sign: str = "") -> str:
     return f"{statistics.mean(scores):{sign}.2f}{spread}"
 
 
-def average_cells(scores: list[list[float]]) -> list[list[str]]:
+def average_cells(scores: Iterable[Sequence[float]]) -> list[list[str]]:
     """The cells of the last row: the methods' means over the rows, and the differences from plain."""
     plain, *others = (statistics.mean(of_method) for of_method in scores)
     return [[f"{plain:.2f}"], *([f"{other:.2f}", f"{other - plain:+.2f}"] for other in others)]

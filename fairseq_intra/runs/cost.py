@@ -4,10 +4,11 @@ import contextlib
 import functools
 import importlib
 import io
+import math
 import time
 from pathlib import Path
 
-from .arguments import flag_value
+from .arguments import flag_value, flag_values
 
 #: Seconds for which products of matrices are timed.
 TIMED = 0.3
@@ -32,7 +33,7 @@ def cpu_seconds(arguments: list[str], data: Path, updates: int | None, done: int
     parameters = _parameters(arguments, sum(1 for _ in dictionaries[-1].open(encoding="utf-8")))
     if parameters is None:
         return None
-    tokens = int(flag_value(arguments, "--max-tokens")) * int(flag_value(arguments, "--update-freq"))
+    tokens = math.prod(int(flag_values(arguments)[flag]) for flag in ("--max-tokens", "--update-freq"))
     passes = _passes(arguments, updates) - _passes(arguments, done)
     return passes * tokens * parameters * FLOPS / _flops_a_second()
 

@@ -207,7 +207,9 @@ def _by_fairseq(request, dataset, split, source, limits, penalties, scratch) -> 
     return decoding, translations
 
 
-def _by_ctranslate2(request, dataset, split, source, limits, penalties, scratch) -> tuple[dict, list[Decoded]]:
+def _by_ctranslate2(
+    request, dataset, split, source, limits: tuple[int, int], penalties, scratch
+) -> tuple[dict, list[Decoded]]:
     """(settings of the search, what CTranslate2 translates by the one length penalty)."""
     dataset.check("spm/joint.model")
     (lenpen,) = penalties

@@ -97,7 +97,8 @@ def _training_rules(state) -> TrainingRules:
 
 def position_limits(states) -> tuple[int, int]:
     """The smallest --max-source-positions and --max-target-positions of the models."""
-    return tuple(
+    source, target = (
         min(int(getattr(state["cfg"].model, f"max_{side}_positions", None) or 1 << 30) for state in states)
         for side in ("source", "target")
     )
+    return source, target

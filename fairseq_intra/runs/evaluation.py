@@ -113,7 +113,7 @@ class Evaluation:
         if self.statistics is None or all(text.is_file() for text in texts):
             lines = [read_lines(text) for text in texts]
             self._check_texts(texts, lines)
-            found = sentence_statistics(*lines, self.tokenizer)
+            found = sentence_statistics(lines[0], lines[1], self.tokenizer)
         else:
             found = self._recorded_statistics(path)
         score = bleu_of(found)

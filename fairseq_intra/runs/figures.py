@@ -1,6 +1,7 @@
 """Pictures that stay legible in print: one style, each written as PNG and as SVG."""
 
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageError
 from ..files import replacing
@@ -8,7 +9,7 @@ from ..files import replacing
 #: Distinct in grey as well: colours of the Okabe-Ito palette, and a dash of its own for each.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.grid": True,
     "grid.alpha": 0.3,

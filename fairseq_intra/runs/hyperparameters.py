@@ -1,7 +1,6 @@
 """What decides a training besides data, batch, seed and limits, as the records of evaluations hold it."""
 
 import argparse
-import numbers
 
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 from omegaconf import DictConfig
@@ -96,6 +95,6 @@ def _values(section):
 
 def _text(value):
     """One spelling, whether a value came from a flag, a preset or Hydra: of 0 and 0.0, (1, 2) and [1,2]."""
-    if isinstance(value, numbers.Number) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:.15g}"
     return str(value).replace(" ", "").translate(str.maketrans("()", "[]"))

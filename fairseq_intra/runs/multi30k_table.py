@@ -94,7 +94,10 @@ def _together(pair, tuned, entries):
         pairs = [(entries[0], entries[number]) for of_set in by_set for entries in of_set]
         gains = [other.evaluation.bleu["score"] - plain.evaluation.bleu["score"] for plain, other in pairs]
         of_seeds = [
-            tuple(sum((entries[which].statistics for entries in of_seed), []) for which in (0, number))
+            (
+                sum((entries[0].statistics for entries in of_seed), []),
+                sum((entries[number].statistics for entries in of_seed), []),
+            )
             for of_seed in zip(*by_set, strict=True)
         ]
         together, p_values = p_value_of_seeds(of_seeds)

@@ -50,9 +50,9 @@ class _Group:
         self.process = self.watchdog = None
 
     def start(self, command, environment):
-        pipe, quiet, session = subprocess.PIPE, subprocess.DEVNULL, {"start_new_session": True}
+        pipe, quiet = subprocess.PIPE, subprocess.DEVNULL
         self.watchdog = subprocess.Popen(
-            [sys.executable, "-ISc", WATCHDOG], stdin=pipe, stdout=quiet, stderr=quiet, **session
+            [sys.executable, "-ISc", WATCHDOG], stdin=pipe, stdout=quiet, stderr=quiet, start_new_session=True
         )
         self.process = subprocess.Popen(
             command,
@@ -61,7 +61,7 @@ class _Group:
             stdout=pipe,
             stderr=subprocess.STDOUT,
             preexec_fn=_ignore_sigusr1,
-            **session,
+            start_new_session=True,
         )
         self.watchdog.stdin.write(b"%d\n" % self.process.pid)
         self.watchdog.stdin.flush()

@@ -45,8 +45,8 @@ def texts_to_score(
         folder = output.parent / DETOKENISED
         make_folder("--output", folder)
         moses = MosesDetokenizer(lang=dataset.target)
-        sides = [[moses.detokenize(line.split()) for line in side] for side in (hypotheses, reference)]
-        yield TextsToScore(folder / output.name, *sides, tokenizer_of(dataset.target))
+        ours, theirs = ([moses.detokenize(line.split()) for line in side] for side in (hypotheses, reference))
+        yield TextsToScore(folder / output.name, ours, theirs, tokenizer_of(dataset.target))
 
 
 def score_texts(scored: TextsToScore, metrics: Sequence[str], confidence: bool, engine: str) -> dict:

@@ -2,10 +2,11 @@
 
 import re
 import statistics
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict
 
 from sacrebleu.metrics import BLEU, CHRF, TER
+from sacrebleu.metrics.base import Metric
 from sacrebleu.significance import PairedTest
 
 from ..errors import UsageError
@@ -73,6 +74,7 @@ def score_all(
     hypotheses: list[str], reference: list[str], metrics: Sequence[str], tokenize: str, confidence: bool
 ) -> dict[str, Score | ScoreWithConfidence | None]:
     """The scores bleu, chrf and ter, None where it is not asked for."""
+    makers: dict[str, Callable[[], Metric]]
     makers = {"bleu": lambda: bleu(tokenize), "chrf": CHRF, "ter": TER}
     return {
         name: _score(make(), hypotheses, reference, confidence) if name in metrics else None
@@ -125,9 +127,11 @@ def p_value(plain: list[list[int]], other: list[list[int]]) -> float:
     """
     if plain == other:
         return 1.0
-    systems = [("plain", plain), ("other", other)]
+    # sacreBLEU only hands them on: statistics do in place of text.
+    systems: Any = [("plain", plain), ("other", other)]
     _, scores = PairedTest(systems, {"BLEU": _FromStatistics()}, None, "bs", RESAMPLES)()
-    return scores["BLEU"][1].p_value
+    result: Any = scores["BLEU"][1]
+    return result.p_value
 
 
 def p_value_of_seeds(pairs: Sequence[tuple[list[list[int]], list[list[int]]]]) -> tuple[float, list[float]]:

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
@@ -142,7 +142,7 @@ def _table(rows, methods, differing: list[Difference], beside_paper, equal_time)
     evaluations = [entry.evaluation for row in rows for entry in row.entries()]
     if len(rows) > 1 and len({(found.split, found.kind, rule(found.tuning)) for found in evaluations}) == 1:
         means = zip(*([statistics.mean(scores) for scores in row.scores()] for row in rows), strict=True)
-        plain, *others = average_cells(list(means))
+        plain, *others = average_cells(means)
         last = ["average", *plain, *joined([[*cells, ""] for cells in others])]
         last += [""] * (equal_time + bool(differing))
         lines.append(last + [f"{PAPER_AVERAGE_GAIN:+} ({PAPER_PAIRS} pairs)"] * beside_paper)
@@ -172,7 +172,7 @@ def _p_values(row):
 def _seconds(row):
     sides = []
     for entries in row.methods():
-        known = [(entry.evaluation.training or {}).get("seconds") for entry in entries]
+        known: list[Any] = [(entry.evaluation.training or {}).get("seconds") for entry in entries]
         sides.append("?" if None in known else f"{statistics.mean(known):.0f}")
     return " / ".join(sides)
 

@@ -43,7 +43,7 @@ def task_table(runs: list[Path]) -> str:
         rows.append([name, NAMES[metric], *joined(score_cells(scores))])
         averages.append([statistics.mean(of_method) for of_method in scores])
     if len(rows) > 1:
-        rows.append(["average", "", *joined(average_cells(list(zip(*averages, strict=True))))])
+        rows.append(["average", "", *joined(average_cells(zip(*averages, strict=True)))])
     seeds = seeds_of(tasks.values())
     note = f"Dev set, the best epoch of each run; seeds {', '.join(map(str, seeds))}"
     if len(seeds) > 1:
@@ -72,4 +72,4 @@ def _read(folder):
     if not scored:
         raise UsageError(f"{folder}/train.log tells no {metric} of a validation")
     best = max(scored, key=lambda entry: entry[metric])
-    return run, best[metric], is_before(log.switch and log.switch["num_updates"], best["num_updates"])
+    return run, best[metric], is_before(log.switch["num_updates"] if log.switch else None, best["num_updates"])

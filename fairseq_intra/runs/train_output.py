@@ -40,7 +40,7 @@ class TrainOutput:
     def __init__(self, log: Path, total_updates: int | None):
         self.log, self.total_updates = log, total_updates
         self.done = self.time_is_up = self.preempted = False
-        self._first = None
+        self._first: tuple[float, int] | None = None
         self._readers = True
         with _space_for(log):
             self._file = open(log, "ab", buffering=0)

@@ -23,7 +23,7 @@ HIDDEN = ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_JOB_ID")
 class Workers(NamedTuple):
     """The processes that train one model."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # of a tuple it is a method
     rank: int  #: of this one; 0 as well where fairseq starts them all
     flags: list[str]  #: of fairseq-train
 

@@ -14,9 +14,9 @@ is to first order what L_b changes by if theta_i is set to zero. Of B mini-batch
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -133,4 +133,4 @@ class _Split:
 
 
 #: By `gradient_of`.
-_SUMMARIES = {"batch": _Batches, "split": _Split}
+_SUMMARIES: dict[str, Callable[..., Any]] = {"batch": _Batches, "split": _Split}

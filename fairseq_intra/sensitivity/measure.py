@@ -3,6 +3,7 @@
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,7 +117,7 @@ def _tied(model):
 
 def _write_report(found, about, output):
     scores = {name: score.cpu().numpy() for name, score in found.scores.items()}
-    made = {"groups": summary(scores, found.loss), "curves": curves(ordered(scores, list(scores)))}
+    made: dict[str, Any] = {"groups": summary(scores, found.loss), "curves": curves(ordered(scores, list(scores)))}
     file = output.with_suffix(".npz")
     with replacing(file) as partial, open(partial, "wb") as opened:
         np.savez(opened, **scores)

@@ -36,7 +36,7 @@ def self_distill(data: Path, out: Path, rounds: int, method: str, teacher_flags:
 
     def steps():
         for number, run in enumerate(runs):
-            how = ["--method", method]
+            how: list[object] = ["--method", method]
             if number:
                 how = ["--method", "self-distillation", "--teacher", best[number - 1], *teacher_flags]
             say(f"round {number} of {rounds}: {how[1]}")

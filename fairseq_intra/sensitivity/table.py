@@ -1,5 +1,6 @@
 """The sensitivity of several checkpoints side by side, as a table."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UsageError
@@ -20,7 +21,7 @@ _COLUMNS = {
 }
 
 
-def sensitivity_table(reports: dict[str, Report], evaluations: list[Path] = (), every_group: bool = False) -> str:
+def sensitivity_table(reports: dict[str, Report], evaluations: Sequence[Path] = (), every_group: bool = False) -> str:
     """A Markdown table of all parameters' statistics.
 
     Args:

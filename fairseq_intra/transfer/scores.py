@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ MAX_ANSWER_LENGTH = 30
 class SplitScore(NamedTuple):
     """What a test split's scores are made of."""
 
-    gold: list  #: of every sentence, text or question
+    gold: Sequence  #: of every sentence, text or question
     score: float  #: between 0 and 1
     details: dict
     predictions: dict | None = None  #: answers by the ids of their questions
