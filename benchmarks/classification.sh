@@ -60,7 +60,7 @@ quietly "$python" -m fairseq_intra.run_fairseq train "$out/bin" --user-dir "$che
   --log-format simple
 "$checkout/scripts/glue.sh" --glue "$out/glue" --tasks language --checkpoint "$out/mlm/checkpoint_last.pt" \
   --vocabulary "$out/vocabulary" --out "$out/runs" "${size[@]}" --max-positions 128 --lr 5e-4 --epochs 20 \
-  --pooler-dropout 0.1 "${passed[@]}"
+  --pooler-dropout 0.1 ${passed[@]+"${passed[@]}"}
 {
   printf '# Which language are two words of? Plain fine-tuning beside intra-distillation\n\n'
   # shellcheck disable=SC2016  # Markdown

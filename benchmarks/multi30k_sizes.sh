@@ -59,7 +59,7 @@ for size in $sizes; do
   "$checkout/data-prep/prepare-multi30k.sh" --langs de --input "$out/text/$size" --out "$out/data/$size"
   cp -- "$times" "$out/runs/$size/step_times.json"
   "$python" "$checkout/benchmarks/time_to_quality.py" --data "$out/data/$size/en-de" --out "$out/runs/$size" --parts train \
-    "${compare[@]}" --preset multi30k --batch-tokens 2048 --lr 3e-3 --warmup-updates 400 "${passed[@]}"
+    "${compare[@]}" --preset multi30k --batch-tokens 2048 --lr 3e-3 --warmup-updates 400 ${passed[@]+"${passed[@]}"}
   folders+=("$out/runs/$size")
 done
 "$python" "$checkout/benchmarks/when_it_pays.py" "${compare[@]}" --prefix "$out/when_it_pays" "${folders[@]}"

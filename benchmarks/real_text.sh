@@ -57,4 +57,4 @@ for lang in de es nl pl; do
   prepare bible bible "$lang"
 done
 exec "$checkout/scripts/iwslt14.sh" --data "$out/data" --out "$out/runs" --corpus "Tatoeba and the Bible" \
-  --langs "tatoeba.de bible.de bible.es bible.nl bible.pl" --preset "$preset" "${passed[@]}"
+  --langs "tatoeba.de bible.de bible.es bible.nl bible.pl" --preset "$preset" ${passed[@]+"${passed[@]}"}

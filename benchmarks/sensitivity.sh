@@ -56,7 +56,7 @@ for ((round = 0; round <= rounds; round++)); do
 done
 "$checkout/scripts/pruning-curve.sh" "${checkpoints[@]}" --data "$data" --out "$out/pruning" --ratios "$ratios" \
   --max-len-b 30 >&2
-"$checkout/scripts/self-distillation.sh" --data "$data" --rounds "$rounds" --out "$out/rounds" "${passed[@]}" >&2
+"$checkout/scripts/self-distillation.sh" --data "$data" --rounds "$rounds" --out "$out/rounds" ${passed[@]+"${passed[@]}"} >&2
 tool plot-sensitivity "${reports[@]}" --output "$results/sensitivity" >&2
 tool plot-sensitivity "${students[@]}" --output "$results/self-distillation" >&2
 cp -- "${reports[@]}" "${students[@]}" "$out"/pruning/pruning-curve.{json,svg} "$results"

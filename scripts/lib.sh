@@ -73,7 +73,7 @@ become_command() {
     echo
   fi
   find_python "$python_flag"
-  exec "$python" -c "$run_checkout" "$checkout" "${given[@]}"
+  exec "$python" -c "$run_checkout" "$checkout" ${given[@]+"${given[@]}"}
 }
 
 # pass_signals PROGRAM...: runs it to its end. What signal ends this script ends the program first; SIGUSR1 goes to it.

@@ -56,7 +56,7 @@ esac
 find_python "$python_flag"
 export FAIRSEQ_INTRA_PYTHON=$python
 
-pass_signals "$checkout/scripts/train.sh" --preset "$preset" "${passed[@]}"
+pass_signals "$checkout/scripts/train.sh" --preset "$preset" ${passed[@]+"${passed[@]}"}
 # Of the workers that torchrun or srun started, the first scores.
 if [[ -n $dry_run || ${RANK:-${SLURM_PROCID:-0}} != 0 ]]; then exit; fi
 for wmt_set in $wmt_sets; do

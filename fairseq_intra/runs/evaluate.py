@@ -22,7 +22,7 @@ from .ctranslate2_decoding import Decoded
 from .dataset import Dataset, read_dataset
 from .decoding_input import DecodingInput, split_input, text_input
 from .evaluated_model import about_model, position_limits
-from .evaluation import FORMAT, Evaluation, join, record_name, warn_of_unfinished_runs
+from .evaluation import FORMAT, Evaluation, join, record_name, unfinished_runs, warn_of_unfinished_runs
 from .generation import NbestEntry, generate, read_nbest, settings_of
 from .length_penalty import Tuning, best_of, choose, shown
 from .scored_texts import score_texts, texts_to_score
@@ -81,12 +81,16 @@ def evaluate(request: Request) -> Iterator[Result]:
     texts = {split: _texts(request, dataset, split) for split in request.splits}
     if request.tune_lenpen:
         dataset.check_split("valid")
-    unfinished = warn_of_unfinished_runs(request.trained)
+    warn_of_unfinished_runs(request.trained)
+    unfinished = unfinished_runs(request.trained)
     identities = _identities(request.checkpoints)
     states = [checkpoints.load(path) for path in request.checkpoints]
     evaluated = list(zip(request.checkpoints, identities, map(_fingerprint, states), strict=True))
     about = about_model(request.checkpoints, dataset, states) | {"engine": request.engine}
-    about |= {"fingerprint": evaluated[0][2] if len(evaluated) == 1 else None, "unfinished": unfinished}
+    about |= {
+        "fingerprint": evaluated[0][2] if len(evaluated) == 1 else None,
+        "unfinished": None if unfinished is None else bool(unfinished),
+    }
     for split in request.splits:
         for tuned in {False, request.tune_lenpen}:
             _check_nothing_is_lost(request.result(split, tuned), about)

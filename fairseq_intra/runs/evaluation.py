@@ -151,19 +151,21 @@ def _folder_to_itself(folder):
         os.close(opened)
 
 
-def warn_of_unfinished_runs(checkpoints: Iterable[Path]) -> bool | None:
-    """Says of checkpoints that are evaluated which runs have not come to their end.
+def unfinished_runs(checkpoints: Iterable[Path]) -> list[Path] | None:
+    """The runs of checkpoints that have not come to their end.
 
     Returns:
-        whether there are any; None where it is not known, as a checkpoint lies in no run.
+        None where that is not known: a checkpoint lies in no run, and the runs of the others are finished.
     """
     runs = dict.fromkeys(map(_run_of, checkpoints))
     unfinished = [run for run in runs if run and not _is_finished(run)]
-    for run in unfinished:
+    return None if None in runs and not unfinished else unfinished
+
+
+def warn_of_unfinished_runs(checkpoints: Iterable[Path]) -> None:
+    """Says of checkpoints that are evaluated which runs have not come to their end."""
+    for run in unfinished_runs(checkpoints) or []:
         say(f"{run} is not finished: its training may go on, or has failed")
-    if unfinished or None not in runs:
-        return bool(unfinished)
-    return None
 
 
 def unfinished_note(records: Iterable[tuple[Path, str | None]]) -> list[str]:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from ..methods import TITLES
 from .comparison import Comparison, markdown, methods_of, seeds_of
-from .evaluation import Evaluation, unfinished_note
+from .evaluation import unfinished_note
 from .scored_texts import DETOKENISED
 from .scoring import MEDIAN, TEST, p_value_of_seeds
-from .tables import Entry, comparable, results_table
+from .tables import Entry, entries_table, read_entries, results_table
 
 SETS = {"test": "test2016", "test1": "test2017", "test2": "MSCOCO"}
 #: BLEU of tokens, English to German, Transformer-Tiny.
@@ -31,11 +31,7 @@ def multi30k_table(paths: list[Path], show_differences: bool = False) -> str:
         UsageError: as `tables.results_table`.
     """
     of_tokens = [path for path in paths if path.parent.name != DETOKENISED]
-    entries = [
-        Entry(evaluation, path, evaluation.sentence_statistics(path))
-        for path in of_tokens
-        for evaluation in [Evaluation.read(path)]
-    ]
+    entries, differing = read_entries(of_tokens, show_differences=show_differences)
     groups: dict[tuple[str, bool], list[Entry]] = {}
     for entry in entries:
         groups.setdefault(
@@ -45,13 +41,12 @@ def multi30k_table(paths: list[Path], show_differences: bool = False) -> str:
     parts = ["# Multi30k"]
     parts += [_beside_published(pair, groups) for pair in dict.fromkeys(pair for pair, _ in groups)]
     if len({entry.evaluation.method for entry in entries}) == 1:
-        comparable([(entry.evaluation, entry.path) for entry in entries], show_differences=show_differences)
         notes = unfinished_note((entry.path, entry.evaluation.unfinished_run) for entry in entries)
         return "\n\n".join([*parts, *notes])
     parts += ["## Test sets together", *(_together(*key, of_group) for key, of_group in groups.items())]
     parts += [
         f"## Tokens, as published figures count them\n\n{sets}.",
-        results_table(of_tokens, show_differences=show_differences),
+        entries_table(entries, differing),
     ]
     detokenised = [path for path in paths if path not in of_tokens]
     if detokenised:

@@ -65,36 +65,47 @@ def results_table(
         UsageError: on scores that cannot be compared, settings that differ, texts that are not those scored, a run
             that has no counterpart, or two runs for one place.
     """
-    files = [file for path in paths for file in _evaluation_files(path)]
-    evaluations = [(Evaluation.read(file), file) for file in files]
-    differing = comparable(evaluations, equal_time, show_differences)
-    kinds = len({evaluation.kind for evaluation, _ in evaluations}) > 1
-    groups: dict[str, Comparison[Entry]] = {}
-    for evaluation, path in evaluations:
-        name = _row_name(evaluation, kinds)
-        entry = Entry(evaluation, path, evaluation.sentence_statistics(path))
-        groups.setdefault(name, Comparison(name)).add(evaluation.method, evaluation.seed, entry, path)
-    methods = methods_of(groups.values())
-    rows = [Row(name, group.by_seed(methods)) for name, group in sorted(groups.items())]
-    for row in rows:
-        _require_same_text(row)
-    return _table(rows, methods, differing, beside_paper, equal_time)
+    return entries_table(*read_entries(paths, equal_time, show_differences), beside_paper, equal_time)
 
 
-def comparable(
-    evaluations: list[tuple[Evaluation, Path]], equal_time: bool = False, show_differences: bool = False
-) -> list[Difference]:
-    """What differs between evaluations that can be in one table; the arguments are those of `results_table`.
+def read_entries(
+    paths: list[Path], equal_time: bool = False, show_differences: bool = False
+) -> tuple[list[Entry], list[Difference]]:
+    """The evaluations of one table, and what differs between them; arguments as of `results_table`.
 
     Raises:
-        UsageError: where they cannot.
+        UsageError: on settings that differ, or texts that are not those scored.
     """
+    files = [file for path in paths for file in _evaluation_files(path)]
+    evaluations = [(Evaluation.read(file), file) for file in files]
     require_same(evaluations)
     differing = differences(evaluations, equal_time)
     if differing and not show_differences:
         advice = "make them alike, or give --show-differences" + " or --equal-time" * differing[0].is_limit
         raise UsageError(f"{differing[0].message}; {advice}")
-    return differing
+    return [Entry(found, file, found.sentence_statistics(file)) for found, file in evaluations], differing
+
+
+def entries_table(
+    entries: list[Entry], differing: list[Difference], beside_paper: bool = False, equal_time: bool = False
+) -> str:
+    """The table of what `read_entries` found; arguments as of `results_table`.
+
+    Raises:
+        UsageError: on scores of other texts, a run that has no counterpart, or two runs for one place.
+    """
+    kinds = len({entry.evaluation.kind for entry in entries}) > 1
+    groups: dict[str, Comparison[Entry]] = {}
+    for entry in entries:
+        name = _row_name(entry.evaluation, kinds)
+        groups.setdefault(name, Comparison(name)).add(
+            entry.evaluation.method, entry.evaluation.seed, entry, entry.path
+        )
+    methods = methods_of(groups.values())
+    rows = [Row(name, group.by_seed(methods)) for name, group in sorted(groups.items())]
+    for row in rows:
+        _require_same_text(row)
+    return _table(rows, methods, differing, beside_paper, equal_time)
 
 
 def _evaluation_files(path):
