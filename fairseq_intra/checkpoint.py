@@ -169,7 +169,8 @@ def average(inputs: list[Path], output: Path) -> None:
             or one is given twice.
     """
     if len({path.resolve() for path in inputs}) < len(inputs):
-        raise UsageError(f"{max(inputs, key=inputs.count)} is given more than once")
+        resolved = [path.resolve() for path in inputs]
+        raise UsageError(f"{max(resolved, key=resolved.count)} is given more than once")
     total: dict[str, torch.Tensor] = {}
     known = first = None
     before_switch = 0

@@ -59,6 +59,7 @@ def evaluated(folder, method="plain", source="de", share=2, name="checkpoint_bes
         "reference_sha256": digest(REFERENCE),
         "versions": {"sacrebleu": "2.6.0"},
         "corpus": f"{source}-en",
+        "trained_on": f"{source}-en",
         "lowercase": False,
         "tokenize": "13a",
         "engine": "fairseq",

@@ -161,6 +161,10 @@ def test_of_other_trainings_there_is_no_mean(untrained, tmp_path):
     elsewhere = write_state(tmp_path / "elsewhere" / "other.pt", other)
     with pytest.raises(UsageError, match="other.pt is of the training longer, .*first.pt of one: average"):
         checkpoint.average([first, elsewhere], tmp_path / "mean.pt")
+    (tmp_path / "link.pt").symlink_to(first)
+    third = write_state(tmp_path / "third.pt", copy.deepcopy(untrained))
+    with pytest.raises(UsageError, match="first.pt is given more than once"):
+        checkpoint.average([third, first, tmp_path / "link.pt"], tmp_path / "mean.pt")
     with pytest.raises(UsageError, match="first.pt is given more than once"):
         checkpoint.average([first, first], tmp_path / "mean.pt")
     assert not (tmp_path / "mean.pt").exists()

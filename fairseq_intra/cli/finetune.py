@@ -82,7 +82,7 @@ def _finetune(args):
         return
     run = RunFolder(args.out)
     begun_from = sha256(args.checkpoint) if args.checkpoint else "none"
-    kept = [f"# data {sha256(args.data / 'manifest.json')}", f"# checkpoint {begun_from}", *words]
+    kept = [arguments.data_line(args.data), f"# checkpoint {begun_from}", *words]
     with run.opened(kept):
         about = {"task": made["task"], "metric": made["metric"], "method": method, "seed": args.seed}
         write_text(args.out / "run.json", json.dumps(about) + "\n")

@@ -67,7 +67,7 @@ def _finetune_transfer(args):
         print(training.as_shell_lines(command))
         return
     run = RunFolder(args.out, team.rank)
-    checksums = [f"# data {sha256(args.data / 'manifest.json')}", f"# checkpoint {sha256(model)}"]
+    checksums = [arguments.data_line(args.data), f"# checkpoint {sha256(model)}"]
     kept = [*checksums, f"# batch {args.batch}", *words]
     with run.opened(kept):
         if run.is_finished(kept):

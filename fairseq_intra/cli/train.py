@@ -103,7 +103,7 @@ def _train(args):
         print(training.as_shell_lines(command))
         return
     run = RunFolder(args.out, team.rank)
-    kept = [f"# data {sha256(args.data / 'manifest.json')}", f"# batch {batch}", *words]
+    kept = [arguments.data_line(args.data), f"# batch {batch}", *words]
     if args.continue_from:
         kept.insert(0, f"# continued {sha256(args.continue_from)}")
     if teacher := flag_value(args.passed, "--teacher"):
@@ -152,6 +152,8 @@ def _words(args, preset, gpus, dataset):
     flags = preset.flags | {"seed": str(args.seed)}
     if args.updates:
         flags["max-update"] = str(args.updates)
+    if "--keep-last-epochs" in flag_values(args.passed):
+        flags.pop("no-epoch-checkpoints", None)
     task, criterion = TASK_AND_CRITERION[args.method]
     words = [*as_words(flags), "--task", task, "--criterion", criterion]
     passed = flags_for(args.method, args.passed)

@@ -3,9 +3,11 @@
 import difflib
 import importlib.util
 import re
+from pathlib import Path
 
 from ..console import say
 from ..errors import UsageError
+from ..files import sha256
 from ..limits import check_alpha, check_precision
 from ..methods import COMPUTATION, FLAGS, method_of
 
@@ -17,6 +19,8 @@ NOT_OF_RDROP = re.compile(
     r"--(num-iter|div|adaptive-alpha|temperature-[pq]|max-updates-train|plain-.*|distill-.*|encoder-once)"
 )
 OF_THE_LATE_START = re.compile(r"--plain-(updates|patience)")
+#: What a run's arguments.txt has before the SHA-256 of its dataset's manifest.json.
+DATA = "# data "
 #: Flags that a run sets itself, and why.
 OWNED = {
     "--save-dir": "checkpoints go to OUT/checkpoints; see --out",
@@ -174,8 +178,15 @@ def check_passed(words: list[str], ours: list[str], owned: dict[str, str]) -> No
     alpha = as_number(flag_value(words, "--alpha"))
     if alpha is not None:
         check_alpha(alpha)
+    if (flag_value(words, "--valid-subset") or "").startswith("test"):
+        raise UsageError("--valid-subset: the best checkpoint would be chosen on a test set; name valid first")
     if flag_value(words, "--wandb-project") and importlib.util.find_spec("wandb") is None:
         raise UsageError("--wandb-project needs the package wandb (pip install wandb)")
+
+
+def data_line(data: Path) -> str:
+    """The line of a run's arguments.txt that tells its dataset, a folder, from others."""
+    return f"{DATA}{sha256(data / 'manifest.json')}"
 
 
 def device_flags(passed: list[str], gpus: int, fp16: bool = True) -> list[str]:

@@ -86,7 +86,7 @@ def evaluate(request: Request) -> Iterator[Result]:
     identities = _identities(request.checkpoints)
     states = [checkpoints.load(path) for path in request.checkpoints]
     evaluated = list(zip(request.checkpoints, identities, map(_fingerprint, states), strict=True))
-    about = about_model(request.checkpoints, dataset, states) | {"engine": request.engine}
+    about = about_model(request.checkpoints, dataset, states, request.trained) | {"engine": request.engine}
     about |= {
         "fingerprint": evaluated[0][2] if len(evaluated) == 1 else None,
         "unfinished": None if unfinished is None else bool(unfinished),
@@ -133,6 +133,8 @@ def _check_nothing_is_lost(result, about):
         other = f"of another model ({earlier.method}, seed {earlier.seed})"
     elif earlier.run not in (None, about["run"]):
         other = f"of another model (run {earlier.run})"
+    elif changed := _changed(earlier.hyperparameters or {}, about["hyperparameters"]):
+        other = f"of another model ({changed})"
     elif (earlier.kind, earlier.num_updates) == (about["kind"], about["num_updates"]) and (
         earlier.fingerprint not in (None, about["fingerprint"])
     ):
@@ -141,6 +143,12 @@ def _check_nothing_is_lost(result, about):
         raise UsageError(
             f"{path} is an evaluation {other}, and would be replaced; give another folder by --output, or remove it"
         )
+
+
+def _changed(earlier, now):
+    """A setting that two trainings have both, but not alike."""
+    names = [name for name, value in earlier.items() if now.get(name, value) != value]
+    return f"{names[0].replace('_', ' ')} {earlier[names[0]]}" if names else None
 
 
 def _identities(paths):

@@ -8,14 +8,23 @@ from fairseq.data import Dictionary
 
 from .. import checkpoint as checkpoints
 from ..console import say
+from ..files import read_lines
+from ..methods import setting
 from ..patches import dictionary_checksum
-from .dataset import Dataset
-from .evaluation import TrainingRules
+from .arguments import data_line
+from .dataset import Dataset, read_dataset
+from .evaluation import TrainingRules, run_of
 from .hyperparameters import hyperparameters
 
 
-def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict:
-    """The fields of the record about the checkpoints (the content of each in `states`) and the dataset.
+def about_model(paths: list[Path], dataset: Dataset, states: list[dict], trained: list[Path]) -> dict:
+    """The fields of the record about the checkpoints and the dataset.
+
+    Args:
+        paths: the checkpoints.
+        dataset: what they are evaluated on.
+        states: the content of each.
+        trained: as `Request.trained`.
 
     Raises:
         UsageError: if a checkpoint was trained on other dictionaries.
@@ -24,10 +33,15 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict
     methods = [training.method for training in trainings]
     kind = _kind(paths, states)
     values = [hyperparameters(state["cfg"]) for state in states]
-    chosen_by = {"best_checkpoint_metric": states[0]["cfg"].checkpoint.best_checkpoint_metric}
+    cfg = states[0]["cfg"]
+    chosen_by = {
+        "best_checkpoint_metric": cfg.checkpoint.best_checkpoint_metric,
+        "valid_subset": cfg.dataset.valid_subset,
+    }
     return {
         "dataset": dataset.folder.absolute().name,
         "corpus": dataset.corpus,
+        "trained_on": _trained_on(trained, dataset, states),
         "source": dataset.source,
         "target": dataset.target,
         "lowercase": dataset.lowercase,
@@ -37,7 +51,7 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict]) -> dict
         "checkpoint": ":".join(path.name for path in paths),
         "kind": kind,
         "dictionary": _check_dictionaries(paths, dataset, states),
-        "training": _training_rules(states[0]),
+        "training": _training_rules(states),
         "hyperparameters": {
             name: _shared([each.get(name) for each in values]) for name in dict.fromkeys(chain(*values))
         }
@@ -79,7 +93,25 @@ def _check_dictionaries(paths, dataset, states):
     return "checked" if all(known) else "unchecked"
 
 
-def _training_rules(state) -> TrainingRules:
+def _trained_on(trained, dataset, states):
+    """The corpus of the training; None where that is not known, or its dataset is not there any more as it was."""
+    folders = [dataset.folder, *(Path(str(setting(state["cfg"].task, "data"))).parent for state in states)]
+    known = {data_line(folder): folder for folder in folders if (folder / "manifest.json").is_file()}
+    corpora = []
+    for run in dict.fromkeys(map(run_of, trained)):
+        kept = read_lines(run / "arguments.txt") if run else []
+        corpora.append(next((read_dataset(known[line]).corpus for line in kept if line in known), None))
+    return None if None in corpora else _shared(corpora)
+
+
+def _training_rules(states) -> TrainingRules | None:
+    """How they were trained; None of an ensemble of models that were trained by different rules."""
+    first, *others = map(_rules_of, states)
+    alike = all(rules | {"seconds": None} == first | {"seconds": None} for rules in others)
+    return first if alike else None
+
+
+def _rules_of(state) -> TrainingRules:
     cfg = state["cfg"]
     batches = cfg.optimization.update_freq[0] * cfg.distributed_training.distributed_world_size
     tokens, sentences = cfg.dataset.max_tokens, cfg.dataset.batch_size

@@ -60,6 +60,7 @@ class Evaluation:
     versions: dict[str, str]
     hypotheses_sha256: str | None = None
     corpus: str | None = None  #: SHA-256 over the checksums of all files of the dataset
+    trained_on: str | None = None  #: the same of the one that the training had; None where that is not known
     lowercase: bool | None = None
     tokenize: str | None = None  #: sacreBLEU's tokenizer for BLEU
     engine: str | None = None  #: what decoded
@@ -157,7 +158,7 @@ def unfinished_runs(checkpoints: Iterable[Path]) -> list[Path] | None:
     Returns:
         None where that is not known: a checkpoint lies in no run, and the runs of the others are finished.
     """
-    runs = dict.fromkeys(map(_run_of, checkpoints))
+    runs = dict.fromkeys(map(run_of, checkpoints))
     unfinished = [run for run in runs if run and not _is_finished(run)]
     return None if None in runs and not unfinished else unfinished
 
@@ -176,7 +177,7 @@ def unfinished_note(records: Iterable[tuple[Path, str | None]]) -> list[str]:
     """
     unfinished: dict[Path | str, str] = {}
     for path, said in records:
-        run = _run_of(path)
+        run = run_of(path)
         if run and not _is_finished(run):
             unfinished[run] = run.name
         elif said:
@@ -191,7 +192,7 @@ def plain_note(before_switch: Iterable[bool | None]) -> list[str]:
     return [f"{count} of before the switch: plain training."] if plain else []
 
 
-def _run_of(path):
+def run_of(path: Path) -> Path | None:
     """The run of `train` in whose folder of checkpoints a file lies; None where it lies elsewhere."""
     folder = path.absolute().parent
     return folder.parent if folder.name == "checkpoints" and (folder.parent / "arguments.txt").exists() else None

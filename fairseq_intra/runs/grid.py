@@ -11,9 +11,9 @@ from typing import ClassVar, Protocol
 
 from ..console import say
 from ..errors import UsageError
-from ..files import locked, make_folder, write_text
+from ..files import locked, make_folder, read_lines, write_text
 from ..processes import UNFINISHED, ending_on_signals
-from .arguments import flag_value, flag_values, without
+from .arguments import DATA, data_line, flag_value, flag_values, without
 from .comparison import PLAIN
 from .same_arguments import keep_arguments
 from .scheduler import Run, run_all
@@ -106,8 +106,21 @@ def make_table(grid: Grid) -> None:
     if not grid.out.is_dir():
         raise UsageError(f"--out {grid.out}: no such folder")
     runs = grid.runs()
+    for run in runs:
+        _need_its_data(run)
     if not _write_table(grid, runs, [run for run in runs if run.evaluated], "is not finished"):
         raise UsageError(f"{grid.out / 'table.md'} is not made: see above")
+
+
+def _need_its_data(run):
+    """Raises UsageError where a run was trained on another dataset than it would be now."""
+    flags = flag_values(run.steps[0].command)
+    out, data = (Path(flags.get(name, "")) for name in ("--out", "--data"))
+    kept = out / "arguments.txt"
+    if not kept.is_file() or not (data / "manifest.json").is_file():
+        return
+    if any(line.startswith(DATA) and line != data_line(data) for line in read_lines(kept)):
+        raise UsageError(f"{out} was trained on another dataset than {data}")
 
 
 def _prepare(grid, preparations, logs):
@@ -170,6 +183,10 @@ def _check_average(training, average):
 
 def _write_table(grid, runs, done, reason):
     """Whether there is one; if not, why."""
+    path = grid.out / "table.md"
+    if path.exists():
+        # It may be of other runs: it is not to be taken for the table of these.
+        path.replace(path.with_name("table.earlier.md"))
     if len(set(grid.methods)) < grid.fewest or PLAIN not in grid.methods:
         say(f"no table: it needs {PLAIN}{' and another method' if grid.fewest > 1 else ''}")
         return False
@@ -181,6 +198,7 @@ def _write_table(grid, runs, done, reason):
     text = (
         grid.table(chosen) + "\n" + "".join(f"Left out, for a run of it {reason}: {group}.\n" for group in left_out)
     )
-    write_text(grid.out / "table.md", text)
+    write_text(path, text)
+    path.with_name("table.earlier.md").unlink(missing_ok=True)
     print(text, end="", flush=True)
     return True

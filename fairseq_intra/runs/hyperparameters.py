@@ -33,9 +33,9 @@ def hyperparameters(cfg: DictConfig) -> dict[str, str]:
     architecture, criterion = (setting(cfg[name], "_name") for name in ("model", "criterion"))
     found = {
         "architecture": ARCH_MODEL_NAME_REGISTRY.get(architecture, architecture),
-        **_model(cfg),
+        **_own(cfg, "model"),
         "criterion": BASE if criterion in BUILT_ON_IT else criterion,
-        **_values(cfg["criterion"]),
+        **_own(cfg, "criterion"),
         **{name: value for section in ("optimizer", "lr_scheduler") for name, value in _named(cfg, section)},
         **{name: cfg.optimization[name] for name in ("lr", "clip_norm", "sentence_avg")},
         "precision": _precision(cfg.common),
@@ -43,24 +43,32 @@ def hyperparameters(cfg: DictConfig) -> dict[str, str]:
         # They leave out longer sentences.
         **{name: setting(cfg["model"], name) for name in ("max_source_positions", "max_target_positions")},
         "finetune_from_model": cfg.checkpoint.finetune_from_model is not None,
+        # Plain updates before a late start are some of its own.
+        "continued": bool(setting(cfg.checkpoint, "continue_once")) and not _plain_updates(cfg),
     }
     of_others = {name: value for name, value in found.items() if name not in SETTINGS}
     return {name: _text(value) for name, value in (of_others | _of_the_method(cfg)).items()}
 
 
-def _model(cfg):
-    """The architecture; fairseq holds that of most models among the values of all other sections."""
-    known = {name for section in cfg if section != "model" for name in [section, *_values(cfg[section])]}
-    values = _values(cfg["model"])
-    is_flat = isinstance(cfg["model"], argparse.Namespace)
-    return {name: value for name, value in values.items() if not (is_flat and name in known)}
+def _plain_updates(cfg):
+    return int((_values(cfg["task"]) | _values(cfg["criterion"])).get("plain_updates") or 0)
+
+
+def _own(cfg, section):
+    """The values of a section; fairseq holds some, as of most models, among the values of all the others."""
+    values = _values(cfg[section])
+    if not isinstance(cfg[section], argparse.Namespace):
+        return values
+    sections = [cfg[name] for name in cfg]
+    known = {*cfg, *(name for each in sections if isinstance(each, DictConfig) for name in _values(each))}
+    return {name: value for name, value in values.items() if name not in known}
 
 
 def _named(cfg, section):
     """The name of an optimizer or schedule, and its settings; those that repeat --max-update are limits."""
     yield section, setting(cfg[section], "_name")
     limit = cfg.optimization.max_update
-    for name, value in _values(cfg[section]).items():
+    for name, value in _own(cfg, section).items():
         if not (name in ("max_update", "total_num_update") and value == limit):
             yield name, value
 

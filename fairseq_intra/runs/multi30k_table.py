@@ -95,7 +95,7 @@ def _together(pair, tuned, entries):
             )
             for of_seed in zip(*by_set, strict=True)
         ]
-        together, p_values = p_value_of_seeds(of_seeds)
+        together, p_values = p_value_of_seeds(of_seeds, statistics.mean(gains))
         by_seed = ", ".join(f"{value:.3f}" for value in p_values)
         median = f"{together:.3f}"
         rows.append([TITLES[method], f"{statistics.mean(gains):+.2f}", median, by_seed])

@@ -17,6 +17,7 @@ from .length_penalty import rule
 #: Fields that records of earlier formats lack.
 LATER = {
     "corpus": "corpus",
+    "trained_on": "data of training",
     "hypotheses_sha256": "hypotheses",
     "lowercase": "lowercasing",
     "kind": "kind of checkpoint",
@@ -25,7 +26,7 @@ LATER = {
     "dictionary": "dictionary",
 }
 LIMITS = ("max_update", "max_epoch", "stop_time_hours")
-NUMBERED = "updates of numbered checkpoints"
+NUMBERED = "updates of checkpoints chosen by hand"
 TRAINING_SETTINGS = ("batch_tokens", "batch_sentences", "patience", *LIMITS)
 #: Flags of fine-tuned runs that may differ: how the loss is computed, what is logged and kept, and the machine.
 MAY_DIFFER = re.compile(
@@ -114,7 +115,7 @@ def differences(evaluations: list[tuple[Evaluation, Path]], equal_time: bool) ->
 
     Args:
         evaluations: each with its file.
-        equal_time: limits of updates and of time may differ, and so may the updates of numbered checkpoints.
+        equal_time: limits of updates and of time may differ, and so may the updates of checkpoints chosen by hand.
     """
     settings: dict[str, Callable] = {
         name: _training_setting(name) for name in TRAINING_SETTINGS if not (equal_time and name in LIMITS)
@@ -131,7 +132,7 @@ def differences(evaluations: list[tuple[Evaluation, Path]], equal_time: bool) ->
 
 
 def _numbered_update(evaluation):
-    return str(evaluation.num_updates) if evaluation.kind == "numbered" else None
+    return str(evaluation.num_updates) if evaluation.kind in ("numbered", "other") else None
 
 
 def _hyperparameter(name, method=None):

@@ -134,17 +134,22 @@ def p_value(plain: list[list[int]], other: list[list[int]]) -> float:
     return result.p_value
 
 
-def p_value_of_seeds(pairs: Sequence[tuple[list[list[int]], list[list[int]]]]) -> tuple[float, list[float]]:
+def p_value_of_seeds(
+    pairs: Sequence[tuple[list[list[int]], list[list[int]]]], difference: float | None = None
+) -> tuple[float, list[float]]:
     """The p-value of several seeds, and that of each.
 
     It is their median, of an even number the larger of the two in the middle. `p_value` does not tell which of two
-    systems is better: a seed whose difference goes against the mean of all counts as 1.
+    systems is better: a seed that speaks against the difference counts as 1.
 
     Args:
         pairs: of `sentence_statistics`, plain's first, one for each seed.
+        difference: in BLEU, of which the p-value is (default: the mean of the seeds').
     """
-    values = [p_value(plain, other) for plain, other in pairs]
     gains = [bleu_of(other) - bleu_of(plain) for plain, other in pairs]
-    mean = statistics.mean(gains)
-    agreeing = [value if gain * mean > 0 else 1.0 for value, gain in zip(values, gains, strict=True)]
-    return statistics.median_high(agreeing), values
+    difference = statistics.mean(gains) if difference is None else difference
+    values = [
+        p_value(plain, other) if gain * difference > 0 else 1.0
+        for (plain, other), gain in zip(pairs, gains, strict=True)
+    ]
+    return statistics.median_high(values), values

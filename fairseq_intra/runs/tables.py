@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from .comparison import Comparison, average_cells, columns_of, joined, markdown, methods_of, score_cells
-from .evaluation import Evaluation, is_evaluation, plain_note, unfinished_note
+from .evaluation import Evaluation, is_evaluation, plain_note, unfinished_note, unfinished_runs
 from .length_penalty import rule
 from .run_settings import Difference, differences, first_other, require_same, unchecked
 from .scoring import MEDIAN, TEST, p_value_of_seeds
@@ -20,6 +20,8 @@ PAPER_COLUMN = "paper, plain to intra-distillation"
 REPRODUCTION = {"de-en": (32.90, 35.11)}
 #: In the name of a row.
 TUNED = "length penalty tuned"
+#: What is unchecked of a checkpoint from elsewhere.
+ENDED = "whether the training had ended"
 
 
 class Entry(NamedTuple):
@@ -139,6 +141,11 @@ def _require_same_text(row):
     known = [(entry.evaluation.corpus, entry.path) for entry in entries if entry.evaluation.corpus is not None]
     if other := first_other(known):
         raise UsageError(f"{known[0][1]} and {other[1]} are of two corpora, both called {row.name}")
+    trained = [
+        (entry.evaluation.trained_on, entry.path) for entry in entries if entry.evaluation.trained_on is not None
+    ]
+    if other := first_other(trained):
+        raise UsageError(f"the models of {trained[0][1]} and {other[1]} were trained on different data")
 
 
 def _table(rows, methods, differing: list[Difference], beside_paper, equal_time):
@@ -189,10 +196,13 @@ def _seconds(row):
 
 
 def _differences(row, differing):
+    """By setting its values: those of plain, of the next method and so on; or those of all methods alike."""
     parts = []
     for difference in differing:
-        values = dict.fromkeys(difference.value(entry.evaluation) for entry in row.entries())
-        parts.append(f"{difference.name} {' / '.join(value for value in values if value is not None)}")
+        values = [dict.fromkeys(difference.value(entry.evaluation) for entry in its) for its in row.methods()]
+        sides = [", ".join(value for value in its if value is not None) for its in values]
+        sides = [side for side in sides if side]
+        parts.append(f"{difference.name} {sides[0] if len(set(sides)) == 1 else ' / '.join(sides)}")
     return "; ".join(parts)
 
 
@@ -221,13 +231,18 @@ def _notes(rows, differing, beside_paper, equal_time):
         yield f"{limited} hypotheses of all runs are as long as their limit."
     if cut := sum(entry.evaluation.truncated or 0 for entry in entries):
         yield f"{cut} sources of all runs were cut to the model's --max-source-positions."
-    lacking = [unchecked(entry.evaluation) for entry in entries]
+    lacking = [unchecked(entry.evaluation) + [ENDED] * _unknown_end(entry) for entry in entries]
     if any(lacking):
         what = ", ".join(dict.fromkeys(name for names in lacking for name in names))
         yield f"Unchecked, as {sum(map(bool, lacking))} of {len(lacking)} records do not hold it: {what}."
     if beside_paper:
         reproduced = ", ".join(f"{pair} {_reported(REPRODUCTION, pair)}" for pair in REPRODUCTION)
         yield f"Paper: Xu, Koehn and Murray 2022. An independent reproduction (2023) has {reproduced}."
+
+
+def _unknown_end(entry):
+    """Whether neither the record nor the folder tells if the training had come to its end."""
+    return entry.evaluation.unfinished is None and unfinished_runs([entry.path]) is None
 
 
 def _tuning_notes(rows):

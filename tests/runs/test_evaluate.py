@@ -17,7 +17,7 @@ import torch
 from fairseq_intra import checkpoint as checkpoints
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
-from fairseq_intra.runs import evaluated_model, evaluation, generation
+from fairseq_intra.runs import arguments, evaluated_model, evaluation, generation
 from fairseq_intra.runs.dataset import read_dataset
 from fairseq_intra.runs.evaluation import Evaluation
 from fairseq_intra.runs.scoring import bleu, tokenizer_of
@@ -342,6 +342,39 @@ def test_the_score_of_an_unfinished_training_is_called_so(evaluate, checkpoint, 
     assert "not finished" not in capsys.readouterr().err
 
 
+def test_the_record_tells_the_data_that_the_model_was_trained_on(evaluate, checkpoint, data, tmp_path):
+    """Not that which it is evaluated on, where these are two."""
+    run = tmp_path / "run"
+    mine = run / "checkpoints" / checkpoint.name
+    mine.parent.mkdir(parents=True)
+    shutil.copy(checkpoint, mine)
+    # In no run's folder it is not known.
+    assert evaluate(model=mine).trained_on is None
+    (run / "arguments.txt").write_text(f"{arguments.data_line(data)}\n")
+    assert evaluate(model=mine).trained_on == read_dataset(data).corpus
+    (run / "arguments.txt").write_text("# data of another\n")
+    assert evaluate(model=mine).trained_on is None
+    # Another dataset, which still lies where the training had it.
+    other = small_dataset.write_dataset(tmp_path / "other", TARGET, SOURCE)
+    (run / "arguments.txt").write_text(f"{arguments.data_line(other)}\n")
+    state = checkpoints.load(mine)
+    state["cfg"].task.data = str(other / "bin")
+    torch.save(state, mine)
+    found = evaluate(model=mine)
+    assert found.trained_on == read_dataset(other).corpus != found.corpus
+
+
+def test_an_evaluation_of_a_training_with_another_setting_is_not_replaced(evaluate, checkpoint, tmp_path):
+    """As of the same name in the folder of another experiment."""
+    evaluate()
+    state = checkpoints.load(checkpoint)
+    state["cfg"].criterion.label_smoothing = 0.2
+    state["optimizer_history"][-1]["num_updates"] = 9
+    torch.save(state, tmp_path / checkpoint.name)
+    with pytest.raises(UsageError, match=r"test.json is an evaluation of another model \(label smoothing 0.1\)"):
+        evaluate(model=tmp_path / checkpoint.name)
+
+
 def test_a_folder_that_cannot_be_written_to_is_named_before_the_work(checkpoint, data, stub, monkeypatch):
     def read_only(**_):
         raise OSError(30, "Read-only file system")
@@ -505,8 +538,12 @@ def test_records_say_how_they_were_made_as_json(evaluate, tmp_path):
 def test_the_batch_of_an_update_is_that_of_all_workers_and_mini_batches():
     cfg = tiny.configuration("data", "--max-tokens=100", "--batch-size=5", "--update-freq=4")
     cfg.distributed_training.distributed_world_size = 2
-    found = evaluated_model._training_rules({"cfg": cfg})
+    found = evaluated_model._training_rules([{"cfg": cfg}])
     assert (found["batch_tokens"], found["batch_sentences"]) == (800, 40)
+    other = tiny.configuration("data", "--max-tokens=100", "--batch-size=5", "--max-update=9")
+    # Of an ensemble there are none where they differ.
+    assert evaluated_model._training_rules([{"cfg": cfg}, {"cfg": cfg}]) == found
+    assert evaluated_model._training_rules([{"cfg": cfg}, {"cfg": other}]) is None
 
 
 def test_of_an_ensemble_the_smallest_limits_of_positions_count():
@@ -538,8 +575,8 @@ def test_of_an_ensemble_the_record_holds_the_hyperparameters_that_its_models_sha
         for model, name in ((checkpoint, checkpoint.stem), (f"{checkpoint}:{other}", f"{checkpoint.stem}+other"))
     )
     # By what the best was chosen decides the score of it alone.
-    assert one.hyperparameters.pop("best_checkpoint_metric") == "loss"
-    both.hyperparameters.pop("best_checkpoint_metric", None)
+    for name, value in {"best_checkpoint_metric": "loss", "valid_subset": "valid"}.items():
+        assert one.hyperparameters.pop(name) == value and name not in both.hyperparameters
     assert both.hyperparameters == one.hyperparameters | {"alpha": "mixed"} and one.hyperparameters["alpha"] != "1"
 
 

@@ -20,7 +20,7 @@ from waiting import wait_for
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
 from fairseq_intra.files import is_locked
-from fairseq_intra.runs import progress, scheduler, steps, tables, task_table
+from fairseq_intra.runs import arguments, progress, scheduler, steps, tables, task_table
 from fairseq_intra.transfer import table as transfer_table
 
 STUB = Path(__file__).parent.parent / "stub_step.py"
@@ -186,6 +186,27 @@ def test_results_of_an_unfinished_run_are_not_in_the_table(data, calls, capsys):
     (data.parent / "out" / NAMES[0] / "finished").unlink()
     cli.main(translation(data, "--table"))
     assert "Left out, for a run of it is not finished: de-en, seed 1." in capsys.readouterr().out
+
+
+def test_a_table_of_runs_on_another_dataset_is_rejected(data, calls):
+    cli.main(translation(data))
+    kept = data.parent / "out" / NAMES[0] / "arguments.txt"
+    kept.write_text(f"{arguments.data_line(data / 'de-en')}\n")
+    cli.main(translation(data, "--table"))
+    kept.write_text("# data of another\n")
+    with pytest.raises(UsageError, match=f"{NAMES[0]} was trained on another dataset than .*de-en"):
+        cli.main(translation(data, "--table"))
+
+
+def test_a_table_of_other_runs_does_not_stay(data, calls):
+    """What is there, is of the runs that the command names."""
+    cli.main(translation(data))
+    out = data.parent / "out"
+    before = (out / "table.md").read_text()
+    cli.main(translation(data, "--methods", "intra"))
+    assert not (out / "table.md").exists() and (out / "table.earlier.md").read_text() == before
+    cli.main(translation(data))
+    assert (out / "table.md").read_text() == before and not (out / "table.earlier.md").exists()
 
 
 @pytest.mark.parametrize("path", [None, "/an other/folder"])
@@ -371,7 +392,7 @@ def test_on_a_terminal_the_status_line_is_rewritten_in_place(data, calls, capsys
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("given", "named"),
     [
         (("--langs", "de fr"), "--langs must be of ar de es fa he it nl pl, not 'fr'"),
         (("--langs", "de nl"), r"has no dataset nl-en \(no nl-en/manifest.json\)"),
@@ -383,9 +404,9 @@ def test_on_a_terminal_the_status_line_is_rewritten_in_place(data, calls, capsys
         (("--data", "/nowhere"), "--data /nowhere is not a folder"),
     ],
 )
-def test_what_is_wrong_is_named_before_anything_is_made(data, calls, arguments, named):
+def test_what_is_wrong_is_named_before_anything_is_made(data, calls, given, named):
     with pytest.raises(UsageError, match=named):
-        cli.main(translation(data, *arguments))
+        cli.main(translation(data, *given))
     assert not (data.parent / "out").exists() and not called(calls)
 
 

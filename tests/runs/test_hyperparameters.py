@@ -40,6 +40,22 @@ def changed(parsed):
     return of
 
 
+def test_an_optimizer_without_settings_of_its_own_section_has_no_others(parsed):
+    """fairseq keeps those of SGD together with all other flags: seed, folders and logging are none of them."""
+    adam = hyperparameters(parsed).keys()
+    sgd = hyperparameters(tiny.configuration("data", "--optimizer=sgd", "--momentum=0.9"))
+    assert sgd["momentum"] == "0.9" and sgd["dropout"] == "0.1"
+    assert sgd.keys() - adam == {"momentum", "force_anneal", "lr_shrink"}
+
+
+def test_a_run_that_continues_another_one_is_told_from_one_from_scratch(changed):
+    assert changed({})["continued"] == "False"
+    assert changed({"checkpoint.continue_once": "model.pt"})["continued"] == "True"
+    # A late start counts the plain updates as its own.
+    late = {"checkpoint.continue_once": "model.pt", "task.plain_updates": 600}
+    assert changed(late)["continued"] == "False"
+
+
 def test_the_names_and_values_are_those_of_the_flags(parsed):
     expected = {
         "architecture": "transformer",

@@ -1,6 +1,7 @@
 """`fairseq-intra grid multi30k`: the commands of its runs, and its table; `evaluate` on tokenised text."""
 
 import json
+import re
 import shlex
 import statistics
 
@@ -8,7 +9,7 @@ import corpus
 import pytest
 import sacrebleu
 import small_dataset
-from evaluated_runs import DECODING, SIGNATURE, evaluated
+from evaluated_runs import DECODING, HYPERPARAMETERS, SETTINGS, SIGNATURE, evaluated
 from fairseq.data import Dictionary
 from fairseq.scoring.bleu import BleuConfig, Scorer
 from training_stub import MANIFEST
@@ -27,7 +28,9 @@ TESTS = ("test", "test1", "test2")
 
 def listed(capsys, *flags):
     """The commands of every run as lists of words, from the package's command on."""
-    cli.main(["grid", "multi30k", "--out", "/runs", "--dry-run", *flags])
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("PYTHONPATH", raising=False)
+        cli.main(["grid", "multi30k", "--out", "/runs", "--dry-run", *flags])
     lines = [shlex.split(line) for line in capsys.readouterr().out.split("\n")[:-1]]
     commands = []
     for line in lines:
@@ -118,7 +121,8 @@ def test_other_settings_are_compared_only_where_asked_for(results):
     with pytest.raises(UsageError, match="runs differ in max update: 100 of .*, 5200 of "):
         multi30k_table(results)
     tokens, detokenised = multi30k_table(results, show_differences=True).split("## Detokenised")
-    assert "| max update 100 / 5200 |" in tokens and "| max update 100 / 5200 |" in detokenised
+    shown = "| max update 100 / 100, 5200 |"
+    assert shown in tokens and shown in detokenised
     late = [path for path in results if Evaluation.read(path).method == "late"]
     with pytest.raises(UsageError, match="runs differ in max update"):
         multi30k_table(late)
@@ -153,6 +157,20 @@ def test_p_values_are_of_all_tests_together_for_each_seed(results):
     line = f"| late intra-distillation | {statistics.mean(gains):+.2f} | {max(by_seed):.3f} | "
     assert line + ", ".join(f"{value:.3f}" for value in by_seed) + " |" in lines
     assert "en-de, length penalty tuned: test2016, test2017, MSCOCO" in lines
+
+
+def test_a_seed_that_speaks_against_the_difference_counts_as_1(results):
+    for path in results:
+        if path.parent.name in ("plain1", "late1"):
+            # What was plain's is the late start's, and the other way round.
+            record = json.loads(path.read_text())
+            other = {"plain": "late", "late": "plain"}[record["method"]]
+            settings = HYPERPARAMETERS | (SETTINGS if other == "late" else {})
+            path.write_text(json.dumps(record | {"method": other, "hyperparameters": settings}))
+    row = next(line for line in multi30k_table(results).split("\n") if re.match(r"\| late .* \| [-+]", line))
+    *_, difference, median, by_seed = row.strip("| ").split(" | ")
+    # The two gains are not equally large: one seed speaks for the mean, and one against it.
+    assert median == "1.000" and sorted(by_seed.split(", "))[1] == "1.000" and sorted(by_seed.split(", "))[0] < "0.05"
 
 
 def test_tokenised_text_is_scored_by_its_tokens_and_detokenised(tmp_path, monkeypatch):

@@ -95,6 +95,17 @@ def test_what_ends_plain_training_takes_the_place_of_the_preset_s(train, preset,
     assert left_out not in late and late.count(given) == 1 and follow(late, given, "3")
 
 
+def test_epochs_that_are_to_be_kept_are_saved(train, tmp_path):
+    """Also where the preset saves none."""
+    assert "--no-epoch-checkpoints" in train(preset="tiny")
+    assert "--no-epoch-checkpoints" not in train("--keep-last-epochs", "3", preset="tiny", out=tmp_path / "kept")
+
+
+def test_no_test_set_chooses_the_best_checkpoint(train):
+    with pytest.raises(UsageError, match="--valid-subset: the best checkpoint would be chosen on a test set"):
+        train("--valid-subset", "test,valid")
+
+
 def test_flags_that_make_a_run_another_method_are_reported(train, tmp_path, capsys):
     for number, (flags, name) in enumerate(
         {"--num-iter 2": "rdrop", "--num-iter 1": "plain", "--plain-patience 2": "late"}.items()

@@ -92,8 +92,9 @@ def test_an_unfinished_run_is_named(tmp_path):
     (runs[1] / "finished").unlink()
     assert "\nNot finished: late." in table.results_table(runs)
     # Also what the record says, by the name that the folder had then.
+    (runs[1] / "finished").touch()
     evaluated(runs[1] / "checkpoints", "late", unfinished=True, run="earlier")
-    assert "\nNot finished: late." in table.results_table(runs)
+    assert "\nNot finished: earlier." in table.results_table(runs)
 
 
 def test_an_unfinished_run_whose_record_is_elsewhere_is_named(tmp_path):
@@ -208,6 +209,10 @@ def other_corpus(pair):
     evaluated(pair[1], "intra", corpus="other")
 
 
+def other_training_data(pair):
+    evaluated(pair[1], "intra", trained_on="another")
+
+
 def other_engine(pair):
     evaluated(pair[1], "intra", engine="ctranslate2")
 
@@ -288,6 +293,7 @@ def too_few(pair):
         (edited_hypotheses, r"checkpoint_best.test.hyp was changed since it was scored"),
         (edited_score, r"says BLEU 42.00, but its text has "),
         (other_corpus, r"plain.* and .*intra.* are of two corpora, both called de-en"),
+        (other_training_data, r"the models of .*plain.* and .*intra.* were trained on different data"),
         (other_engine, r"differ in engine: fairseq of .*plain.*, ctranslate2 of .*intra"),
         (other_case, r"differ in lowercase: False of .*plain.*, True of .*intra"),
         (other_beam, r"runs differ in beam: 5 of .*plain.*, 4 of .*intra.*; .*--show-differences"),
@@ -370,15 +376,40 @@ def test_settings_of_a_method_are_the_same_for_its_runs_and_may_be_others_for_an
     with pytest.raises(UsageError, match=r"runs differ in alpha of intra: 5 of .*/intra/.*, 1 of .*/intra2/"):
         table.results_table([*pair, *seeds])
     rows = table.results_table([*pair, *seeds], show_differences=True).split("\n")
-    assert rows[2].endswith("| alpha of intra 5 / 1 |")
+    assert rows[2].endswith("| alpha of intra 5, 1 |")
 
 
 def test_numbered_checkpoints_are_of_the_same_update_or_of_equal_time(pair):
     for (folder, method), updates in zip(((pair[0], "plain"), (pair[1], "intra")), (10, 20), strict=True):
         evaluated(folder, method, kind="numbered", num_updates=updates)
-    with pytest.raises(UsageError, match="runs differ in updates of numbered checkpoints: 10 of .*, 20 of .*"):
+    with pytest.raises(UsageError, match="runs differ in updates of checkpoints chosen by hand: 10 of .*, 20 of .*"):
         table.results_table(pair)
     assert "| de-en |" in table.results_table(pair, equal_time=True)
+
+
+def test_checkpoints_of_other_names_are_of_the_same_update_too(pair):
+    for (folder, method), updates in zip(((pair[0], "plain"), (pair[1], "intra")), (10, 20), strict=True):
+        evaluated(folder, method, kind="other", num_updates=updates)
+    with pytest.raises(UsageError, match="runs differ in updates of checkpoints chosen by hand: 10 of .*, 20 of .*"):
+        table.results_table(pair)
+
+
+def test_of_a_checkpoint_from_elsewhere_it_is_unchecked_whether_its_training_had_ended(pair):
+    evaluated(pair[1], "intra", unfinished=None)
+    last = table.results_table(pair).split("\n")[-1]
+    assert last == "Unchecked, as 1 of 2 records do not hold it: whether the training had ended."
+
+
+def test_differences_are_shown_by_method(pair, tmp_path):
+    """Else a setting that differs between seeds would look like one that differs between methods."""
+    for run in pair:
+        evaluated(run, run.name, training=TRAINING | {"patience": 5})
+    more = [evaluated(tmp_path / f"{run.name}2", run.name, seed=2) for run in pair]
+    row = table.results_table([*pair, *more], show_differences=True).split("\n")[2]
+    assert row.endswith("| patience 5, -1 |")
+    evaluated(more[1], "intra", seed=2, training=TRAINING | {"patience": 5})
+    row = table.results_table([*pair, *more], show_differences=True).split("\n")[2]
+    assert row.endswith("| patience 5, -1 / 5 |")
 
 
 def test_differences_are_shown_where_they_are_asked_for(pair):
@@ -414,7 +445,7 @@ def test_an_earlier_record_is_marked_unchecked(pair):
     of_format_2(pair[1] / "checkpoint_best.test.json")
     after = table.results_table(pair).split("\n")
     assert before[:4] == after[:4] and not any("Unchecked" in line for line in before)
-    assert after[-1].startswith("Unchecked, as 2 of 2 records do not hold it: corpus, hypotheses, lowercasing, kind")
+    assert after[-1].startswith("Unchecked, as 2 of 2 records do not hold it: corpus, data of training, hypotheses,")
 
 
 def test_a_table_is_made_without_the_texts(pair):
