@@ -156,8 +156,13 @@ def log_method(logging_outputs, count):
 
 
 def log_mean(logging_outputs, name, count, unit=1.0):
-    """Logs sum(name) / sum(count) / unit; unit = ln 2 turns nats into bits. Nothing where no log has the name."""
+    """Logs sum(name) / sum(count) / unit; unit = ln 2 turns nats into bits. Nothing where no log has the name.
+
+    Of a mini-batch that counts nothing, as without a labelled word, there is no mean.
+    """
     if any(name in log for log in logging_outputs):
         number = sum(log.get(count, 0) for log in logging_outputs)
+        if isinstance(number, int) and not number:
+            return
         total = sum(log.get(name, 0) for log in logging_outputs)
         metrics.log_scalar(name, total / number / unit, number, round=4)

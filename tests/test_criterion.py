@@ -11,10 +11,12 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     label_smoothed_nll_loss,
 )
 from fairseq.distributed import ModuleProxyWrapper
+from fairseq.logging import metrics
 
 import fairseq_intra.criterion
 from fairseq_intra.criterion import IntraDistillationCriterion
 from fairseq_intra.errors import UsageError
+from fairseq_intra.intra_distillation import log_mean
 from fairseq_intra.loss.definitions import DIVERGENCES
 
 PLAIN_KEYS = {"loss", "nll_loss", "ntokens", "nsentences", "sample_size"}
@@ -404,3 +406,12 @@ def test_refuses_in_one_line_that_names_the_flag(task, options, message):
 def test_label_smoothing_is_a_share(task, label_smoothing):
     with pytest.raises(UsageError, match=f"--label-smoothing must be a number from 0 to 1, not {label_smoothing}"):
         IntraDistillationCriterion(task, False, label_smoothing)
+
+
+def test_a_mean_over_several_mini_batches_counts_each_by_its_tokens():
+    with metrics.aggregate(new_root=True) as aggregator:
+        log_mean([{"alpha": 2.0, "ntokens": 2}], "alpha", "ntokens")
+        log_mean([{"alpha": 0.0, "ntokens": 98}], "alpha", "ntokens")
+        # As of a mini-batch in which no word has a label.
+        log_mean([{"alpha": 0.0, "ntokens": 0}], "alpha", "ntokens")
+    assert aggregator.get_smoothed_values() == {"alpha": 0.02}

@@ -73,7 +73,13 @@ def test_without_the_flags_all_updates_have_k_passes(configuration):
 
 @pytest.mark.parametrize(
     "settings,plain",
-    [({}, [1, 3, 5]), ({"plain_updates": 2}, [0, 1, 3, 5]), ({"plain_patience": 2}, [0, 1, 2, 3, 4, 5])],
+    [
+        ({}, [1, 3, 5]),
+        ({"plain_updates": 2}, [0, 1, 3, 5]),
+        # Counted from the switch.
+        ({"plain_updates": 3}, [0, 1, 2, 4]),
+        ({"plain_patience": 2}, [0, 1, 2, 3, 4, 5]),
+    ],
 )
 def test_intra_distillation_in_every_second_update(configuration, caplog, settings, plain):
     caplog.set_level("INFO", "fairseq_intra")
@@ -86,7 +92,8 @@ def test_intra_distillation_in_every_second_update(configuration, caplog, settin
             assert all(torch.equal(gradients[name], g) for name, g in expected_gradients.items())
         else:
             assert rows == 3 * len(tiny.SENTENCES) and log["intra_distillation_loss"] > 0
-    assert caplog.text.count("intra-distillation begins after 2 updates") == ("plain_updates" in settings)
+    begins = f"intra-distillation begins after {settings.get('plain_updates')} updates"
+    assert caplog.text.count(begins) == ("plain_updates" in settings)
 
 
 def validate(task, *values, metric="loss", start=0):

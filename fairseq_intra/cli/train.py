@@ -103,6 +103,8 @@ def _train(args):
         print(training.as_shell_lines(command))
         return
     run = RunFolder(args.out, team.rank)
+    if run.can_be_resumed():
+        _need_updates(args, words, run.made_with())
     kept = [arguments.data_line(args.data), f"# batch {batch}", *words]
     if args.continue_from:
         kept.insert(0, f"# continued {sha256(args.continue_from)}")
@@ -127,6 +129,16 @@ def _train(args):
         if not team.rank:
             say(f"finished: {run.finish('checkpoint_best.pt', 'checkpoint_last.pt')}")
             remove(args.out / CONTINUED)
+
+
+def _need_updates(args, words, before):
+    """Raises UsageError where a run would go on to the preset's number of updates, which nobody has asked for."""
+    from ..runs.arguments import flag_value
+
+    old = flag_value(before or [], "--max-update")
+    if old and not args.updates and flag_value(args.passed, "--max-update") is None:
+        if old != flag_value(words, "--max-update"):
+            raise UsageError(f"{args.out} was begun for {old} updates: give --updates {old}, or more to continue it")
 
 
 def _continuation(args, words):
@@ -182,7 +194,7 @@ def _say_how_long(args, command, total, done):
     from ..runs.train_output import duration
 
     seconds = None if args.preset == "tiny" else cpu_seconds(command, args.data / "bin", total, done)
-    if seconds:
+    if seconds and seconds >= 60:
         say(
             f"without a GPU, {total - done} updates of this setting take at least {duration(seconds)}, by this CPU's "
             "speed in products of matrices; --preset tiny takes minutes"

@@ -86,6 +86,8 @@ def _translate_streams(args):
     streams = Streams(args.input, args.output)
     check_streams(streams)
     if args.model:
+        if args.output and args.model.resolve() in args.output.resolve().parents:
+            raise UsageError(f"--output {args.output} is in the folder of --model; give another file")
         translator = load_exported(args.model, args.device, args.threads)
     else:
         translator = load_checkpoint(args.checkpoint, args.data, args.device, args.threads)

@@ -66,6 +66,8 @@ def distillation_loss(
             backward is rejected by autograd.
     """
     settings = _Settings(weight, temperature, *closed_form.smoothing_weights(label_smoothing, logits.size(-1)))
+    if not torch.is_grad_enabled():
+        logits = logits.detach()
     return DistillationLoss(*_Distillation.apply(logits, target, *teacher, settings, overwrite_logits))
 
 

@@ -65,6 +65,9 @@ def intra_distillation_loss(
         if implementation == "reference":
             return IntraDistillationLoss(*reference_loss(logits, target, **settings._asdict()))
         backend = _backend(implementation)
+        if not torch.is_grad_enabled():
+            # A Function is told of what requires a gradient, not of no_grad: it would compute one.
+            logits = logits.detach()
         return IntraDistillationLoss(
             *ClosedFormLoss.apply(logits, None, None, target, settings, backend, overwrite_logits)
         )
@@ -109,6 +112,9 @@ def intra_distillation_loss_on_features(
             logits = torch.nn.functional.linear(features, weight, bias)
             return IntraDistillationLoss(*reference_loss(logits, target, **settings._asdict()))
         backend = _backend(implementation)
+        if not torch.is_grad_enabled():
+            features, weight = features.detach(), weight.detach()
+            bias = None if bias is None else bias.detach()
         return IntraDistillationLoss(*ClosedFormLoss.apply(features, weight, bias, target, settings, backend, False))
 
 

@@ -65,7 +65,12 @@ def need_dataset(folder: Path) -> Path:
     """
     path = folder / "manifest.json"
     if not path.is_file():
-        raise UsageError(f"--data {folder} is not a prepared dataset: no manifest.json (see data-prep/)")
+        hint = "see data-prep/"
+        if (folder / "settings.json").is_file():
+            hint = "it is not finished, repeat fairseq-intra prepare"
+        elif (folder.parent / "manifest.json").is_file():
+            hint = f"did you mean {folder.parent}?"
+        raise UsageError(f"--data {folder} is not a prepared dataset: no manifest.json ({hint})")
     return path
 
 

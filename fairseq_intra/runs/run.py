@@ -63,7 +63,7 @@ class RunFolder:
 
         Others may look before the first has seen that more updates are wanted: the file goes before the arguments do.
         """
-        before = self._made_with()
+        before = self.made_with()
         if before is None:
             return False
         wanted = [flag_value(words, "--max-update") for words in (before, arguments)]
@@ -151,7 +151,7 @@ class RunFolder:
                 "remove the folder of the run to train it again"
             )
 
-    def _made_with(self):
+    def made_with(self):
         """The words of arguments.txt, None where it is not there."""
         try:
             return self.arguments.read_text(encoding="utf-8").splitlines()
@@ -159,7 +159,7 @@ class RunFolder:
             return None
 
     def _keep_arguments(self, arguments, extend):
-        before = self._made_with()
+        before = self.made_with()
         if before is None:
             before = arguments
         found = differences(before, arguments)
@@ -171,7 +171,9 @@ class RunFolder:
         elif list(found) == ["--max-update"] and _is_more(*found["--max-update"]):
             self._extend(arguments, found["--max-update"], extend)
         elif found:
-            name, (old, new) = next(iter(found.items()))
+            # Other updates alone need not stand in the way.
+            name = next((each for each in found if each != "--max-update"), "--max-update")
+            old, new = found[name]
             raise UsageError(
                 f"{self.folder} is a run with other arguments or data; give another --out. The first that differs: "
                 f"{name} is {_shown(old)} in the run and {_shown(new)} here"

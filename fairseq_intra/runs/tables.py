@@ -20,6 +20,8 @@ PAPER_COLUMN = "paper, plain to intra-distillation"
 REPRODUCTION = {"de-en": (32.90, 35.11)}
 #: In the name of a row.
 TUNED = "length penalty tuned"
+#: By how much times of training may differ that are called equal.
+UNEVEN = 0.1
 #: What is unchecked of a checkpoint from elsewhere.
 ENDED = "whether the training had ended"
 
@@ -117,7 +119,7 @@ def _evaluation_files(path):
     found = sorted([*path.glob("*.json"), *path.glob("checkpoints/*.json")])
     found = [file for file in found if is_evaluation(file)]
     if not found:
-        raise UsageError(f"{path} holds no evaluation; name the JSON file instead")
+        raise UsageError(f"{path} holds no evaluation: run fairseq-intra evaluate first, or name its JSON file")
     return found
 
 
@@ -187,12 +189,18 @@ def _p_values(row):
         yield f"{together:.3f}"
 
 
+def _times(row) -> list[list[Any]]:
+    """The seconds of training by method and seed; None where the record does not hold them."""
+    return [[(entry.evaluation.training or {}).get("seconds") for entry in entries] for entries in row.methods()]
+
+
 def _seconds(row):
-    sides = []
-    for entries in row.methods():
-        known: list[Any] = [(entry.evaluation.training or {}).get("seconds") for entry in entries]
-        sides.append("?" if None in known else f"{statistics.mean(known):.0f}")
-    return " / ".join(sides)
+    return " / ".join("?" if None in known else f"{statistics.mean(known):.0f}" for known in _times(row))
+
+
+def _has_other_times(row):
+    means = [statistics.mean(seconds) for seconds in _times(row) if None not in seconds]
+    return bool(means) and max(means) > (1 + UNEVEN) * min(means)
 
 
 def _differences(row, differing):
@@ -223,6 +231,8 @@ def _notes(rows, differing, beside_paper, equal_time):
     yield f"Decoding: {decoding_text(first, {difference.name for difference in differing})}."
     if equal_time:
         yield "Seconds: of training until the checkpoint that was evaluated, which may not be its last."
+        if uneven := [row.name for row in rows if _has_other_times(row)]:
+            yield f"Not equal, but more than {UNEVEN:.0%} apart, are the times of {', '.join(uneven)}."
     yield from _tuning_notes(rows)
     yield from plain_note(entry.evaluation.before_switch for entry in entries)
     yield from unfinished_note((entry.path, entry.evaluation.unfinished_run) for entry in entries)

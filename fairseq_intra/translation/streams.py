@@ -37,6 +37,17 @@ def check_streams(streams: Streams) -> None:
         raise UsageError(f"--input {streams.input} is a folder")
     if streams.output:
         need_file_or_none(streams.output)
+        if streams.output.exists() and _is_read(streams, streams.output):
+            raise UsageError(f"--output {streams.output} is the text that is translated; give another file")
+
+
+def _is_read(streams, path):
+    if streams.input:
+        return streams.input.samefile(path)
+    # Standard input may be no file at all.
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(sys.stdin.fileno()), path.stat())
+    return False
 
 
 @contextlib.contextmanager

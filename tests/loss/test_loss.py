@@ -17,6 +17,17 @@ from fairseq_intra.loss.functional import choose_implementation, intra_distillat
 BOTH = pytest.mark.parametrize("divergence", sorted(DIVERGENCES))
 
 
+@pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])
+def test_where_no_gradient_is_wanted_none_is_computed_and_the_logits_stay(guard):
+    """Also of logits that require one: autograd tells a Function nothing of no_grad."""
+    logits, target = torch.randn(3, 5, 7, requires_grad=True), torch.tensor([1, 0, 6, 3, 3])
+    before = logits.detach().clone()
+    expected = intra_distillation_loss(logits, target, alpha=2.0, label_smoothing=0.1).loss
+    with guard():
+        found = intra_distillation_loss(logits, target, alpha=2.0, label_smoothing=0.1, overwrite_logits=True).loss
+    assert torch.equal(found, expected) and torch.equal(logits, before) and not found.requires_grad
+
+
 @settings(deadline=None, max_examples=300, derandomize=True)
 @given(
     shape=SHAPES,

@@ -101,6 +101,27 @@ def test_epochs_that_are_to_be_kept_are_saved(train, tmp_path):
     assert "--no-epoch-checkpoints" not in train("--keep-last-epochs", "3", preset="tiny", out=tmp_path / "kept")
 
 
+def test_a_run_goes_on_only_where_more_updates_are_asked_for(train, data, tmp_path):
+    """And not to the preset's number, where that of the run was left out."""
+    train("--updates", "40")
+    last = tmp_path / "out" / "checkpoints" / "checkpoint_last.pt"
+    last.parent.mkdir(exist_ok=True)
+    last.touch()
+    with pytest.raises(UsageError, match="out was begun for 40 updates: give --updates 40, or more to continue it"):
+        cli.main(
+            ["train", "--data", str(data), "--method", "plain", "--out", str(tmp_path / "out"), "--preset", "tiny"]
+        )
+
+
+def test_what_stands_in_the_way_of_a_run_is_named_before_its_updates(train, tmp_path):
+    train("--updates", "40")
+    last = tmp_path / "out" / "checkpoints" / "checkpoint_last.pt"
+    last.parent.mkdir(exist_ok=True)
+    last.touch()
+    with pytest.raises(UsageError, match="The first that differs: --dropout is 0.3 in the run and 0.2 here"):
+        train("--updates", "50", "--dropout", "0.2")
+
+
 def test_no_test_set_chooses_the_best_checkpoint(train):
     with pytest.raises(UsageError, match="--valid-subset: the best checkpoint would be chosen on a test set"):
         train("--valid-subset", "test,valid")

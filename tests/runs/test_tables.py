@@ -307,7 +307,7 @@ def too_few(pair):
         (one_more_seed, r"de-en has no intra run of seed 2 to compare with"),
         (other_method, r"intra.* is a self-distillation run; the table sets plain beside rdrop, intra, late"),
         (no_json, r"plain.*checkpoint_best\.test\.json is not JSON"),
-        (none_in_folder, r"plain holds no evaluation; name the JSON file instead"),
+        (none_in_folder, r"plain holds no evaluation: run fairseq-intra evaluate first, or name its JSON file"),
         (no_folder, r"cannot read .*nowhere: No such file"),
         (no_hypotheses, r"cannot read .*checkpoint_best.test.hyp: No such file"),
         (too_few, r"intra/checkpoint_best.test.hyp has 1 lines, not 40"),
@@ -428,6 +428,15 @@ def test_a_setting_that_differs_is_not_said_to_be_that_of_all(pair):
 def test_sources_that_were_cut_are_counted(pair):
     evaluated(pair[1], "intra", truncated=2)
     assert "2 sources of all runs were cut to the model's --max-source-positions." in table.results_table(pair)
+
+
+def test_times_that_are_not_equal_are_named(pair):
+    assert "apart" not in table.results_table(pair, equal_time=True)
+    evaluated(pair[1], "intra", training=TRAINING | {"seconds": 70.0})
+    assert "\nNot equal, but more than 10% apart, are the times of de-en." in table.results_table(
+        pair, equal_time=True
+    )
+    assert "apart" not in table.results_table(pair)
 
 
 def test_equal_time_lifts_the_limit_of_updates_and_shows_seconds(pair):

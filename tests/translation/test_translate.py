@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import commands
 import corpus
@@ -56,6 +57,29 @@ def test_line_for_line_from_file_to_file(translating, tmp_path, engine):
     out = corpus.lines(tmp_path / "out")
     assert out == [out[0], "", "", out[3], "", out[0]] and out[0] and out[3] and out[0] != out[3]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+@pytest.mark.parametrize("name", ["in", "./in", "link"])
+def test_the_text_is_not_replaced_by_its_translation(translating, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").write_text(translating.source[0])
+    (tmp_path / "link").symlink_to("in")
+    for given in (["--input", "in"], []):
+        with open("in") as text:
+            monkeypatch.setattr(sys, "stdin", text)
+            with pytest.raises(
+                UsageError, match=f"--output {Path(name)} is the text that is translated; give another"
+            ):
+                cli.main(["translate", "--model", str(translating.exported), *given, "--output", name])
+    assert (tmp_path / "in").read_text() == translating.source[0]
+
+
+def test_no_file_of_the_model_is_replaced(translating):
+    settings = translating.exported / "settings.json"
+    before = settings.read_bytes()
+    with pytest.raises(UsageError, match=r"settings.json is in the folder of --model; give another file"):
+        cli.main(["translate", "--model", str(translating.exported), "--output", str(settings)])
+    assert settings.read_bytes() == before
 
 
 def test_several_translations_of_a_line_follow_one_another(translating):
