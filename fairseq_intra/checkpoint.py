@@ -47,6 +47,8 @@ def load(path: Path, overrides: dict | None = None) -> dict:
     """
     # A checkpoint names the task and criterion that trained it. At run time, as the plugin imports this module.
     importlib.import_module("fairseq_intra.plugin")
+    if path.is_dir():
+        raise UsageError(f"checkpoint {path} is a folder; give a checkpoint in it")
     if not path.is_file():
         raise UsageError(f"no checkpoint {path}")
     state = checkpoint_utils.load_checkpoint_to_cpu(str(path), overrides)

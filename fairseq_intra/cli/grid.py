@@ -17,10 +17,10 @@ OF_ONE_RUN = {
     "--dry-run": "--list shows the commands",
 }
 MORE = """
-All other flags go to {step} of every run; those of the method, such as --alpha 1, to the runs
-that have them, and --plain-patience to late alone where that is there. What a run prints is in OUT/logs/. Repeated,
-finished runs are skipped and interrupted ones resume, however the grid was ended. A run that fails does not stop the
-others: it is reported at the end, the exit status is 1, and OUT/table.md leaves out what it would be compared with.
+All other flags go to {step} of every run; those of the method, such as --alpha 1, to the runs that have them;
+of intra and late in one grid, --plain-patience and --plain-updates to late alone. What a run prints is in OUT/logs/.
+Repeated, finished runs are skipped and interrupted ones resume, however the grid was ended. A run that fails does not
+stop the others: it is reported at the end, the exit status is 1, and OUT/table.md leaves out its pair or task.
 
 For many machines, --list prints one command a run, which any queue takes, and --table makes the table at the end:
 

@@ -103,6 +103,7 @@ def add_commands(commands):
         _self_distill,
         "rounds of self-distillation, with BLEU and sensitivity of every round",
         "fairseq-intra self-distill --data DATA --rounds 2 --out ROUNDS",
+        "All other flags go to fairseq-intra train of every round: --preset tiny --updates 300.",
     )
     command.set_defaults(passes_on=True)
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset made by data-prep/")
@@ -198,6 +199,7 @@ def _self_distill(args):
 
     need_counts(args, "rounds")
     _reject(args.passed, ("--teacher",), "every round has its own; see fairseq-intra train for one training")
+    _reject(args.passed, ("--dry-run",), "a round needs the model of the one before it")
     # Round 0 has no teacher: its training would come first.
     if not 0 <= args.weight <= 1:
         raise UsageError(f"--weight must be between 0 and 1, not {args.weight:g}")

@@ -238,9 +238,9 @@ def _notes(rows, differing, beside_paper, equal_time):
     yield from unfinished_note((entry.path, entry.evaluation.unfinished_run) for entry in entries)
     limited = sum(entry.evaluation.at_length_limit or 0 for entry in entries)
     if limited:
-        yield f"{limited} hypotheses of all runs are as long as their limit."
+        yield f"In all runs together {limited} hypotheses are as long as their limit."
     if cut := sum(entry.evaluation.truncated or 0 for entry in entries):
-        yield f"{cut} sources of all runs were cut to the model's --max-source-positions."
+        yield f"In all runs together {cut} sources were cut to the model's --max-source-positions."
     lacking = [unchecked(entry.evaluation) + [ENDED] * _unknown_end(entry) for entry in entries]
     if any(lacking):
         what = ", ".join(dict.fromkeys(name for names in lacking for name in names))

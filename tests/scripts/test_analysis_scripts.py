@@ -177,6 +177,7 @@ def test_what_failed_before_its_first_checkpoint_binds_nothing(data, tmp_path, c
         (["--rounds", "0"], "--rounds must be at least 1, not 0"),
         (["--method", "self-distillation"], "--method: invalid choice: 'self-distillation'"),
         (["--teacher", "x.pt"], "--teacher cannot be given: every round has its own"),
+        (["--dry-run"], "--dry-run cannot be given: a round needs the model of the one before it"),
         (["--data", "/nowhere"], "--data /nowhere is not a prepared dataset"),
         (["--weight", "7"], "--weight must be between 0 and 1, not 7"),
         (["--weight", "nan"], "--weight must be between 0 and 1, not nan"),
