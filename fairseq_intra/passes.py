@@ -39,6 +39,11 @@ def choose_mode(model, mode, encoder_once=False):
             "--passes recompute cannot repeat a pass with quantisation noise, which changes the weights; "
             "use sequential"
         )
+    if mode == "recompute" and any(map(_drops_layers_by_numpy, stochastic.modules())):
+        raise UsageError(
+            "--passes recompute cannot repeat a pass of a model that draws the layers to drop by numpy, as fairseq's "
+            "models of speech do; use sequential"
+        )
     if not has_noise_per_forward(stochastic):
         return "batched" if mode == "auto" else mode
     if mode == "batched" or encoder_once:
@@ -167,8 +172,15 @@ def _dropout(module):
 
 
 def drops_layers(module) -> bool:
-    """Whether a module is a list of layers with LayerDrop."""
-    return isinstance(module, LayerDropModuleList) and module.p > 0
+    """Whether a module has LayerDrop."""
+    return isinstance(module, LayerDropModuleList) and module.p > 0 or _drops_layers_by_numpy(module)
+
+
+def _drops_layers_by_numpy(module):
+    # fairseq/models/wav2vec/wav2vec2.py and others have an ordinary list of layers, and the rate under this name.
+    rate = getattr(module, "layerdrop", 0)
+    by_torch = isinstance(getattr(module, "layers", None), LayerDropModuleList)
+    return isinstance(rate, float) and rate > 0 and not by_torch
 
 
 def _has_quant_noise(module):

@@ -2,6 +2,7 @@ import pytest
 import tiny
 import torch
 from fairseq.distributed import ModuleProxyWrapper
+from fairseq.models.wav2vec import wav2vec2
 
 from fairseq_intra.errors import UsageError
 from fairseq_intra.intra_distillation import IntraDistillation
@@ -59,6 +60,19 @@ def test_model_that_draws_once_a_forward_runs_once_a_pass(task, settings):
 def test_scalar_quantisation_noise_is_noticed(task):
     """Its forward wants a GPU."""
     assert has_noise_per_forward(tiny.model(task, quant_noise_scalar=0.5))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_layers_of_models_of_speech_are_dropped_per_forward(rate):
+    """By numpy, whose random state torch's checkpoint does not repeat."""
+    sizes = {f"encoder_{name}": size for name, size in {"layers": 1, "embed_dim": 16, "ffn_embed_dim": 16}.items()}
+    sizes |= {"encoder_attention_heads": 2, "conv_pos": 4, "conv_pos_groups": 2}
+    encoder = wav2vec2.TransformerEncoder(wav2vec2.Wav2Vec2Config(**sizes, encoder_layerdrop=rate))
+    assert has_noise_per_forward(encoder) == bool(rate)
+    if rate:
+        assert choose_mode(encoder, "auto") == "sequential"
+        with pytest.raises(UsageError, match="--passes recompute cannot repeat .* by numpy, .*; use sequential"):
+            choose_mode(encoder, "recompute")
 
 
 @pytest.mark.parametrize("settings", PER_ROW.values(), ids=PER_ROW)
