@@ -234,6 +234,19 @@ def test_finetuning_a_model_whose_patience_had_ended_trains(counted, monkeypatch
         assert not ends or end.value.code == 0
 
 
+@pytest.mark.parametrize(("reset", "switch"), [(False, 5), (True, None)])
+def test_a_training_that_begins_anew_has_no_switch_of_another_one(tmp_path, reset, switch):
+    """As of --finetune-from-model, which resets the optimizer."""
+    tiny.save_dictionaries(tmp_path)
+    flags = ["--optimizer=adam", "--lr=0.1", "--plain-patience=2"]
+    saved, loaded = (tiny.trainer(tiny.configuration(tmp_path, *flags)) for _ in range(2))
+    saved.task.state.late_start["switch_update"] = 5
+    saved.consolidate_optimizer()
+    saved.save_checkpoint(str(tmp_path / "model.pt"), {"train_iterator": {"epoch": 1}})
+    loaded.load_checkpoint(str(tmp_path / "model.pt"), reset_optimizer=reset)
+    assert loaded.task.switch_update == switch
+
+
 class Numbers(FairseqDataset):
     """Mini-batches that are a number each."""
 

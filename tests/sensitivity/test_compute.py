@@ -52,6 +52,15 @@ def assert_same(found, expected):
     assert found.loss == pytest.approx(expected.loss, rel=1e-12)
 
 
+def test_of_a_model_trained_to_the_mean_over_sentences_tokens_count_too(task):
+    samples = [tiny.sample(task, tiny.SENTENCES)]
+    by_token, by_sentence = (
+        sensitivity(made(task), samples, LabelSmoothedCrossEntropyCriterion(task, sentence_avg, 0.1), "batch")
+        for sentence_avg in (False, True)
+    )
+    assert_same(by_sentence, by_token)
+
+
 def test_the_score_is_the_change_of_the_loss_to_first_order(task):
     """Against central differences, of some numbers of every parameter."""
     model = made(task)
