@@ -135,10 +135,10 @@ def _need_updates(args, words, before):
     """Raises UsageError where a run would go on to the preset's number of updates, which nobody has asked for."""
     from ..runs.arguments import flag_value
 
-    old = flag_value(before or [], "--max-update")
-    if old and not args.updates and flag_value(args.passed, "--max-update") is None:
-        if old != flag_value(words, "--max-update"):
-            raise UsageError(f"{args.out} was begun for {old} updates: give --updates {old}, or more to continue it")
+    old, new = (flag_value(made or [], "--max-update") for made in (before, words))
+    is_asked_for = args.updates or flag_value(args.passed, "--max-update") is not None
+    if old and old != new and not is_asked_for:
+        raise UsageError(f"{args.out} was begun for {old} updates: give --updates {old}, or more to continue it")
 
 
 def _continuation(args, words):

@@ -32,6 +32,11 @@ def project(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | N
     return F.linear(features.flatten(0, 1), weight, bias).view(*features.shape[:2], len(weight))
 
 
+def detached_without_grad(tensor: torch.Tensor) -> torch.Tensor:
+    """What a Function is given: it is told of what requires a gradient, not of no_grad, and would compute one."""
+    return tensor if torch.is_grad_enabled() else tensor.detach()
+
+
 class ClosedFormLoss(torch.autograd.Function):
     """(loss, nll, divergence) of logits [K, N, V], or of features [K, N, C] with a weight [V, C] and bias [V].
 

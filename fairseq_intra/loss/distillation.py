@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from . import closed_form
-from .chunked import chunks, project
+from .chunked import chunks, detached_without_grad, project
 
 
 class DistillationLoss(NamedTuple):
@@ -66,8 +66,7 @@ def distillation_loss(
             backward is rejected by autograd.
     """
     settings = _Settings(weight, temperature, *closed_form.smoothing_weights(label_smoothing, logits.size(-1)))
-    if not torch.is_grad_enabled():
-        logits = logits.detach()
+    logits = detached_without_grad(logits)
     return DistillationLoss(*_Distillation.apply(logits, target, *teacher, settings, overwrite_logits))
 
 

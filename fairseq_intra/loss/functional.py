@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from . import closed_form, compiled
-from .chunked import ClosedFormLoss
+from .chunked import ClosedFormLoss, detached_without_grad
 from .closed_form import Settings
 from .definitions import DIVERGENCES, reference_loss
 
@@ -65,9 +65,7 @@ def intra_distillation_loss(
         if implementation == "reference":
             return IntraDistillationLoss(*reference_loss(logits, target, **settings._asdict()))
         backend = _backend(implementation)
-        if not torch.is_grad_enabled():
-            # A Function is told of what requires a gradient, not of no_grad: it would compute one.
-            logits = logits.detach()
+        logits = detached_without_grad(logits)
         return IntraDistillationLoss(
             *ClosedFormLoss.apply(logits, None, None, target, settings, backend, overwrite_logits)
         )
@@ -112,9 +110,8 @@ def intra_distillation_loss_on_features(
             logits = torch.nn.functional.linear(features, weight, bias)
             return IntraDistillationLoss(*reference_loss(logits, target, **settings._asdict()))
         backend = _backend(implementation)
-        if not torch.is_grad_enabled():
-            features, weight = features.detach(), weight.detach()
-            bias = None if bias is None else bias.detach()
+        features, weight = detached_without_grad(features), detached_without_grad(weight)
+        bias = None if bias is None else detached_without_grad(bias)
         return IntraDistillationLoss(*ClosedFormLoss.apply(features, weight, bias, target, settings, backend, False))
 
 

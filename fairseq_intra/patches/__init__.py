@@ -13,6 +13,7 @@ PATCHES = (
     "paths",
     "data_parallel",
     "input_checks",
+    "data_folder",
     "patience",
     "resume",
     "task_state",

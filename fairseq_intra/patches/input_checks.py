@@ -7,12 +7,11 @@ the dictionary does not have, on a GPU with no hint at what is wrong.
 import functools
 import itertools
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from fairseq import checkpoint_utils, models, tasks, utils
+from fairseq import checkpoint_utils, models
 from fairseq.data import data_utils
 from fairseq.data.indexed_dataset import _code_to_dtype as DTYPES
 from fairseq.distributed import utils as distributed_utils
@@ -36,14 +35,9 @@ HIGHER_IS_BETTER = ("bleu", "accuracy", "f1", "mcc")
 LOWER_IS_BETTER = ("loss", "nll_loss", "ppl")
 
 
-#: Tasks whose data is a folder of dict.LANGUAGE.txt and binarised text.
-OF_TRANSLATION = ("translation", "translation_intra_distillation")
-
-
 def apply():
     """Puts the checks into fairseq's modules."""
     _check_common_flags()
-    _check_the_folder_of_data()
     _report_a_metric_that_is_not_measured(training_loop.module())
     _leave_the_last_word_to_workers()
     _check_data()
@@ -74,32 +68,6 @@ def _check_common_flags():
         setup(self, cfg, *args, **kwargs)
 
     distributed_utils.call_main, Trainer.__init__ = call_main, __init__
-
-
-def _check_the_folder_of_data():
-    setup = tasks.setup_task
-
-    @functools.wraps(setup)
-    def setup_task(cfg, **kwargs):
-        if setting(cfg, "_name") in OF_TRANSLATION and setting(cfg, "data"):
-            languages = [setting(cfg, f"{side}_lang") for side in ("source", "target")]
-            check_folder(Path(utils.split_paths(cfg.data)[0]), languages)
-        return setup(cfg, **kwargs)
-
-    tasks.setup_task = setup_task
-
-
-def check_folder(data: Path, languages: Sequence[str | None] = ()) -> None:
-    """Raises UsageError where a folder is no binarised text, or lacks a language's dictionary."""
-    if not data.is_dir():
-        raise UsageError(f"data {data}: no such folder" + ("" if data.is_absolute() else f" in {Path.cwd()}"))
-    there = sorted(path.name.split(".")[1] for path in data.glob("dict.*.txt"))
-    if not there:
-        inside = f"; did you mean {data / 'bin'}?" if [*data.glob("bin/dict.*.txt")] else ""
-        raise UsageError(f"data {data} holds no binarised text: no dict.LANGUAGE.txt{inside}")
-    for language in languages:
-        if language and not (data / f"dict.{language}.txt").is_file():
-            raise UsageError(f"data {data} has no dict.{language}.txt; it is text of {' and '.join(there)}")
 
 
 def _leave_the_last_word_to_workers():

@@ -81,8 +81,8 @@ def evaluate(request: Request) -> Iterator[Result]:
     texts = {split: _texts(request, dataset, split) for split in request.splits}
     if request.tune_lenpen:
         dataset.check_split("valid")
-    warn_of_unfinished_runs(request.trained)
     unfinished = unfinished_runs(request.trained)
+    warn_of_unfinished_runs(unfinished)
     identities = _identities(request.checkpoints)
     states = [checkpoints.load(path) for path in request.checkpoints]
     evaluated = list(zip(request.checkpoints, identities, map(_fingerprint, states), strict=True))

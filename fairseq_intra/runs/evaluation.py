@@ -163,9 +163,9 @@ def unfinished_runs(checkpoints: Iterable[Path]) -> list[Path] | None:
     return None if None in runs and not unfinished else unfinished
 
 
-def warn_of_unfinished_runs(checkpoints: Iterable[Path]) -> None:
-    """Says of checkpoints that are evaluated which runs have not come to their end."""
-    for run in unfinished_runs(checkpoints) or []:
+def warn_of_unfinished_runs(runs: list[Path] | None) -> None:
+    """Says which of the runs that are evaluated have not come to their end: those of `unfinished_runs`."""
+    for run in runs or []:
         say(f"{run} is not finished: its training may go on, or has failed")
 
 

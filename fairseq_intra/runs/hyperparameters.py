@@ -51,7 +51,12 @@ def hyperparameters(cfg: DictConfig) -> dict[str, str]:
 
 
 def _plain_updates(cfg):
-    return int((_values(cfg["task"]) | _values(cfg["criterion"])).get("plain_updates") or 0)
+    return int(_method_values(cfg).get("plain_updates") or 0)
+
+
+def _method_values(cfg):
+    """As for `method_of`, the task's flags count where the criterion has none."""
+    return _values(cfg["task"]) | _values(cfg["criterion"])
 
 
 def _own(cfg, section):
@@ -76,8 +81,7 @@ def _named(cfg, section):
 def _of_the_method(cfg):
     if method_of(cfg) == "plain":
         return {}
-    # As for `method_of`, the task's flags count where the criterion has none.
-    values = _values(cfg["task"]) | _values(cfg["criterion"])
+    values = _method_values(cfg)
     ineffective = () if values.get("adaptive_alpha") else ADAPTIVE
     return {name: values[name] for name in SETTINGS if name in values and name not in ineffective}
 

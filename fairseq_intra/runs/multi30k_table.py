@@ -95,10 +95,11 @@ def _together(pair, tuned, entries):
             )
             for of_seed in zip(*by_set, strict=True)
         ]
-        together, p_values = p_value_of_seeds(of_seeds, statistics.mean(gains))
+        difference = statistics.mean(gains)
+        together, p_values = p_value_of_seeds(of_seeds, difference)
         by_seed = ", ".join(f"{value:.3f}" for value in p_values)
         median = f"{together:.3f}"
-        rows.append([TITLES[method], f"{statistics.mean(gains):+.2f}", median, by_seed])
+        rows.append([TITLES[method], f"{difference:+.2f}", median, by_seed])
     title = f"{pair}{', length penalty tuned' * tuned}: {', '.join(SETS.get(name, name) for name in sets)}"
     note = "Difference from plain: mean over sets and seeds. "
     note += f"p-values: {TEST}, over all sentences of a seed, and {MEDIAN}."

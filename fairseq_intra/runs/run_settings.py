@@ -26,7 +26,7 @@ LATER = {
     "dictionary": "dictionary",
 }
 LIMITS = ("max_update", "max_epoch", "stop_time_hours")
-NUMBERED = "updates of checkpoints chosen by hand"
+CHOSEN_BY_HAND = "updates of checkpoints chosen by hand"
 TRAINING_SETTINGS = ("batch_tokens", "batch_sentences", "patience", *LIMITS)
 #: Flags of fine-tuned runs that may differ: how the loss is computed, what is logged and kept, and the machine.
 MAY_DIFFER = re.compile(
@@ -123,7 +123,7 @@ def differences(evaluations: list[tuple[Evaluation, Path]], equal_time: bool) ->
     names = {name: None for evaluation, _ in evaluations for name in evaluation.hyperparameters or {}}
     settings |= {name: _hyperparameter(name) for name in names if name not in SETTINGS}
     if not equal_time:
-        settings[NUMBERED] = _numbered_update
+        settings[CHOSEN_BY_HAND] = _chosen_update
     found = _differing(settings | _decoding_settings(evaluations), evaluations)
     for method in dict.fromkeys(evaluation.method for evaluation, _ in evaluations):
         of_it = [pair for pair in evaluations if pair[0].method == method]
@@ -131,7 +131,7 @@ def differences(evaluations: list[tuple[Evaluation, Path]], equal_time: bool) ->
     return found
 
 
-def _numbered_update(evaluation):
+def _chosen_update(evaluation):
     return str(evaluation.num_updates) if evaluation.kind in ("numbered", "other") else None
 
 
@@ -169,7 +169,7 @@ def _differing(settings, evaluations):
                     title,
                     read,
                     f"runs differ in {title}: {ours} of {path}, {theirs} of {other_path}",
-                    name in (*LIMITS, NUMBERED),
+                    name in (*LIMITS, CHOSEN_BY_HAND),
                 )
             )
     return found

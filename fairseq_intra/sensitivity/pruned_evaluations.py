@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import locked, make_folder, sha256
+from ..runs.arguments import data_line
 from ..runs.dataset import need_dataset
 from ..runs.same_arguments import keep_arguments
 from ..runs.steps import Step, own_command, work_in_order
@@ -42,7 +43,7 @@ def evaluate_pruned(checkpoints: list[Path], data: Path, out: Path, ratios: list
     with locked(out):
         for folder, checkpoint in folders.items():
             folder.mkdir(exist_ok=True)
-            checksums = [f"# checkpoint {sha256(checkpoint)}", f"# data {sha256(data / 'manifest.json')}"]
+            checksums = [f"# checkpoint {sha256(checkpoint)}", data_line(data)]
             has_results = _report_of(folder).exists() or any(folder.glob("*.json"))
             keep_arguments(folder, [*checksums, *flags], has_results)
         work_in_order(

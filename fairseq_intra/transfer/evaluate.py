@@ -9,7 +9,7 @@ import torch
 from .. import checkpoint
 from ..errors import UsageError
 from ..json_files import write_json, write_record
-from ..runs.evaluation import warn_of_unfinished_runs
+from ..runs.evaluation import unfinished_runs, warn_of_unfinished_runs
 from .evaluation import FORMAT, TransferEvaluation
 from .prepare import read_summary
 from .recipes import RECIPES
@@ -34,7 +34,7 @@ def evaluate_all(path: Path, data: Path, max_tokens: int, cpu: bool):
     if not built.cfg.task._name.startswith(trained_for):
         raise UsageError(f"{path} was trained for the task {built.cfg.task._name}, and {data} is of {trained_for}")
     ((metric, score),) = how
-    warn_of_unfinished_runs([path])
+    warn_of_unfinished_runs(unfinished_runs([path]))
     device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
     model = built.model.to(device)
     for language in summary["languages"]:

@@ -101,12 +101,17 @@ def test_epochs_that_are_to_be_kept_are_saved(train, tmp_path):
     assert "--no-epoch-checkpoints" not in train("--keep-last-epochs", "3", preset="tiny", out=tmp_path / "kept")
 
 
-def test_a_run_goes_on_only_where_more_updates_are_asked_for(train, data, tmp_path):
-    """And not to the preset's number, where that of the run was left out."""
-    train("--updates", "40")
-    last = tmp_path / "out" / "checkpoints" / "checkpoint_last.pt"
+def begun(train, tmp_path, updates):
+    """Leaves a run of so many updates that can be resumed."""
+    train("--updates", updates)
+    last = tmp_path / "out" / "checkpoints" / LAST
     last.parent.mkdir(exist_ok=True)
     last.touch()
+
+
+def test_a_run_goes_on_only_where_more_updates_are_asked_for(train, data, tmp_path):
+    """And not to the preset's number, where that of the run was left out."""
+    begun(train, tmp_path, 40)
     with pytest.raises(UsageError, match="out was begun for 40 updates: give --updates 40, or more to continue it"):
         cli.main(
             ["train", "--data", str(data), "--method", "plain", "--out", str(tmp_path / "out"), "--preset", "tiny"]
@@ -114,10 +119,7 @@ def test_a_run_goes_on_only_where_more_updates_are_asked_for(train, data, tmp_pa
 
 
 def test_what_stands_in_the_way_of_a_run_is_named_before_its_updates(train, tmp_path):
-    train("--updates", "40")
-    last = tmp_path / "out" / "checkpoints" / "checkpoint_last.pt"
-    last.parent.mkdir(exist_ok=True)
-    last.touch()
+    begun(train, tmp_path, 40)
     with pytest.raises(UsageError, match="The first that differs: --dropout is 0.3 in the run and 0.2 here"):
         train("--updates", "50", "--dropout", "0.2")
 

@@ -9,8 +9,6 @@ import corpus
 import pytest
 import tagged
 import tiny
-from fairseq import options
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from training_stub import follow, shown
 
 from fairseq_intra import cli
@@ -110,8 +108,8 @@ def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
     how += " --num-classes 2 --init-token 0 --separator-token 2" if task == "xnli" else ""
     # Of most sentences with tags the last words are cut off.
     positions = "16" if task == "ner" else "64"
-    argv = [str(tmp_path / "data"), *how.split(), *tagged.SMALL, "--max-positions", positions, "--seed", "7"]
-    cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), argv))
+    cfg = tiny.parsed(*how.split(), *tagged.SMALL, "--max-positions", positions, "--seed", "7")
+    cfg.task.data = str(tmp_path / "data")
     trainer = tiny.trainer(cfg)
     trainer.consolidate_optimizer()
     trainer.save_checkpoint(str(tmp_path / "best.pt"), {})

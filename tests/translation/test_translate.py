@@ -10,8 +10,6 @@ import commands
 import corpus
 import pytest
 import tiny
-from fairseq import options
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
@@ -240,8 +238,8 @@ def test_a_convolutional_model_translates_with_any_beam(tmp_path):
     layers = [f"--{side}-layers=[(8, 3)]" for side in ("encoder", "decoder")]
     sizes = [f"--{name}=8" for name in ("encoder-embed-dim", "decoder-embed-dim", "decoder-out-embed-dim")]
     method = "--task translation --source-lang de --target-lang en --arch fconv --optimizer sgd --lr 1 --cpu"
-    argv = [str(tmp_path), *method.split(), *layers, *sizes]
-    cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), argv))
+    cfg = tiny.parsed(*method.split(), *layers, *sizes)
+    cfg.task.data = str(tmp_path)
     trainer = tiny.trainer(cfg)
     trainer.consolidate_optimizer()
     trainer.save_checkpoint(str(tmp_path / "best.pt"), {})
