@@ -67,7 +67,7 @@ def run(
     """Runs one of fairseq's commands to its end, however that is.
 
     Args:
-        command: "train", "hydra-train" and so on.
+        command: "train", "hydra-train" and so on, or the path of a program in Python.
         arguments: its words.
         cwd: its current folder.
         stderr: descriptor of its standard error; None: it is returned.
@@ -98,18 +98,9 @@ def train(data: Path, folder: Path, *arguments: object, **more) -> str:
 
 def train_killed(data: Path, folder: Path, moments: Sequence[str], *arguments: object) -> str:
     """As `train`, killed at these moments and started again (see killed_training.py)."""
-    command = [sys.executable, Path(__file__).with_name("killed_training.py"), *moments, "--", data / "bin"]
-    command += ["--user-dir", PLUGIN, "--cpu", "--save-dir", folder, "--num-workers", 0, *arguments]
-    done = subprocess.run(
-        [str(word) for word in command],
-        env=corpus.environment(OMP_NUM_THREADS="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    return done.stdout
+    flags = ["--user-dir", PLUGIN, "--cpu", "--save-dir", folder, "--num-workers", 0, *arguments]
+    program = str(Path(__file__).with_name("killed_training.py"))
+    return fairseq(program, *moments, "--", data / "bin", *flags)
 
 
 def train_on_two_workers(*arguments: object) -> str:

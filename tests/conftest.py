@@ -1,15 +1,20 @@
 """What several test files need and what takes long to make: once a session."""
 
+import gc
 import os
 from typing import NamedTuple
 
 import commands
 import corpus
 import pytest
+import quick_hydra
 import torch
 import training_stub
 from shared import made_once
 
+# Of the objects that torch and fairseq make none is garbage, and to look for some takes long.
+gc.disable()
+quick_hydra.apply()
 # Tensors are tiny here: a second thread would only be waited for.
 torch.set_num_threads(1)
 
@@ -32,6 +37,11 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 class Trained(NamedTuple):

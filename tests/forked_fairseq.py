@@ -5,15 +5,19 @@ As a program (`commands.py` starts it) it reads calls from the Unix socket that 
 exit status. What is forked runs as the console script would: fairseq_cli is not imported yet, the plugin neither.
 """
 
+import atexit
 import gc
 import importlib
+import inspect
 import json
 import logging
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -43,7 +47,7 @@ class ForkedFairseq:
         """Begins a command of fairseq; returns the descriptor from which its exit status can be read at its end.
 
         Args:
-            command: "train", "hydra-train" and so on.
+            command: "train", "hydra-train" and so on, or the path of a program in Python.
             arguments: its words.
             environment: of the command.
             folder: its current folder.
@@ -61,6 +65,7 @@ def serve():
     """Forks for every call until nobody can call any more."""
     for name in IMPORTED:
         importlib.import_module(name)
+    read_defaults()
     # As if none of that had been imported: what a command imports first sets logging up.
     logging.root.handlers.clear()
     # What all share is no garbage: every process would look through it, and copy it, once at its end.
@@ -78,6 +83,19 @@ def serve():
             os.close(descriptor)
 
 
+def read_defaults():
+    """Does once what Hydra does for the first configuration of a process: reads defaults, and looks for modules."""
+    from fairseq import options
+    from fairseq.dataclass.utils import override_module_args
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    runpy.run_path(str(Path(__file__).with_name("quick_hydra.py")))["apply"]()
+    flags = ["data", "--task=translation", "--arch=transformer", "--optimizer=adam", "--lr-scheduler=inverse_sqrt"]
+    overrides, _ = override_module_args(options.parse_args_and_arch(options.get_training_parser(), flags))
+    OverridesParser.create().parse_overrides(overrides)
+    inspect.stack()
+
+
 def take(call, out, err, status):
     """In a process of its own: waits for the command, or is it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -93,8 +111,36 @@ def take(call, out, err, status):
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    sys.argv = [f"fairseq-{command}", *arguments]
-    sys.exit(importlib.import_module(f"fairseq_cli.{command.replace('-', '_')}").cli_main())
+    end(lambda: run(command, arguments))
+
+
+def run(command, arguments):
+    """Is one of fairseq's commands, or a program."""
+    if command.endswith(".py"):
+        sys.argv = [command, *arguments]
+        runpy.run_path(command, run_name="__main__")
+    else:
+        sys.argv = [f"fairseq-{command}", *arguments]
+        importlib.import_module(f"fairseq_cli.{command.replace('-', '_')}").cli_main()
+
+
+def end(main):
+    """Ends the process as a program does whose main function this is, but does not free all that is shared."""
+    status = 0
+    try:
+        main()
+    except SystemExit as asked:
+        status = asked.code or 0
+        if isinstance(status, str):
+            print(status, file=sys.stderr)
+            status = 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
