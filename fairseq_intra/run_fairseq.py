@@ -1,10 +1,9 @@
 """`python -m fairseq_intra.run_fairseq train ARGUMENTS` is `fairseq-train ARGUMENTS`, and starts two seconds earlier.
 
-This package is imported before fairseq (see `deferred_imports`), and nothing from the current folder, which may hold
-downloaded data.
+This package is imported before fairseq (see `deferred_imports` and `garbage`), and nothing from the current folder,
+which may hold downloaded data.
 """
 
-import gc
 import importlib
 import os
 import sys
@@ -44,12 +43,7 @@ def main() -> None:
     here = os.getcwd()
     if sys.path[:1] in ([here], [""]) and PACKAGE.parent != Path(here):
         del sys.path[0]
-    # Of the objects that torch and fairseq make none is garbage; to look for some is a quarter of a start's time.
-    gc.disable()
-    command = importlib.import_module(f"fairseq_cli.{name}").cli_main
-    gc.freeze()
-    gc.enable()
-    command()
+    importlib.import_module(f"fairseq_cli.{name}").cli_main()
 
 
 if __name__ == "__main__":

@@ -118,6 +118,7 @@ def run(command, arguments):
     """Is one of fairseq's commands, or a program."""
     if command.endswith(".py"):
         sys.argv = [command, *arguments]
+        sys.path.insert(0, str(Path(command).parent))
         runpy.run_path(command, run_name="__main__")
     else:
         sys.argv = [f"fairseq-{command}", *arguments]

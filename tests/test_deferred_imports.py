@@ -9,7 +9,12 @@ import corpus
 from fairseq_intra.runs.workers import gpu_count
 
 SCORES = """
-import sys, fairseq_intra, fairseq_cli.train
+import gc, sys, fairseq_intra
+collections = []
+gc.callbacks.append(lambda *_: collections.append(True))
+import torch, fairseq
+assert gc.isenabled() and len(collections) < 20
+import fairseq_cli.train
 assert not {"sklearn", "scipy.stats", "seqeval"} & set(sys.modules)
 import numpy as np
 from fairseq.criterions import sentence_prediction as scores

@@ -16,6 +16,7 @@ LEVELS = [
         "import_hooks",
         "cores",
         "deferred_imports",
+        "garbage",
         "user_dir",
         "errors",
         "console",

@@ -1,8 +1,6 @@
 """fairseq_intra/data/binarise.py writes what fairseq-preprocess writes."""
 
-import subprocess
-import sys
-
+import commands
 import pytest
 
 from fairseq_intra.data.binarise import preprocess
@@ -17,8 +15,7 @@ def test_writes_what_fairseq_preprocess_writes(tmp_path):
         (tmp_path / f"valid.{language}").write_text("a new word\n")
     flags = ["--source-lang", "de", "--target-lang", "en", "--joined-dictionary", "--workers", "3"]
     flags += ["--trainpref", str(tmp_path / "train"), "--validpref", str(tmp_path / "valid")]
-    command = [sys.executable, "-m", "fairseq_cli.preprocess", *flags, "--destdir", str(tmp_path / "fairseq")]
-    subprocess.run(command, check=True, capture_output=True)
+    commands.fairseq("preprocess", *flags, "--destdir", tmp_path / "fairseq")
     preprocess(flags, tmp_path / "log", tmp_path / "three")
     preprocess([*flags, "--workers", "1"], tmp_path / "log", tmp_path / "one")
     made = {}

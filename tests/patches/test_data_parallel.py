@@ -1,11 +1,9 @@
 """fairseq_intra/patches/data_parallel.py, and that two workers do what one process does."""
 
-import subprocess
 import sys
 from types import SimpleNamespace
 
 import commands
-import corpus
 import data_parallel_worker as worker
 import pytest
 import tiny
@@ -27,10 +25,7 @@ def found(tmp_path_factory):
     """What each worker of two, and one process alone, wrote: {(rank, world size): {case: ...}}."""
     folder = tmp_path_factory.mktemp("workers")
     tiny.save_dictionaries(folder)
-    command = [sys.executable, worker.__file__, folder]
-    environment = corpus.environment(OMP_NUM_THREADS="1")
-    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
+    commands.fairseq(worker.__file__, folder)
     return {place: torch.load(folder / f"{place[0]}-{place[1]}.pt") for place in worker.PLACES}
 
 

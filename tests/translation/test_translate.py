@@ -21,22 +21,21 @@ from fairseq_intra.translation.translator import Translator
 COMMAND = [sys.executable, "-m", "fairseq_intra.cli", "translate"]
 
 
-def run(*flags, given=b"", code=0):
-    """Runs the command on standard input; returns what it wrote."""
-    command = [*COMMAND, *map(str, flags)]
-    done = subprocess.run(command, input=given, env=corpus.environment(), capture_output=True, timeout=300)
-    assert done.returncode == code, done.stderr.decode()
-    return (done.stdout or done.stderr).decode() if code else done.stdout.decode()
-
-
 def of_checkpoint(model):
     return ["--checkpoint", model.checkpoint, "--data", model.data]
 
 
-def test_both_engines_translate_alike(translating):
-    given = "".join(f"{line}\n" for line in translating.source).encode()
-    ways = (of_checkpoint(translating), ["--model", translating.exported])
-    ours, theirs = ([row.split("\t") for row in run(*way, "--scores", given=given).splitlines()] for way in ways)
+def by_both_engines(model, folder, lines, *flags):
+    """What the command makes of these lines, from file to file in this process: columns, by engine."""
+    (folder / "in").write_text("".join(f"{line}\n" for line in lines))
+    for name, way in {"fairseq": of_checkpoint(model), "ctranslate2": ["--model", model.exported]}.items():
+        words = [*way, *flags, "--input", folder / "in", "--output", folder / name]
+        cli.main(["translate", *map(str, words)])
+        yield [row.split("\t") for row in corpus.lines(folder / name)]
+
+
+def test_both_engines_translate_alike(translating, tmp_path):
+    ours, theirs = by_both_engines(translating, tmp_path, translating.source, "--scores")
     identical = [(one, other) for one, other in zip(ours, theirs, strict=True) if one[1] == other[1]]
     assert len(identical) >= 0.95 * len(translating.source)
     assert all(abs(float(one[0]) - float(other[0])) < 1e-3 for one, other in identical)
@@ -80,10 +79,9 @@ def test_no_file_of_the_model_is_replaced(translating):
     assert settings.read_bytes() == before
 
 
-def test_several_translations_of_a_line_follow_one_another(translating):
-    given = f"{translating.source[0]}\n\n{translating.source[1]}\n".encode()
-    for way in (of_checkpoint(translating), ["--model", translating.exported]):
-        rows = [row.split("\t") for row in run(*way, "--nbest", 3, "--scores", given=given).splitlines()]
+def test_several_translations_of_a_line_follow_one_another(translating, tmp_path):
+    given = [translating.source[0], "", translating.source[1]]
+    for rows in by_both_engines(translating, tmp_path, given, "--nbest", "3", "--scores"):
         assert [row[0] for row in rows] == ["1"] * 3 + ["2"] + ["3"] * 3
         scores = [float(row[1]) for row in rows[:3]]
         assert scores == sorted(scores, reverse=True) and len({row[2] for row in rows[:3]}) > 1
@@ -153,8 +151,8 @@ def test_text_that_is_not_utf8_is_reported_by_file_and_line(translating, tmp_pat
     path = tmp_path / "latin1.txt"
     path.write_bytes(b"gut\nsch\xf6n\n")
     flags = ["--model", translating.exported, "--input", path, "--output", tmp_path / "out"]
-    said = run(*flags, code=1)
-    assert said.count("\n") == 1 and f"{path} line 2 is not UTF-8" in said
+    with pytest.raises(UsageError, match=f"{path} line 2 is not UTF-8"):
+        cli.main(["translate", *map(str, flags)])
     assert [path.name for path in tmp_path.iterdir()] == ["latin1.txt"]
 
 
