@@ -13,14 +13,14 @@ PRECISIONS = {
     "amp": {"amp": True},
 }
 WAYS = {"on features": {}, "on logits": {"report_accuracy": True}, "recompute": {"passes": "recompute"}}
-UPDATES = 30
+UPDATES = 20
 
 
 @pytest.fixture(scope="module")
 def cfg(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     tiny.save_dictionaries(folder)
-    flags = "--optimizer adam --lr 0.01 --dropout 0.1 --fp16-init-scale 4 --max-update 30"
+    flags = "--optimizer adam --lr 0.01 --dropout 0.1 --fp16-init-scale 4 --max-update 20"
     return tiny.configuration(folder, *flags.split())
 
 

@@ -35,7 +35,7 @@ def test_the_folder_holds_all_that_translating_needs(translating):
     names = {"README.md", "config.json", "model.bin", "sentencepiece.model", "settings.json"}
     assert {path.name for path in folder.iterdir()} == names | {"shared_vocabulary.json"}
     card = (folder / "README.md").read_text()
-    for part in ("de to en", "License: fill in", "plain, seed 1, 600 updates", "signature `nrefs:1|case:mixed"):
+    for part in ("de to en", "License: fill in", "plain, seed 1, 300 updates", "signature `nrefs:1|case:mixed"):
         assert part in card
     assert " of 40 sentences of valid (" in card and "CTranslate2 (float32); BLEU " in card
     settings = json.loads((folder / "settings.json").read_text())

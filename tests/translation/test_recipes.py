@@ -24,7 +24,7 @@ def other_domain(translating, tmp_path_factory):
     base = tmp_path_factory.mktemp("domain")
     for seed, (split, count) in enumerate({"train": 200, "valid": 10, "test": 10}.items(), 7):
         found = corpus.sentences(count, seed)
-        pairs = [(f"Bido {source.lower()}", f"Enak {target.lower()}") for source, target in found]
+        pairs = [(f"Bido {source.lower()}", f"Nebo {source.lower().replace(' ß', '')}") for source, _ in found]
         corpus.write_pairs(base / "text", split, pairs, ("de", "en"))
     flags = ["--input", base / "text", "--src", "de", "--tgt", "en", "--workers", 1]
     prepare("parallel", *flags, "--like", translating.data, "--out", base / "data")
@@ -39,7 +39,7 @@ def test_a_model_is_adapted_to_another_domain(translating, other_domain, tmp_pat
     adapted = train(other_domain, tmp_path / "run", *flags, "--updates", 40, "--validate-interval-updates", 20)
     models = (translating.checkpoint, adapted)
     before, after = (translated(path, translating, other_domain, tmp_path) for path in models)
-    assert [sum(line.startswith("Enak ") for line in lines) for lines in (before, after)] == [0, 10]
+    assert [sum(line.startswith("Nebo ") for line in lines) for lines in (before, after)] == [0, 10]
 
 
 def translated(checkpoint, model, data, folder):
@@ -51,23 +51,23 @@ def translated(checkpoint, model, data, folder):
 
 def test_a_plain_model_is_continued_with_intra_distillation(translating, tmp_path, capfd):
     flags = ["--method", "intra", *translating.flags, "--continue-from", translating.checkpoint]
-    with pytest.raises(UsageError, match="has had 600 updates, and 600 are asked for"):
-        train(translating.data, tmp_path / "run", *flags, "--updates", 600)
-    flags += ["--updates", 606, "--log-interval", 1, "--validate-interval-updates", 303]
+    with pytest.raises(UsageError, match="has had 300 updates, and 300 are asked for"):
+        train(translating.data, tmp_path / "run", *flags, "--updates", 300)
+    flags += ["--updates", 306, "--log-interval", 1, "--validate-interval-updates", 153]
     last = train(translating.data, tmp_path / "run", *flags)
     log = (tmp_path / "run/train.log").read_text()
     said = capfd.readouterr().err
-    assert "after 600 updates, with its optimizer's state" in said
+    assert "after 300 updates, with its optimizer's state" in said
     assert "with these flags --method intra is late, and tables call it so" in said
-    first = next(line for line in log.splitlines() if "num_updates=601" in line)
+    first = next(line for line in log.splitlines() if "num_updates=301" in line)
     assert "intra_distillation_loss=" in first
     # What adaptive alpha counts from.
-    assert "--plain-updates\n600\n" in (tmp_path / "run/arguments.txt").read_text()
+    assert "--plain-updates\n300\n" in (tmp_path / "run/arguments.txt").read_text()
     state = checkpoints.load(last)
     # Plain first, intra-distillation late.
-    assert checkpoints.training(state) == Training("late", 1, 606)
+    assert checkpoints.training(state) == Training("late", 1, 306)
     # Adam's own count of updates: its state was not made anew.
-    assert {int(each["step"]) for each in state["last_optimizer_state"]["state"].values()} == {606}
+    assert {int(each["step"]) for each in state["last_optimizer_state"]["state"].values()} == {306}
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         *(".lock", "arguments.txt", "checkpoints", "finished", "train.log")
     ]
@@ -76,10 +76,10 @@ def test_a_plain_model_is_continued_with_intra_distillation(translating, tmp_pat
 
 
 def test_a_plain_model_is_continued_with_rdrop_which_has_no_schedule(translating, tmp_path, capfd):
-    flags = ["--method", "rdrop", *translating.flags, "--continue-from", translating.checkpoint, "--updates", 602]
-    last = train(translating.data, tmp_path / "run", *flags, "--validate-interval-updates", 602)
+    flags = ["--method", "rdrop", *translating.flags, "--continue-from", translating.checkpoint, "--updates", 302]
+    last = train(translating.data, tmp_path / "run", *flags, "--validate-interval-updates", 302)
     assert "tables call it so" not in capfd.readouterr().err
-    assert checkpoints.training(checkpoints.load(last)) == Training("rdrop", 1, 602)
+    assert checkpoints.training(checkpoints.load(last)) == Training("rdrop", 1, 302)
 
 
 def test_a_model_without_its_optimizer_is_continued_from_update_0(translating, tmp_path, capfd):
