@@ -16,7 +16,7 @@ from training_stub import MANIFEST
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
-from fairseq_intra.runs import generation, steps
+from fairseq_intra.runs import generation, scoring, steps
 from fairseq_intra.runs.evaluation import Evaluation, record_name
 from fairseq_intra.runs.multi30k_grid import results_of
 from fairseq_intra.runs.multi30k_table import multi30k_table
@@ -24,6 +24,12 @@ from fairseq_intra.runs.scoring import bleu_of, p_value, sentence_statistics
 from fairseq_intra.runs.tables import results_table
 
 TESTS = ("test", "test1", "test2")
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    """Every table has dozens of p-values, and which they are counts, not how exact they are."""
+    monkeypatch.setattr(scoring, "RESAMPLES", 100)
 
 
 def listed(capsys, *flags):
