@@ -137,17 +137,15 @@ def _row_name(evaluation, kinds):
 
 
 def _require_same_text(row):
-    entries = list(row.entries())
-    if other := first_other([(entry.evaluation.reference_sha256, entry.path) for entry in entries]):
-        raise UsageError(f"{entries[0].path} and {other[1]} were scored on different references")
-    known = [(entry.evaluation.corpus, entry.path) for entry in entries if entry.evaluation.corpus is not None]
-    if other := first_other(known):
-        raise UsageError(f"{known[0][1]} and {other[1]} are of two corpora, both called {row.name}")
-    trained = [
-        (entry.evaluation.trained_on, entry.path) for entry in entries if entry.evaluation.trained_on is not None
-    ]
-    if other := first_other(trained):
-        raise UsageError(f"the models of {trained[0][1]} and {other[1]} were trained on different data")
+    for field, message in {
+        "reference_sha256": "{} and {} were scored on different references",
+        "corpus": "{} and {} are of two corpora, both called {}",
+        "trained_on": "the models of {} and {} were trained on different data",
+    }.items():
+        recorded = [(getattr(entry.evaluation, field), entry.path) for entry in row.entries()]
+        known = [(value, path) for value, path in recorded if value is not None]
+        if other := first_other(known):
+            raise UsageError(message.format(known[0][1], other[1], row.name))
 
 
 def _table(rows, methods, differing: list[Difference], beside_paper, equal_time):
