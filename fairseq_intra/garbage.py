@@ -6,7 +6,7 @@ from .import_hooks import around_import
 
 
 def import_without_collecting() -> None:
-    """From here on, importing torch or fairseq stops the garbage collector, and what is there then counts as kept."""
+    """From here on, Python looks for no garbage while it imports torch or fairseq, nor in what there is by then."""
     around_import(("torch", "fairseq"), _without_collecting)
 
 
