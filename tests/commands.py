@@ -5,6 +5,7 @@ import functools
 import os
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -96,11 +97,15 @@ def train(data: Path, folder: Path, *arguments: object, **more) -> str:
     return fairseq("train", data / "bin", *always, *arguments, **more)
 
 
-def train_killed(data: Path, folder: Path, moments: Sequence[str], *arguments: object) -> str:
-    """As `train`, killed at these moments and started again (see killed_training.py)."""
-    flags = ["--user-dir", PLUGIN, "--cpu", "--save-dir", folder, "--num-workers", 0, *arguments]
+def train_killed(data: Path, folder: Path, moments: Sequence[str], *arguments: object) -> list[str]:
+    """As `train`, killed at these moments (see killed_training.py) and started again; what it said in every start."""
     program = str(Path(__file__).with_name("killed_training.py"))
-    return fairseq(program, *moments, "--", data / "bin", *flags)
+    flags = ["--user-dir", PLUGIN, "--cpu", "--save-dir", folder, "--num-workers", 0, *arguments]
+    starts = [run(program, moment, data / "bin", *flags) for moment in moments]
+    for moment, done in zip(moments, starts, strict=True):
+        expected = 0 if moment == "end" else -signal.SIGKILL
+        assert done.returncode == expected, f"until {moment}: {(done.stdout + done.stderr)[-3000:]}"
+    return [done.stdout + done.stderr for done in starts]
 
 
 def train_on_two_workers(*arguments: object) -> str:

@@ -78,6 +78,11 @@ def sentences(count: int, seed: int) -> list[tuple[str, str]]:
     return list(pairs.items())
 
 
+def easy_sentences(count: int, seed: int) -> list[tuple[str, str]]:
+    """Distinct pairs whose target is the source without its ß, which a model learns in seconds."""
+    return [(source, source.replace(" ß", "")) for source, _ in sentences(count, seed)]
+
+
 def write_pairs(folder: Path, split: str, pairs: list[tuple[str, str]], languages: tuple[str, str]) -> None:
     """Writes both sides of a split."""
     folder.mkdir(parents=True, exist_ok=True)

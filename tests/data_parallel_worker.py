@@ -11,7 +11,6 @@ from pathlib import Path
 
 import tiny
 import torch
-import torch._dynamo  # as torch's optimizers do when the first of them is made
 
 from fairseq_intra.patches import data_parallel as distribution
 

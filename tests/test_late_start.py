@@ -281,7 +281,7 @@ def test_a_run_resumed_across_the_switch_is_the_uninterrupted_one(dataset, tmp_p
         lambda: commands.train_killed(dataset, tmp_path / "whole", ["end"], *flags),
         lambda: commands.train_killed(dataset, tmp_path / "killed", moments, *flags),
     ]
-    whole, killed = commands.at_once(*calls)
+    whole, killed = map("".join, commands.at_once(*calls))
     assert "intra-distillation begins after 4 updates of plain training" in whole
     lines = {line["num_updates"]: line for line in commands.updates(whole)}
     assert ["alpha" in lines[update] for update in (4, 5)] == [False, True]

@@ -20,7 +20,7 @@ UPDATES = 20
 def cfg(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     tiny.save_dictionaries(folder)
-    flags = "--optimizer adam --lr 0.01 --dropout 0.1 --fp16-init-scale 4 --max-update 20"
+    flags = f"--optimizer adam --lr 0.01 --dropout 0.1 --fp16-init-scale 4 --max-update {UPDATES}"
     return tiny.configuration(folder, *flags.split())
 
 

@@ -59,23 +59,17 @@ class Runs(NamedTuple):
     updates: list  #: what updates each start was to make
 
 
-def train(dataset, folder, moments, flags):
-    """fairseq-train, killed at these moments and started again: what it said in every start."""
-    said = commands.train_killed(dataset, folder, moments, *flags)
-    return re.split(r"^started until .*\n", said, flags=re.MULTILINE)[1:]
-
-
 @pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)])
 def runs(request, dataset, schedule, trained, tmp_path_factory):
     """With adaptive alpha and this --update-freq, 20 updates, a checkpoint every five."""
     base = tmp_path_factory.mktemp("killed")
     flags = [*schedule, "--max-update", 20, "--update-freq", request.param]
     moments = [moment.removesuffix(" again") for moment in STARTS[request.param]]
-    calls = [lambda: train(dataset, base / "killed", moments, flags)]
+    calls = [lambda: commands.train_killed(dataset, base / "killed", moments, *flags)]
     folder, log = trained.folder, trained.log
     if request.param != 1:
         folder = base / "whole"
-        calls.append(lambda: "".join(train(dataset, folder, ["end"], flags)))
+        calls.append(lambda: "".join(commands.train_killed(dataset, folder, ["end"], *flags)))
     logs, log = [*commands.at_once(*calls), log][:2]
     return Runs(folder, log, base / "killed", logs, [*STARTS[request.param].values()])
 

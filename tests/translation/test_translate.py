@@ -151,8 +151,9 @@ def test_text_that_is_not_utf8_is_reported_by_file_and_line(translating, tmp_pat
     path = tmp_path / "latin1.txt"
     path.write_bytes(b"gut\nsch\xf6n\n")
     flags = ["--model", translating.exported, "--input", path, "--output", tmp_path / "out"]
-    with pytest.raises(UsageError, match=f"{path} line 2 is not UTF-8"):
+    with pytest.raises(UsageError, match=f"{path} line 2 is not UTF-8") as error:
         cli.main(["translate", *map(str, flags)])
+    assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["latin1.txt"]
 
 
