@@ -12,8 +12,8 @@ __version__ = "0.2.0"
 if "fairseq" in sys.modules:
     from . import plugin  # noqa: F401
 else:
-    from . import deferred_imports, garbage, user_dir
+    from . import deferred_imports, undisturbed_imports, user_dir
 
-    garbage.import_without_collecting()
+    undisturbed_imports.import_undisturbed()
     deferred_imports.defer_imports()
     user_dir.register_when_fairseq_reads_it()

@@ -20,8 +20,8 @@ from .model_outputs import (
     NoProjection,
     counts,
     projection,
-    reject_adaptive_softmax,
     reject_other_inputs,
+    reject_other_outputs,
     select_positions,
     target_positions,
 )
@@ -63,7 +63,7 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
 
     Raises:
         UsageError: if a flag has a value that is not allowed; in training, if the model cannot be trained in the
-            mode asked for, or has an adaptive softmax.
+            mode asked for, or its outputs are not logits over the whole vocabulary.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class IntraDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         Raises:
             UsageError: if it cannot be computed as the flags ask for.
         """
-        reject_adaptive_softmax(model, "intra_distillation")
+        reject_other_outputs(model, "intra_distillation")
         passes = self.intra_distillation.description(model)
         implementation = self._implementation(next(model.parameters()))
         on_features, because = self._takes_features(model)

@@ -111,13 +111,13 @@ class IntraDistillation:
             if self.mode in ("auto", "batched"):
                 once = once or is_deterministic_encoder(unwrapped(model))
             if self.num_iter > 1:
-                mode = choose_mode(model, self.mode, once)
                 reject_noise_that_stays(model)
+                mode = choose_mode(model, self.mode, once)
                 reject_what_workers_cannot_exchange(model, mode)
                 self._plan = PassesPlan(mode, once)
             else:
-                # One pass runs in any model, and in any mode it is the same.
-                mode = choose_mode(model, "auto", False) if self.mode == "auto" else self.mode
+                # One pass runs in any model, and in any mode it is the same; to repeat it would save no memory.
+                mode = choose_mode(model, "auto", False) if self.mode in ("auto", "recompute") else self.mode
                 self._plan = PassesPlan(mode, False)
             self._warn_of_identical_passes(model)
         return self._plan

@@ -43,13 +43,29 @@ def projection(model) -> torch.nn.Linear:
     return layer
 
 
-def reject_adaptive_softmax(model, criterion: str) -> None:
-    """Raises UsageError if a model has no logits over the whole vocabulary."""
-    if getattr(getattr(unwrapped(model), "decoder", None), "adaptive_softmax", None) is not None:
+def reject_other_outputs(model, criterion: str) -> None:
+    """Raises UsageError if what a model returns is not logits over the whole vocabulary."""
+    inner = unwrapped(model)
+    if getattr(getattr(inner, "decoder", None), "adaptive_softmax", None) is not None:
         raise UsageError(
             f"{criterion} needs logits over the whole vocabulary, which a model with "
             "--adaptive-softmax-cutoff does not have; leave that flag out"
         )
+    if not _normalises_by_softmax(inner):
+        raise UsageError(
+            f"{criterion} needs logits, of which softmax makes probabilities; a {type(inner).__name__} makes them "
+            "in another way (its get_normalized_probs), as pointer-generators do"
+        )
+
+
+def _normalises_by_softmax(model):
+    logits = torch.tensor([[[0.0, 1.0, 3.0]]])
+    try:
+        found = model.get_normalized_probs((logits, None), log_probs=True)
+    except Exception:
+        # It needs more of a model's output than its first part, and so cannot be asked beforehand.
+        return True
+    return torch.allclose(found.float().cpu(), logits.log_softmax(-1), atol=1e-4)
 
 
 def reject_other_inputs(model, net_input, criterion: str) -> None:

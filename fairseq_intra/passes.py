@@ -39,10 +39,10 @@ def choose_mode(model, mode, encoder_once=False):
             "--passes recompute cannot repeat a pass with quantisation noise, which changes the weights; "
             "use sequential"
         )
-    if mode == "recompute" and any(map(_drops_layers_by_numpy, stochastic.modules())):
+    if mode == "recompute" and any(map(_samples_by_numpy, stochastic.modules())):
         raise UsageError(
-            "--passes recompute cannot repeat a pass of a model that draws the layers to drop by numpy, as fairseq's "
-            "models of speech do; use sequential"
+            "--passes recompute cannot repeat a pass of a model that samples masks or layers to drop by numpy, as "
+            "fairseq's models of speech do; use sequential"
         )
     if not has_noise_per_forward(stochastic):
         return "batched" if mode == "auto" else mode
@@ -181,6 +181,11 @@ def _drops_layers_by_numpy(module):
     rate = getattr(module, "layerdrop", 0)
     by_torch = isinstance(getattr(module, "layers", None), LayerDropModuleList)
     return isinstance(rate, float) and rate > 0 and not by_torch
+
+
+def _samples_by_numpy(module):
+    masks = (getattr(module, name, 0) for name in ("mask_prob", "mask_channel_prob"))
+    return _drops_layers_by_numpy(module) or any(isinstance(rate, float) and rate > 0 for rate in masks)
 
 
 def _has_quant_noise(module):

@@ -16,8 +16,8 @@ from .console import say
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
 
-#: What ends a command: `kill`, Ctrl-C, a terminal that is closed.
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: What ends a command: `kill`, Ctrl-C, a terminal that is closed, Slurm before its time limit.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 #: Exit status of what ended before it was finished, as it was asked to by SIGUSR1: repeat it.
 UNFINISHED = 75
 _FORK = multiprocessing.get_context("fork")
@@ -30,31 +30,49 @@ class Stopped(BaseException):
 
 @contextlib.contextmanager
 def signals_raise() -> Iterator[None]:
-    """Within, a signal raises Stopped, so that all that is open closes; what the caller ignores (nohup) stays so."""
+    """Within, a signal raises Stopped, so that all that is open closes; what the caller ignores (nohup) stays so.
+
+    Where a library has lost what was raised, the block ends with it all the same, and the next signal raises it anew.
+    """
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    asked: list[int] = []
     try:
         for number, handler in before.items():
             if handler != signal.SIG_IGN:
-                signal.signal(number, functools.partial(_stop, os.getpid()))
+                signal.signal(number, functools.partial(_stop, os.getpid(), asked))
         yield
+    except Exception:
+        # Such as an import that was cut short.
+        if asked:
+            raise Stopped(asked[0]) from None
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if asked:
+        raise Stopped(asked[0])
 
 
-def _stop(owner, number, _frame):
+def _stop(owner, asked, number, _frame):
     if os.getpid() != owner:
         # A worker that was forked from it just ends.
         os._exit(128 + number)
     # A second signal must not interrupt what the first one closes.
-    for each in SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
-    raise Stopped(number)
+    if not _is_stopping(sys.exc_info()[1]):
+        asked.append(number)
+        raise Stopped(number)
+
+
+def _is_stopping(error):
+    """Whether Stopped is what is being handled, or came before it."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__context__
+    return error is not None
 
 
 @contextlib.contextmanager
 def sigusr1_calls(function: Callable[[], object]) -> Iterator[None]:
-    """Within, SIGUSR1, which Slurm can send before its time limit, calls a function."""
+    """Within, SIGUSR1 calls a function, and ends nothing."""
     before = signal.signal(signal.SIGUSR1, lambda *_: function())
     try:
         yield
@@ -62,19 +80,25 @@ def sigusr1_calls(function: Callable[[], object]) -> Iterator[None]:
         signal.signal(signal.SIGUSR1, before)
 
 
+def ignore_sigusr1() -> None:
+    """Called in a child before its program begins: Slurm sends SIGUSR1 to all processes, and the parent decides."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def ending_on_signals(then: str = "the same command resumes") -> Iterator[None]:
     """Within, a signal ends the command in order, with one line that names it and what comes `then`.
 
     Raises:
-        SystemExit: with 128 and the signal's number, as shells have it.
+        SystemExit: with 128 and the signal's number, as shells have it; with UNFINISHED on SIGUSR1.
     """
     try:
         with signals_raise():
             yield
     except Stopped as stopped:
-        say(f"stopped by {signal.Signals(stopped.args[0]).name}; {then}")
-        sys.exit(128 + stopped.args[0])
+        number = stopped.args[0]
+        say(f"stopped by {signal.Signals(number).name}; {then}")
+        sys.exit(UNFINISHED if number == signal.SIGUSR1 else 128 + number)
 
 
 def in_process(function: Callable, *arguments: Any) -> Any:

@@ -1,7 +1,7 @@
 """`python -m fairseq_intra.run_fairseq train ARGUMENTS` is `fairseq-train ARGUMENTS`, and starts two seconds earlier.
 
-This package is imported before fairseq (see `deferred_imports` and `garbage`), and nothing from the current folder,
-which may hold downloaded data.
+This package is imported before fairseq (see `deferred_imports` and `undisturbed_imports`), and nothing from the
+current folder, which may hold downloaded data.
 """
 
 import importlib

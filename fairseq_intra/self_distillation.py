@@ -23,8 +23,8 @@ from .model_outputs import (
     NoProjection,
     counts,
     projection,
-    reject_adaptive_softmax,
     reject_other_inputs,
+    reject_other_outputs,
     select_positions,
     target_positions,
 )
@@ -61,7 +61,7 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
 
     Raises:
         UsageError: if a flag has a value that is not allowed; in training, if the teacher cannot be loaded or has
-            other languages or dictionaries, or the student has an adaptive softmax.
+            other languages or dictionaries, or what either returns is not logits over the whole vocabulary.
     """
 
     def __init__(
@@ -133,12 +133,12 @@ class SelfDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         return Teacher(features, layer.weight, layer.bias)
 
     def _load(self, student):
-        reject_adaptive_softmax(student, "self_distillation")
+        reject_other_outputs(student, "self_distillation")
         # Its parameters are initialised before they are loaded. A resumed training loads it again, at another update,
         # whose dropout is to stay the same.
         with torch.random.fork_rng(devices=[]):
             built = checkpoint.build(Path(self.teacher), Path(utils.split_paths(self.task.cfg.data)[0]))
-        reject_adaptive_softmax(built.model, "a teacher of self_distillation")
+        reject_other_outputs(built.model, "a teacher of self_distillation")
         ours, theirs = map(_pair, (self.task, built.task))
         if ours != theirs:
             what = f"translates {theirs}" if theirs else "is no model of --task translation"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from .errors import UsageError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextlib.contextmanager
 def write_failure_reported(path: Path | str) -> Iterator[None]:
@@ -28,6 +30,24 @@ def write_failure_reported(path: Path | str) -> Iterator[None]:
         raise UsageError(os_error_message(OSError(cause.errno, cause.strerror), Path(path))) from None
 
 
+@contextlib.contextmanager
+def full_temporary_folder_reported(folder: Path) -> Iterator[None]:
+    """Around work in a folder of temporary files, whose disk is often another one than that of the results.
+
+    Raises:
+        UsageError: where that disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        is_elsewhere = error.filename is not None and folder not in Path(str(error.filename)).parents
+        if error.errno not in FULL or is_elsewhere:
+            raise
+        raise UsageError(
+            f"no space left for temporary files in {folder.parent}; free some, or give another folder by TMPDIR=DIR"
+        ) from None
+
+
 def _os_error(error):
     """torch says of a failed write no more than that it did not come far; what Python said is its context."""
     while error is not None and not isinstance(error, OSError):
@@ -38,7 +58,7 @@ def _os_error(error):
 def os_error_message(error: OSError, where: Path | None = None) -> str:
     """One line about an error of the operating system; that of a full disk names no file, so `where` does."""
     name = error.filename or where or "standard output"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return f"no space left on the disk of {name}; free some and run this again"
     if error.errno == errno.EFBIG:
         return f"{name} would be larger than its file system or the limit of this shell (ulimit -f) allows"

@@ -16,7 +16,7 @@ LEVELS = [
         "import_hooks",
         "cores",
         "deferred_imports",
-        "garbage",
+        "undisturbed_imports",
         "user_dir",
         "errors",
         "console",

@@ -3,7 +3,8 @@ import tiny
 import torch
 from fairseq.distributed import ModuleProxyWrapper
 
-from fairseq_intra.model_outputs import NoProjection, projection
+from fairseq_intra.errors import UsageError
+from fairseq_intra.model_outputs import NoProjection, projection, reject_other_outputs
 
 
 @pytest.fixture
@@ -47,3 +48,23 @@ def test_none_where_unused_parameters_are_looked_for(task):
     wrapped.find_unused_parameters = True
     with pytest.raises(NoProjection, match="--find-unused-parameters"):
         projection(ModuleProxyWrapper(wrapped))
+
+
+def test_a_model_that_makes_probabilities_in_another_way_is_rejected(task):
+    """As fairseq's transformer_pointer_generator (examples/pointer_generator), which returns probabilities."""
+
+    def get_normalized_probs(net_output, log_probs, sample=None):
+        return net_output[0].clamp(1e-10, 1.0).log() if log_probs else net_output[0]
+
+    model = tiny.model(task)
+    reject_other_outputs(ModuleProxyWrapper(tiny.Recording(model)), "intra_distillation")
+    model.get_normalized_probs = get_normalized_probs
+    with pytest.raises(UsageError, match="intra_distillation needs logits, .* a TransformerModel makes them in an"):
+        reject_other_outputs(ModuleProxyWrapper(tiny.Recording(model)), "intra_distillation")
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"arch": "lstm"}, tiny.DYNAMICCONV], ids=["transformer", "lstm", "dynamicconv"]
+)
+def test_models_that_make_them_by_softmax_are_taken(task, settings):
+    reject_other_outputs(tiny.model(task, **settings), "intra_distillation")

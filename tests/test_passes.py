@@ -75,6 +75,18 @@ def test_layers_of_models_of_speech_are_dropped_per_forward(rate):
             choose_mode(encoder, "recompute")
 
 
+@pytest.mark.parametrize("masked", ["mask_prob", "mask_channel_prob"])
+def test_masks_of_models_of_speech_cannot_be_repeated(task, masked):
+    """They are of each example, sampled by numpy (fairseq/models/speech_to_text/s2t_wav_transformer.py)."""
+    model = tiny.model(task, dropout=0.1)
+    model.encoder.mask_prob, model.encoder.mask_channel_prob = 0.0, 0.0
+    assert choose_mode(model, "recompute") == "recompute"
+    setattr(model.encoder, masked, 0.5)
+    assert choose_mode(model, "auto") == "batched"
+    with pytest.raises(UsageError, match="--passes recompute cannot repeat .* by numpy, .*; use sequential"):
+        choose_mode(model, "recompute")
+
+
 @pytest.mark.parametrize("settings", PER_ROW.values(), ids=PER_ROW)
 def test_model_that_draws_for_every_row_runs_once(task, settings):
     model = tiny.Recording(tiny.model(task, **settings))
@@ -276,7 +288,7 @@ def test_checkpointed_activations_go_with_torch_s_data_parallelism_in_one_forwar
         with pytest.raises(UsageError, match=f"--passes {mode} by torch's .* use --passes batched"):
             IntraDistillation(2, 1, "X", mode).plan(DataParallel(model))
         assert IntraDistillation(2, 1, "X", mode).plan(model).mode == mode
-        assert IntraDistillation(1, 1, "X", mode).plan(DataParallel(model)).mode == mode
+        assert IntraDistillation(1, 1, "X", mode).plan(DataParallel(model)).mode != "recompute"
     assert IntraDistillation(2, 1, "X", "auto").plan(DataParallel(model)).mode == "batched"
 
 
@@ -289,9 +301,11 @@ def test_noise_that_overwrites_the_weights_is_for_one_pass(task):
             model(**tiny.sample(task)["net_input"])
             zeros.append(int((weight == 0).sum()))
     assert 0 < zeros[0] < zeros[1] < zeros[2]
-    with pytest.raises(UsageError, match="--quant-noise-pq .* leave that flag out, or train with --num-iter 1"):
-        IntraDistillation(3, 1, "X", "auto").plan(model)
-    assert IntraDistillation(1, 1, "X", "auto").plan(model).mode == "sequential"
+    for passes in ("auto", "recompute"):
+        with pytest.raises(UsageError, match="--quant-noise-pq .* leave that flag out, or train with --num-iter 1"):
+            IntraDistillation(3, 1, "X", passes).plan(model)
+        # To repeat the one pass would add other noise.
+        assert IntraDistillation(1, 1, "X", passes).plan(model).mode == "sequential"
 
 
 @pytest.mark.parametrize(

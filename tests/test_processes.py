@@ -1,5 +1,6 @@
 """fairseq_intra/processes.py: child processes end with whoever started them."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import corpus
 import pytest
 from waiting import is_running, wait_for
 
-from fairseq_intra.processes import in_process, worker_pool
+from fairseq_intra.processes import Stopped, in_process, signals_raise, worker_pool
 
 
 def test_results_and_errors_come_back():
@@ -26,6 +27,58 @@ def test_a_worker_that_is_killed_is_reported():
     with pytest.raises(ChildProcessError, match="a worker process was killed; is there enough memory"):
         with worker_pool(2) as pool:
             list(pool.map(signal.raise_signal, [signal.SIGKILL]))
+
+
+def test_a_second_signal_does_not_interrupt_what_the_first_one_closes():
+    closed = []
+    with pytest.raises(Stopped), signals_raise():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            with contextlib.suppress(OSError):
+                signal.raise_signal(signal.SIGINT)
+                raise OSError
+            signal.raise_signal(signal.SIGTERM)
+            closed.append(True)
+    assert closed
+
+
+@pytest.mark.parametrize("then", [None, ImportError("numpy is half imported")])
+def test_a_signal_that_a_library_lost_ends_the_block(then):
+    """As C code of torch loses it, which imports numpy."""
+    with pytest.raises(Stopped) as stopped, signals_raise():
+        with contextlib.suppress(Stopped):
+            signal.raise_signal(signal.SIGTERM)
+        if then:
+            raise then
+    assert stopped.value.args == (signal.SIGTERM,)
+
+
+def test_the_next_signal_is_raised_where_one_was_lost():
+    with pytest.raises(Stopped) as stopped, signals_raise():
+        with contextlib.suppress(Stopped):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the signal was ignored")
+    assert stopped.value.args == (signal.SIGINT,)
+
+
+@pytest.mark.parametrize("name", ["torch", "fairseq"])
+def test_a_signal_waits_until_an_import_is_done(tmp_path, name):
+    (tmp_path / f"{name}.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nprint('imported')\n"
+    )
+    code = f"""
+import sys
+from fairseq_intra.processes import ending_on_signals
+sys.path.insert(0, {str(tmp_path)!r})
+with ending_on_signals():
+    import {name}
+    print("went on")
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=corpus.environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "imported\n")
+    assert done.stderr == "fairseq_intra: stopped by SIGTERM; the same command resumes\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -5,6 +5,7 @@ import functools
 import pickle
 import re
 from argparse import Namespace
+from unittest import mock
 
 import torch
 from fairseq import options, tasks
@@ -16,6 +17,7 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq.trainer import Trainer
 
 import fairseq_intra.plugin  # noqa: F401
+from fairseq_intra.patches import input_checks
 
 #: Sentences as (source, target) word numbers: of different lengths, so that a batch of them is padded.
 SENTENCES = [([5, 9, 7, 6, 8], [9, 5, 6]), ([7, 4], [8, 9, 11, 4, 7]), ([10], [6])]
@@ -86,7 +88,7 @@ def configuration(folder, *flags, method=METHOD):
     """What fairseq-train makes of its arguments, for a tiny transformer with tied embeddings."""
     always = f"--source-lang de --target-lang en --arch transformer --share-all-embeddings --cpu {method}"
     sizes = [f"--{name.replace('_', '-')}={size}" for name, size in _SIZES.items()]
-    made = parsed(*always.split(), *sizes, *flags)
+    made = parsed(*always.split(), *sizes, *map(str, flags))
     made.task.data = str(folder)
     return made
 
@@ -105,10 +107,11 @@ def _parsed(flags):
 
 
 def trainer(cfg):
-    """fairseq's trainer of an untrained model, always of the same weights."""
+    """fairseq's trainer of an untrained model, always of the same weights; on a CPU in any precision."""
     task = tasks.setup_task(cfg.task)
     torch.manual_seed(1)
-    return Trainer(cfg, task, task.build_model(cfg.model), task.build_criterion(cfg.criterion))
+    with mock.patch.object(input_checks, "_check_precision"):
+        return Trainer(cfg, task, task.build_model(cfg.model), task.build_criterion(cfg.criterion))
 
 
 def sample(task, sentences=SENTENCES):

@@ -60,7 +60,7 @@ def _need_utf8_names(args):
     """Names of files come to stand in JSON, in tables and in the configurations of fairseq and SentencePiece."""
     for value in vars(args).values():
         for path in value if isinstance(value, list) else [value]:
-            if isinstance(path, Path) and str(path).encode(errors="replace").decode() != str(path):
+            if isinstance(path, Path | str) and str(path).encode(errors="replace").decode() != str(path):
                 raise UsageError(f"the name {ascii(str(path))} is not UTF-8; give another")
 
 

@@ -9,12 +9,14 @@ from ..methods import METHODS
 from ..transfer import TASKS as TRANSFER_TASKS
 from .command import add_command, need_counts
 
-#: Flags of one run that the grid sets.
-OF_ONE_RUN = {
+#: Flags of other commands, or of other grids, that are not passed on, and why.
+OF_OTHERS = {
     "--seed": "here it is --seeds, with one or more",
     "--method": "here it is --methods, with one or more",
     "--data": "it is made in OUT/data",
     "--dry-run": "--list shows the commands",
+    "--equal-time": "give it to fairseq-intra table, with the runs in OUT",
+    "--show-differences": "all runs of this table must have the same settings",
 }
 MORE = """
 All other flags go to {step} of every run; those of the method, such as --alpha 1, to the runs that have them;
@@ -48,9 +50,10 @@ def add_commands(commands):
         "--langs", type=_words, default=[], help="the NAMEs, as a quoted list (default: IWSLT'14's 8, or all)"
     )
     command.add_argument(
-        "--corpus", metavar="NAME", help="DIR holds datasets of another corpus, called so in the table"
+        "--corpus", type=_name, metavar="NAME", help="DIR holds datasets of another corpus, called so in the table"
     )
     command.add_argument("--average", type=int, metavar="N", help="evaluate the mean of the last N checkpoints")
+    _add_show_differences(command)
     _add_seeds(command, [1])
 
     command = _add_grid(
@@ -67,7 +70,7 @@ def add_commands(commands):
     command.add_argument("--reverse", action="store_true", help="to English")
     command.add_argument("--merges", type=int, metavar="N", help="of prepare multi30k (default: 10000)")
     command.add_argument("--input", type=Path, metavar="PATH", help="folder or archive, as prepare multi30k takes it")
-    command.add_argument("--url", help="of the archive (default: GitHub)")
+    command.add_argument("--url", type=_name, help="of the archive (default: GitHub)")
     command.add_argument(
         "--average",
         type=int,
@@ -78,6 +81,7 @@ def add_commands(commands):
     command.add_argument(
         "--dry-run", action="store_true", help="print all commands, that for the data too, and do nothing"
     )
+    _add_show_differences(command)
     _add_seeds(command, [1])
 
     command = _add_grid(
@@ -150,6 +154,14 @@ def _add_grid(grids, name, run, text, example, step):
     return command
 
 
+def _add_show_differences(command):
+    command.add_argument(
+        "--show-differences",
+        action="store_true",
+        help="settings of runs in the table may differ; a column says in what",
+    )
+
+
 def _add_seeds(command, default):
     shown = " ".join(map(str, default))
     command.add_argument(
@@ -159,6 +171,12 @@ def _add_seeds(command, default):
 
 def _words(text):
     return list(dict.fromkeys(text.split()))
+
+
+def _name(text):
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty")
+    return text
 
 
 def _methods(text):
@@ -178,7 +196,7 @@ def _seeds(text):
 def _translation(args):
     from ..runs.translation_grid import TranslationGrid
 
-    names = ("data", "langs", "methods", "seeds", "corpus", "average")
+    names = ("data", "langs", "methods", "seeds", "corpus", "average", "show_differences")
     _work(args, lambda: TranslationGrid(**_settings(args, names)))
 
 
@@ -186,7 +204,7 @@ def _multi30k(args):
     from ..runs.multi30k_grid import Multi30kGrid
 
     need_counts(args, "merges")
-    names = ("input", "url", "langs", "reverse", "merges", "methods", "seeds", "average")
+    names = ("input", "url", "langs", "reverse", "merges", "methods", "seeds", "average", "show_differences")
     _work(args, lambda: Multi30kGrid(**_settings(args, names)))
 
 
@@ -224,8 +242,8 @@ def _work(args, make_grid):
 
     need_counts(args, "jobs", "gpus_per_run", *(["average"] if "average" in args else []))
     for word in args.passed:
-        if word.partition("=")[0] in OF_ONE_RUN:
-            raise UsageError(f"{word.partition('=')[0]}: {OF_ONE_RUN[word.partition('=')[0]]}")
+        if word.partition("=")[0] in OF_OTHERS:
+            raise UsageError(f"{word.partition('=')[0]}: {OF_OTHERS[word.partition('=')[0]]}")
     if os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
         raise UsageError(
             "grid starts the trainings itself: run it once, not under torchrun or as several tasks of srun"

@@ -66,7 +66,7 @@ def _add_iwslt14(corpora):
         help="the campaign's 2014-01.tgz, or a pair's own XX-en.tgz (default: fetched; German alone from "
         "dl.fbaipublicfiles.com, else WIT3's file on Google Drive, by gdown)",
     )
-    command.add_argument("--url", help="fetch the archive from here")
+    command.add_argument("--url", type=flags.url, help="fetch the archive from here")
     flags.add_out(command, "each language is a dataset XX-en in it")
     flags.add_cache(command, "archives")
     flags.add_drop_overlap(command)

@@ -31,7 +31,7 @@ def add(corpora):
         help="the repository github multi30k/dataset, a folder or its .tar.gz; data/task1/tok is read, or where that "
         "is not there data/task1/raw (default: fetched)",
     )
-    command.add_argument("--url", help="fetch the archive from here (default: GitHub)")
+    command.add_argument("--url", type=flags.url, help="fetch the archive from here (default: GitHub)")
     command.add_argument(
         "--merges",
         type=flags.count,

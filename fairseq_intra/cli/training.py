@@ -30,14 +30,12 @@ def check_run_flags(args, methods, owned):
         UsageError: on what is wrong.
     """
     from ..runs import arguments
-    from ..runs.dataset import need_dataset
+    from ..runs.dataset import need_dataset, reject_variables
 
     arguments.check_passed(args.passed, list(args.command._option_string_actions), owned)
     if args.method not in methods:
         raise UsageError(f"--method must be {', '.join(methods[:-1])} or {methods[-1]}, not '{args.method}'")
-    for flag, path in (("--data", args.data), ("--out", args.out)):
-        if "${" in str(path):
-            raise UsageError(f"{flag} {path}: fairseq takes ${{ for a variable; give the folder another name")
+    reject_variables(args.out, "--out")
     need_dataset(args.data)
     check_seed(args.seed)
     _check_initial_checkpoint(args)

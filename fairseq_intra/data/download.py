@@ -156,6 +156,8 @@ def need_space(folder: Path, needed: int) -> None:
 def place(cache: Path, url: str) -> Path:
     """Where a URL's file lies in a cache: under its host and path, and what tells one query from another.
 
+    The host is with the port, if the URL names one, and with any scheme but https before it.
+
     Raises:
         UsageError: if the URL names no host or no file.
     """
@@ -163,8 +165,10 @@ def place(cache: Path, url: str) -> Path:
     names = [name for name in unquote(parts.path).split("/") if name not in ("", ".", "..")]
     if not parts.hostname or not names:
         raise UsageError(f"{shown(url)} names no file")
+    host = parts.netloc.rpartition("@")[2].lower()
+    host = host if parts.scheme == "https" else f"{parts.scheme}:{host}"
     query = [hashlib.sha256(parts.query.encode()).hexdigest()[:16]] if parts.query else []
-    return cache.joinpath(parts.hostname, *names[:-1], *query, names[-1])
+    return cache.joinpath(host, *names[:-1], *query, names[-1])
 
 
 def shown(url: str) -> str:

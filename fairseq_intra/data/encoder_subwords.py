@@ -1,6 +1,7 @@
 """Cuts text into the subwords of a pre-trained encoder."""
 
 from pathlib import Path
+from typing import Protocol
 
 import sentencepiece
 from fairseq.data.encoders.gpt2_bpe_utils import get_encoder
@@ -80,8 +81,14 @@ class Gpt2:
         return list(map(str, numbers)), offsets
 
 
-#: What cuts text into subwords.
-Segmenter = SentencePiece | Gpt2
+class Segmenter(Protocol):
+    """What cuts text into subwords, as `SentencePiece` does."""
+
+    def encode_words(self, words: list[str]) -> list[list[str]]: ...
+
+    def encode(self, text: str) -> list[str]: ...
+
+    def encode_with_offsets(self, text: str) -> tuple[list[str], list[tuple[int, int]]]: ...
 
 
 def segmenter_of(folder: Path) -> Segmenter:

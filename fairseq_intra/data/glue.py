@@ -11,6 +11,8 @@ from . import glue_tasks, manifest
 #: What a RoBERTa's archive holds beside the model, and what an XLM-R's does.
 GPT2 = ("encoder.json", "vocab.bpe")
 SENTENCEPIECE = "sentencepiece.bpe.model"
+#: The symbols of every dictionary of fairseq: as a label they have no number of a class.
+RESERVED = ("<s>", "<pad>", "</s>", "<unk>")
 
 
 def prepare(name: str, folder: Path, vocabulary: Path, out: Path, workers: int) -> None:
@@ -93,22 +95,18 @@ def _vocabulary(folder):
 
 def _make(name, task, tables, symbols, to, workers, log):
     """Fills the folder; returns what the manifest says of it. The log stays where fairseq-preprocess fails."""
-    counts, labels, examples, texts = {}, {}, {}, len(task.texts)
+    counts, found, texts = {}, {}, len(task.texts)
     for split, path in tables.items():
-        examples[split], labels[split], dropped = glue_tasks.read(path, task)
-        counts[split] = {"examples": len(examples[split]), "left_out": dropped}
-        say(f"{name} {split}: {len(examples[split])} examples, {dropped} lines of another form left out")
-    if task.metric != "pearson":
-        _check(labels, tables)
-    from .encoder_subwords import segmenter_of  # imports fairseq, which takes seconds
-
-    segmenter = segmenter_of(symbols[-1].parent)
-    for split, of_split in examples.items():
-        for place in range(texts):
-            lines = (" ".join(segmenter.encode(example[place])) for example in of_split)
-            _write(to / f"{split}.input{place}", lines)
+        found[split] = glue_tasks.read(path, task)
+        examples, dropped = len(found[split].texts), found[split].left_out
+        counts[split] = {"examples": examples, "left_out": dropped}
+        say(f"{name} {split}: {examples} examples, {dropped} lines of another form left out")
+    labels = {split: of_split.labels for split, of_split in found.items()}
     if task.metric == "pearson":
         labels = {split: glue_tasks.shares(tables[split], values) for split, values in labels.items()}
+    else:
+        _check(found, tables)
+    _encode(found, tables, symbols[-1].parent, to)
     kind = _labels(to, labels, task, log)
     for place in range(texts):
         _binarise(to, f"input{place}", workers, ["--srcdict", str(symbols[-1].absolute())], log)
@@ -119,12 +117,28 @@ def _make(name, task, tables, symbols, to, workers, log):
     return {**settings, **kind, "splits": counts}
 
 
-def _check(labels, tables):
-    classes = set(labels["train"])
-    if strange := sorted(set(labels["valid"]) - classes):
-        raise UsageError(f"{tables['valid']} has the label '{strange[0]}', which is not in train")
-    if odd := [label for label in classes if len(label.split()) != 1]:
-        raise UsageError(f"{tables['train']} has the label '{odd[0]}'; a label is one word")
+def _check(found, tables):
+    classes = set(found["train"].labels)
+    for split, path in tables.items():
+        for label, line in zip(found[split].labels, found[split].lines, strict=True):
+            where = f"{path} line {line} has the label '{label}'"
+            if len(label.split()) != 1:
+                raise UsageError(f"{where}; a label is one word")
+            if label in RESERVED:
+                raise UsageError(f"{where}, which is one of fairseq's own symbols; give the class another name")
+            if label not in classes:
+                raise UsageError(f"{where}, which is not in train")
+
+
+def _encode(found, tables, vocabulary, to):
+    """Writes SPLIT.input0, with pairs of texts SPLIT.input1, in the encoder's subwords."""
+    from .encoder_text import EncoderText  # imports fairseq, which takes seconds
+
+    segmenter = EncoderText(vocabulary)
+    for split, of_split in found.items():
+        for place, texts in enumerate(zip(*of_split.texts, strict=True)):
+            _write(to / f"{split}.input{place}", (" ".join(segmenter.encode(text)) for text in texts))
+        segmenter.check(str(tables[split]))
 
 
 def _labels(folder, labels, task, log):

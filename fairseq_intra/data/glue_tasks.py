@@ -66,8 +66,17 @@ def _lines(path):
         raise UsageError(f"{path} is not UTF-8 ({error.reason} at byte {error.start})") from None
 
 
-def read(path: Path, task: Task) -> tuple[list[tuple[str, ...]], list[str], int]:
-    """The examples' texts, their labels, and how many lines were left out because they have another form.
+class Examples(NamedTuple):
+    """What a table holds, example by example."""
+
+    texts: list[tuple[str, ...]]
+    labels: list[str]
+    lines: list[int]  #: in the file, from 1
+    left_out: int  #: how many lines have another form
+
+
+def read(path: Path, task: Task) -> Examples:
+    """The examples of a table.
 
     Raises:
         UsageError: if the file is missing, is not UTF-8, lacks a column, or has no example.
@@ -75,19 +84,20 @@ def read(path: Path, task: Task) -> tuple[list[tuple[str, ...]], list[str], int]
     if not path.is_file():
         raise UsageError(f"{path} is missing")
     # Quotation marks mean nothing in these tables.
-    rows = [line.rstrip("\r").split("\t") for line in _lines(path) if line.strip()]
-    header = list(task.header) or (rows.pop(0) if rows else [])
+    rows = [(n, line.rstrip("\r").split("\t")) for n, line in enumerate(_lines(path), 1) if line.strip()]
+    header = list(task.header) or (rows.pop(0)[1] if rows else [])
     places = []
     for name in (*task.texts, task.label):
         if name not in header:
             raise UsageError(f"{path} has no column '{name}' in its first line")
         places.append(header.index(name))
     # Some lines of the sets that are handed around lack columns; of those of MNLI, some have more than others.
-    whole = [row for row in rows if len(row) == len(header)]
+    whole = [(number, row) for number, row in rows if len(row) == len(header)]
     if not whole:
         raise UsageError(f"{path} has no example of {len(header)} columns")
-    *texts, labels = ([row[place].strip() for row in whole] for place in places)
-    return list(zip(*texts, strict=True)), labels, len(rows) - len(whole)
+    *texts, labels = ([row[place].strip() for _, row in whole] for place in places)
+    lines = [number for number, _ in whole]
+    return Examples(list(zip(*texts, strict=True)), labels, lines, len(rows) - len(whole))
 
 
 def shares(path: Path, labels: list[str]) -> list[str]:

@@ -5,13 +5,10 @@ from collections import Counter
 from pathlib import Path
 
 from .. import files
-from ..console import say
 from ..errors import UsageError
-from . import manifest
+from . import manifest, unknown_subwords
 from .parallel_text import read
 
-#: Share of a file's subwords that the dictionary may lack: a few are rare characters, many are another language.
-MOST_UNKNOWN = 0.01
 MODEL = ("spm/joint.model", "spm/joint.vocab")
 
 
@@ -50,16 +47,8 @@ def check_fit(encoded: Path, dictionary: Path) -> None:
     Raises:
         UsageError: if they are more than a text of the same languages has.
     """
-    known = {line.rpartition(" ")[0] for line in files.read_lines(dictionary)}
+    known = unknown_subwords.symbols_of(dictionary)
     for path in sorted(encoded.iterdir()):
         counts = Counter(subword for line in read(path) for subword in line.split())
-        unknown = Counter({subword: count for subword, count in counts.items() if subword not in known})
-        share = unknown.total() / counts.total()
-        if share > MOST_UNKNOWN:
-            most = " ".join(subword for subword, _ in unknown.most_common(5))
-            raise UsageError(
-                f"{share:.1%} of the subwords of {path.name} are not in {dictionary} (such as {most}): it is too "
-                "different a text for --like; leave it out"
-            )
-        if unknown:
-            say(f"{path.name}: {unknown.total()} of {counts.total()} subwords are unknown to the dictionary")
+        advice = "it is too different a text for --like; leave it out"
+        unknown_subwords.check(path.name, counts, known, dictionary, advice)

@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
@@ -24,7 +24,7 @@ LINE_BREAKS = str.maketrans(dict.fromkeys("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", 
 class TextFile:
     """What was found in one input file."""
 
-    path: Path
+    path: object  #: or what errors call text from elsewhere
     lines: int = 0
     sha256: str = ""
     blank: list[int] = field(default_factory=list)
@@ -36,11 +36,20 @@ def find(folder: Path, name: str) -> Path:
     Raises:
         UsageError: if neither is there, or both are.
     """
-    found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+    found = [variant for variant in (name, f"{name}.gz") if (folder / variant).is_file()]
     if not found:
         raise UsageError(f"{folder} has no {name} and no {name}.gz")
-    if len(found) == 2:
-        raise UsageError(f"{folder} has both {name} and {name}.gz; keep the one that is meant")
+    return folder / only(found, folder)
+
+
+def only(found: Sequence[str], origin: object) -> str:
+    """Returns the one name under which a text was found in a folder or an archive.
+
+    Raises:
+        UsageError: if there are several.
+    """
+    if len(found) > 1:
+        raise UsageError(f"{origin} has both {found[0]} and {found[1]}; keep the one that is meant")
     return found[0]
 
 
@@ -108,22 +117,34 @@ def inspect(path: Path) -> TextFile:
     """Reads a whole file: its checksum (of the uncompressed text), its length and its blank lines.
 
     Raises:
-        UsageError: if the file is empty or its lines end in carriage returns alone, or as `read`.
+        UsageError: as `raw_lines` and `inspect_lines`.
+    """
+    return inspect_lines(lambda: raw_lines(path), path)
+
+
+def inspect_lines(lines: Callable[[], Iterable[bytes]], name: object) -> TextFile:
+    """Does for lines from anywhere what `inspect` does for a file's.
+
+    Args:
+        lines: called twice, gives the lines with their line ends.
+        name: what errors call their origin.
+
+    Raises:
+        UsageError: if there is no line or they end in carriage returns alone, or as `decoded`.
     """
     checksum, feeds, returns = hashlib.sha256(), 0, 0
-    found = TextFile(path)
-    for line in raw_lines(path):
+    for line in lines():
         checksum.update(line)
         feeds += line.endswith(b"\n")
         returns += line.count(b"\r") - line.endswith(b"\r\n")
     if returns > feeds:
-        raise UsageError(f"{path} has carriage returns alone as line ends; convert it (tr '\\r' '\\n')")
-    for found.lines, text in enumerate(read(path), 1):
+        raise UsageError(f"{name} has carriage returns alone as line ends; convert it (tr '\\r' '\\n')")
+    found = TextFile(name, sha256=checksum.hexdigest())
+    for found.lines, text in enumerate(decoded(lines(), name), 1):
         if is_blank(text):
             found.blank.append(found.lines)
     if not found.lines:
-        raise UsageError(f"{path} is empty")
-    found.sha256 = checksum.hexdigest()
+        raise UsageError(f"{name} is empty")
     return found
 
 
@@ -131,10 +152,19 @@ def inspect_split(folder: Path, split: str, languages: tuple[str, str]) -> tuple
     """Inspects both sides of a split and makes sure that they can be paired line by line.
 
     Raises:
-        UsageError: if a file is missing or invalid, the two have different numbers of lines, or a line is blank that
-            may not be.
+        UsageError: if a file is missing or invalid, or as `check_split`.
     """
     source, target = (inspect(find(folder, f"{split}.{language}")) for language in languages)
+    check_split(split, source, target)
+    return source, target
+
+
+def check_split(split: str, source: TextFile, target: TextFile) -> None:
+    """Makes sure that both sides of a split can be paired line by line.
+
+    Raises:
+        UsageError: if the two have different numbers of lines, or a line is blank that may not be.
+    """
     if source.lines != target.lines:
         raise UsageError(
             f"{source.path} has {source.lines} lines but {target.path} has {target.lines}; they must pair up"
@@ -149,7 +179,6 @@ def inspect_split(folder: Path, split: str, languages: tuple[str, str]) -> tuple
                 )
     elif len(set(source.blank) | set(target.blank)) == source.lines:
         raise UsageError(f"every pair of {source.path} and {target.path} has a blank side")
-    return source, target
 
 
 def inspect_splits(folder: Path, splits: Iterable[str], languages: tuple[str, str]) -> dict[str, TextFile]:

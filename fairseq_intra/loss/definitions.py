@@ -66,7 +66,8 @@ def label_smoothed_cross_entropy(
     """
     log_probs = logits.log_softmax(-1)
     nll = -log_probs.gather(-1, target.expand(len(logits), -1).unsqueeze(-1)).squeeze(-1)
-    share = label_smoothing / (logits.size(-1) - 1)
+    # Of a single type there is none that is wrong, and every logarithm is 0.
+    share = label_smoothing / max(logits.size(-1) - 1, 1)
     return (1 - label_smoothing - share) * nll - share * log_probs.sum(-1), nll
 
 

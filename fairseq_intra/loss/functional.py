@@ -58,7 +58,7 @@ def intra_distillation_loss(
         raise ValueError(
             f"logits [K, N, V] and target [N] expected, not {list(logits.shape)} and {list(target.shape)}"
         )
-    settings = _checked(Settings(alpha, label_smoothing, divergence))
+    settings, target = _checked(Settings(alpha, label_smoothing, divergence)), target.long()
     implementation = choose_implementation(implementation, logits.device, logits.dtype, divergence)
     # Autocast would take some of the sums in half precision.
     with torch.autocast(logits.device.type, enabled=False):
@@ -98,7 +98,7 @@ def intra_distillation_loss_on_features(
             f"features [K, N, C], weight [V, C] and target [N] expected, not {list(features.shape)}, "
             f"{list(weight.shape)} and {list(target.shape)}"
         )
-    settings = _checked(Settings(alpha, label_smoothing, divergence))
+    settings, target = _checked(Settings(alpha, label_smoothing, divergence)), target.long()
     device = features.device
     if torch.is_autocast_enabled(device.type):
         dtype = torch.get_autocast_dtype(device.type)

@@ -26,6 +26,7 @@ SEED_STRIDE = 1_000_003
 def apply():
     """Puts the patches into fairseq's modules."""
     _join_the_workers_of_a_launcher()
+    _reject_workers_that_were_not_joined()
     _leave_device_ids_out_on_cpu()
     _compare_gradient_norms_on_cpu()
     _sample_other_masks_on_every_worker()
@@ -46,6 +47,26 @@ def _join_the_workers_of_a_launcher():
     distributed_utils.call_main = call_main
 
 
+def _reject_workers_that_were_not_joined():
+    """fairseq-hydra-train reads --user-dir when each process has become a training of its own."""
+    init = Trainer.__init__
+
+    @functools.wraps(init)
+    def __init__(self, cfg, *args, **kwargs):
+        if _is_launched() and cfg.distributed_training.distributed_world_size == 1:
+            raise UsageError(
+                f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, and every worker would train alone: fairseq-hydra-train "
+                "does not read it; start fairseq-train"
+            )
+        init(self, cfg, *args, **kwargs)
+
+    Trainer.__init__ = __init__
+
+
+def _is_launched():
+    return all(name in os.environ for name in LAUNCHER) and int(os.environ["WORLD_SIZE"]) > 1
+
+
 def _set_up(cfg, cpu):
     """Completes fairseq's DistributedTrainingConfig from the launcher's environment.
 
@@ -63,7 +84,7 @@ def _set_up(cfg, cpu):
                 "process yourself, each with --distributed-no-spawn and its --distributed-rank, or by torchrun"
             )
         return
-    if not all(name in os.environ for name in LAUNCHER) or int(os.environ["WORLD_SIZE"]) == 1:
+    if not _is_launched():
         return
     with open_dict(cfg):
         cfg.distributed_init_method = "env://"

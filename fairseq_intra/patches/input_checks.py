@@ -15,6 +15,7 @@ from fairseq import checkpoint_utils, models
 from fairseq.data import data_utils
 from fairseq.data.indexed_dataset import _code_to_dtype as DTYPES
 from fairseq.distributed import utils as distributed_utils
+from fairseq.file_io import PathManager
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 from torch.multiprocessing import ProcessExitedException
@@ -27,12 +28,14 @@ from . import training_loop
 
 #: What torch says where names or shapes of parameters are not the model's.
 MISFIT = "loading state_dict"
+#: The default of --restore-file, in --save-dir.
+LAST = "checkpoint_last.pt"
 #: What fairseq says of a checkpoint that is not there, before its name.
 NO_FILE = "Model file not found:"
 AGAIN = "make the dataset again"
 #: Of --best-checkpoint-metric, those that fairseq's tasks and ours log.
-HIGHER_IS_BETTER = ("bleu", "accuracy", "f1", "mcc")
-LOWER_IS_BETTER = ("loss", "nll_loss", "ppl")
+HIGHER_IS_BETTER = ("bleu", "accuracy", "f1", "mcc", "acc_and_f1", "pearson", "spearman", "pearson_and_spearman")
+LOWER_IS_BETTER = ("loss", "nll_loss", "ppl", "task_loss", "distillation_loss")
 
 
 def apply():
@@ -44,7 +47,9 @@ def apply():
     _report_sentences_that_are_too_long()
     _report_what_does_not_fit_in_training()
     _report_what_does_not_fit_elsewhere()
+    _report_a_checkpoint_that_is_not_there()
     _report_a_model_that_is_not_registered()
+    _report_flags_that_exclude_each_other()
 
 
 def _check_common_flags():
@@ -59,12 +64,11 @@ def _check_common_flags():
             _check_metric(cfg)
         return call(cfg, main, **kwargs)
 
-    # fairseq-hydra-train reads --user-dir after that. With --cpu, half precision fails in no trainer, but is slow.
+    # fairseq-hydra-train reads --user-dir after that.
     @functools.wraps(setup)
     def __init__(self, cfg, *args, **kwargs):
         _check_metric(cfg)
-        if not cfg.common.cpu:
-            _check_precision(cfg.common)
+        _check_precision(cfg.common)
         setup(self, cfg, *args, **kwargs)
 
     distributed_utils.call_main, Trainer.__init__ = call_main, __init__
@@ -257,6 +261,42 @@ def _report_what_does_not_fit_elsewhere():
             raise UsageError(_unfit(", ".join(map(str, filenames)), error)) from None
 
     checkpoint_utils.load_model_ensemble_and_task = load_model_ensemble_and_task
+
+
+def _report_a_checkpoint_that_is_not_there():
+    """fairseq would train from scratch."""
+    load = checkpoint_utils.load_checkpoint
+
+    @functools.wraps(load)
+    def load_checkpoint(cfg, trainer, *args, **kwargs):
+        path, own = cfg.restore_file, Path(cfg.save_dir, LAST)
+        # A run's own last checkpoint is not there yet when it begins.
+        if path != LAST and Path(path).absolute() != own.absolute():
+            part = path.replace(".pt", f"{trainer.checkpoint_suffix or ''}.pt")
+            if not PathManager.exists(part):
+                raise UsageError(f"--restore-file {part}: no such file")
+        return load(cfg, trainer, *args, **kwargs)
+
+    checkpoint_utils.load_checkpoint = load_checkpoint
+
+
+def _report_flags_that_exclude_each_other():
+    """As --share-all-embeddings and two dictionaries; fairseq's errors name the flag."""
+    models.build_model = _in_one_line(models.build_model)
+    checkpoint_utils.load_checkpoint = _in_one_line(checkpoint_utils.load_checkpoint)
+
+
+def _in_one_line(function):
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except ValueError as error:
+            if not str(error).startswith("--"):
+                raise
+            raise UsageError(str(error)) from None
+
+    return call
 
 
 def _report_a_model_that_is_not_registered():

@@ -73,7 +73,7 @@ def _remember():
             vars(_early_stop()).update(counted)
             if 0 < self.cfg.checkpoint.patience <= counted.get("num_runs", 0):
                 logger.info("nothing left to train: %d validations without improvement", counted["num_runs"])
-                raise SystemExit(0)
+                training_loop.train_no_more(self)
         return extra_state
 
     Trainer.save_checkpoint = save_checkpoint

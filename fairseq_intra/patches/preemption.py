@@ -131,7 +131,10 @@ def _stop(cfg, trainer, epoch_itr):
     if torch.distributed.is_initialized():
         # The first worker writes the checkpoint; a launcher would end it when another one has gone.
         torch.distributed.barrier()
-    kept = "nothing is kept (--no-save)" if cfg.checkpoint.no_save else f"the checkpoint has {updates} updates"
+    unwritten = [flag for flag in ("no_save", "no_last_checkpoints") if cfg.checkpoint[flag]]
+    kept = f"the checkpoint has {updates} updates"
+    if unwritten:
+        kept = f"there is none of {updates} updates to resume from (--{unwritten[0].replace('_', '-')})"
     logger.info("preempted by SIGUSR1: %s", kept)
     # The next one would otherwise hit a Python that has put its handlers away.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)

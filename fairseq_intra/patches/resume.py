@@ -8,6 +8,8 @@ from fairseq.data.iterators import EpochBatchIterator
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 
+from .training_loop import train_no_more
+
 logger = logging.getLogger(__name__)
 
 
@@ -68,7 +70,7 @@ def _end_where_the_last_update_was_made():
         done, asked = self.get_num_updates(), self.cfg.optimization.max_update
         if 0 < asked <= done:
             logger.info("nothing left to train: the checkpoint had %d updates, --max-update is %d", done, asked)
-            raise SystemExit(0)
+            train_no_more(self)
         return extra_state
 
     Trainer.load_checkpoint = load_checkpoint

@@ -10,6 +10,12 @@ def module():
     return program if hasattr(program, "validate_and_save") else importlib.import_module("fairseq_cli.train")
 
 
+def train_no_more(trainer) -> None:
+    """The training ends before its next epoch. Not by an exit: others may follow in the process, as in a sweep."""
+    # The loop reads it when the checkpoint is loaded; 0 is no limit.
+    trainer.cfg.optimization.max_epoch = -1
+
+
 def counts_on(trainer) -> bool:
     """Whether the checkpoint that a trainer has loaded gave it its number of updates: without optimizer state, as
     after --no-save-optimizer-state, fairseq leaves it at 0.

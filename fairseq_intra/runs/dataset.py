@@ -57,12 +57,19 @@ class Dataset(NamedTuple):
         return [f"bin/dict.{side}.txt" for side in (self.source, self.target)]
 
 
+def reject_variables(folder: Path, flag: str = "--data") -> None:
+    """Raises UsageError on a name in which fairseq's configuration, by OmegaConf, would look for a variable."""
+    if "${" in str(folder):
+        raise UsageError(f"{flag} {folder}: fairseq takes ${{ for a variable; give the folder another name")
+
+
 def need_dataset(folder: Path) -> Path:
     """The manifest of the dataset that --data names.
 
     Raises:
-        UsageError: if the folder has none.
+        UsageError: if the folder has none, or fairseq cannot read data there.
     """
+    reject_variables(folder)
     path = folder / "manifest.json"
     if not path.is_file():
         hint = "see data-prep/"

@@ -17,12 +17,21 @@ from ..files import read_lines, write_text
 from ..run_fairseq import word_of
 from ..translation.search import Limits, Search
 from ..user_dir import PACKAGE
+from ..write_errors import full_temporary_folder_reported
 from . import ctranslate2_decoding
 from .ctranslate2_decoding import Decoded
 from .dataset import Dataset, read_dataset
 from .decoding_input import DecodingInput, split_input, text_input
 from .evaluated_model import about_model, position_limits
-from .evaluation import FORMAT, Evaluation, join, record_name, unfinished_runs, warn_of_unfinished_runs
+from .evaluation import (
+    FORMAT,
+    Evaluation,
+    join,
+    model_name,
+    record_name,
+    unfinished_runs,
+    warn_of_unfinished_runs,
+)
 from .generation import NbestEntry, generate, read_nbest, settings_of
 from .length_penalty import Tuning, best_of, choose, shown
 from .scored_texts import score_texts, texts_to_score
@@ -56,8 +65,7 @@ class Request:
 
     def result(self, split: str, tuned: bool) -> Path:
         """RESULT.json, .hyp and .ref are written."""
-        names = "+".join(path.stem for path in self.checkpoints)
-        return self.output / record_name(names, split, tuned)
+        return self.output / record_name(model_name(self.checkpoints), split, tuned)
 
 
 class Result(NamedTuple):
@@ -110,14 +118,14 @@ def evaluate(request: Request) -> Iterator[Result]:
             path, hypotheses = request.result(split, tuning is not None), decoded.hypotheses
             with _kept_if_scoring_fails(path, hypotheses):
                 scored = texts_to_score(dataset, path, hypotheses, read_lines(reference), tokenize)
-                records = [_write_record(fields, request, each) for each in scored]
+                records = [_write_record(fields, request, path, each) for each in scored]
             yield Result(path, records)
 
 
 @contextlib.contextmanager
 def _scratch() -> Iterator[Path]:
     """A folder for a search's files."""
-    with tempfile.TemporaryDirectory(prefix="fairseq_intra.") as folder:
+    with tempfile.TemporaryDirectory(prefix="fairseq_intra.") as folder, full_temporary_folder_reported(Path(folder)):
         yield Path(folder)
 
 
@@ -173,10 +181,16 @@ def _check_same(evaluated):
             )
 
 
-def _write_record(fields, request, scored):
+def _write_record(fields, request, result, scored):
     found = score_texts(scored, request.metrics, request.confidence, request.engine)
     record = Evaluation(format=FORMAT, **fields, **found)
-    record.write(scored.output.with_name(f"{scored.output.name}.json"), scored.hypotheses, scored.reference)
+    record.write(
+        scored.output.with_name(f"{scored.output.name}.json"),
+        scored.hypotheses,
+        scored.reference,
+        # While this one was decoded, another evaluation may have written its results.
+        lambda: _check_nothing_is_lost(result, fields),
+    )
     return record
 
 

@@ -11,10 +11,14 @@ from ..console import say
 from ..files import read_lines
 from ..methods import setting
 from ..patches import dictionary_checksum
-from .arguments import data_line
+from .arguments import data_line, flag_value
 from .dataset import Dataset, read_dataset
 from .evaluation import TrainingRules, run_of
 from .hyperparameters import hyperparameters
+from .run import LAST
+
+#: Of `TrainingRules`, those that may change while a run goes on.
+LIMITS = {"max_update": int, "max_epoch": int, "stop_time_hours": float}
 
 
 def about_model(paths: list[Path], dataset: Dataset, states: list[dict], trained: list[Path]) -> dict:
@@ -31,7 +35,7 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict], trained
     """
     trainings = [checkpoints.training(state) for state in states]
     methods = [training.method for training in trainings]
-    kind = _kind(paths, states)
+    kind, runs = _kind(paths, states), _runs(trained)
     values = [hyperparameters(state["cfg"]) for state in states]
     cfg = states[0]["cfg"]
     chosen_by = {
@@ -41,7 +45,7 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict], trained
     return {
         "dataset": dataset.folder.absolute().name,
         "corpus": dataset.corpus,
-        "trained_on": _trained_on(trained, dataset, states),
+        "trained_on": _trained_on(runs, dataset, states),
         "source": dataset.source,
         "target": dataset.target,
         "lowercase": dataset.lowercase,
@@ -51,10 +55,11 @@ def about_model(paths: list[Path], dataset: Dataset, states: list[dict], trained
         "checkpoint": ":".join(path.name for path in paths),
         "kind": kind,
         "dictionary": _check_dictionaries(paths, dataset, states),
-        "training": _training_rules(states),
+        "training": _training_rules(states, runs),
         "hyperparameters": {
             name: _shared([each.get(name) for each in values]) for name in dict.fromkeys(chain(*values))
         }
+        | {"restore_file": str(_is_restored(states, runs))}
         | (chosen_by if kind == "best" else {}),
         "before_switch": any(training.before_switch for training in trainings) if "late" in methods else None,
         "run": "+".join(dict.fromkeys(filter(None, map(checkpoints.run_name, states)))) or None,
@@ -93,22 +98,42 @@ def _check_dictionaries(paths, dataset, states):
     return "checked" if all(known) else "unchecked"
 
 
-def _trained_on(trained, dataset, states):
+def _runs(trained):
+    """The arguments of the runs that checkpoints lie in, empty for those that lie in none."""
+    runs = dict.fromkeys(map(run_of, trained))
+    return [read_lines(run / "arguments.txt") if run else [] for run in runs]
+
+
+def _is_restored(states, runs):
+    """Whether a training began with a checkpoint of --restore-file; one that was resumed has the name of its own."""
+    own = {LAST, *(str(Path(state["cfg"].checkpoint.save_dir, LAST)) for state in states)}
+    names = {state["cfg"].checkpoint.restore_file for state in states}
+    return not names | {flag_value(run, "--restore-file") or LAST for run in runs} <= own
+
+
+def _trained_on(runs, dataset, states):
     """The corpus of the training; None where that is not known, or its dataset is not there any more as it was."""
     folders = [dataset.folder, *(Path(str(setting(state["cfg"].task, "data"))).parent for state in states)]
     known = {data_line(folder): folder for folder in folders if (folder / "manifest.json").is_file()}
     corpora = []
-    for run in dict.fromkeys(map(run_of, trained)):
-        kept = read_lines(run / "arguments.txt") if run else []
-        corpora.append(next((read_dataset(known[line]).corpus for line in kept if line in known), None))
+    for run in runs:
+        corpora.append(next((read_dataset(known[line]).corpus for line in run if line in known), None))
     return None if None in corpora else _shared(corpora)
 
 
-def _training_rules(states) -> TrainingRules | None:
+def _training_rules(states, runs) -> TrainingRules | None:
     """How they were trained; None of an ensemble of models that were trained by different rules."""
-    first, *others = map(_rules_of, states)
+    first, *others = [_rules_of(state) | limits for state in states for limits in map(_limits_of, runs)]
     alike = all(rules | {"seconds": None} == first | {"seconds": None} for rules in others)
     return first if alike else None
+
+
+def _limits_of(run):
+    """The limits of a run; its checkpoints have those of the moment, and a run may have gone on with others."""
+    if not run:
+        return {}
+    values = {name: flag_value(run, f"--{name.replace('_', '-')}") for name in LIMITS}
+    return {name: kind(values[name] or 0) for name, kind in LIMITS.items()}
 
 
 def _rules_of(state) -> TrainingRules:

@@ -5,7 +5,7 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -22,6 +22,9 @@ FORMAT = 3
 READABLE = (2, FORMAT)
 #: By how much a score may differ from the one computed again: releases of sacreBLEU round differently.
 TOLERANCE = 0.005
+#: Bytes of the model in a file's name: of the 255 that a file system allows, the rest is for what stands around it,
+#: up to .MODEL.SPLIT.tuned.unscored.hyp.HOST.PID.partial.
+LONGEST_NAME = 120
 
 
 class TrainingRules(TypedDict):
@@ -86,9 +89,19 @@ class Evaluation:
         """
         return read_record(cls, path, READABLE, "an evaluation that scripts/evaluate.sh wrote")
 
-    def write(self, path: Path, hypotheses: list[str], reference: list[str]) -> None:
-        """Writes the JSON file, and before it the two texts. Of two commands in parallel, one writes all files."""
+    def write(
+        self, path: Path, hypotheses: list[str], reference: list[str], check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Writes the JSON file, and before it the two texts. Of two commands in parallel, one writes all files.
+
+        Args:
+            path: of the JSON file.
+            hypotheses: lines.
+            reference: lines.
+            check: called before anything is written, when no other evaluation writes into the folder; it may raise.
+        """
         with _folder_to_itself(path.parent):
+            check()
             write_text(path.with_name(self.hypotheses), join(hypotheses))
             write_text(path.with_name(self.reference), join(reference))
             write_record(path, self)
@@ -202,11 +215,26 @@ def _is_finished(run):
     return (run / "finished").exists()
 
 
+def model_name(checkpoints: list[Path]) -> str:
+    """What the files of an evaluation call its model: as its checkpoint, of an ensemble as all of them.
+
+    What would be too long for a file's name is the first of them, how many more there are, and a checksum of all.
+    """
+    stems = [path.stem for path in checkpoints]
+    name = "+".join(stems)
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    more = f"+{len(stems) - 1}-more" if len(stems) > 1 else ""
+    end = f"{more}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    # Where this cuts within a character, the character is left out.
+    return stems[0].encode()[: LONGEST_NAME - len(end)].decode(errors="ignore") + end
+
+
 def record_name(model: str, split: str, tuned: bool) -> str:
     """What the files of an evaluation are called, before .json, .hyp and .ref.
 
     Args:
-        model: of the checkpoint's file, or "averageN".
+        model: see `model_name`.
         split: may be sacreBLEU's name of a WMT set, as "wmt17/tc".
         tuned: by the length penalty that is best on valid (see `length_penalty`).
     """

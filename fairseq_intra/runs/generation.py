@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..errors import UsageError
 from ..files import read_lines
+from ..processes import ignore_sigusr1
 from ..run_fairseq import fairseq_command
 from .workers import HIDDEN, fairseq_environment
 
@@ -123,7 +124,14 @@ def generate(arguments: list[str], output: Path, sentences: int, cpu: bool) -> N
 @contextlib.contextmanager
 def running(command: list[str], errors, env: dict[str, str]) -> Iterator[subprocess.Popen]:
     """A process whose standard output is read; it is killed if the block fails, and waited for."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=env)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=env,
+        preexec_fn=ignore_sigusr1,
+    )
     try:
         yield process
         process.wait()

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ..json_files import read_json
 from .arguments import flags_in_grid
+from .dataset import read_dataset
 from .scheduler import Run
 from .steps import Step, own_command
 
@@ -27,6 +27,7 @@ class Multi30kGrid:
     methods: list[str]
     seeds: list[int]
     average: int  #: the mean of so many checkpoints is evaluated
+    show_differences: bool  #: as in `tables.results_table`
     flags: list[str]  #: of `train`
 
     def arguments(self) -> list[str]:
@@ -69,7 +70,7 @@ class Multi30kGrid:
     def table(self, runs: list[Run]) -> str:
         from .multi30k_table import multi30k_table
 
-        return multi30k_table([path for run in runs for path in run.results])
+        return multi30k_table([path for run in runs for path in run.results], self.show_differences)
 
 
 def results_of(folder: Path, model: str, split: str, tuned: bool) -> tuple[Path, Path]:
@@ -83,5 +84,7 @@ def results_of(folder: Path, model: str, split: str, tuned: bool) -> tuple[Path,
 
 def _tests_of(data):
     """The test sets of a language; before its data are made, all."""
-    path = data / "manifest.json"
-    return [test for test in TESTS if not path.is_file() or test in read_json(path)["splits"]]
+    if not (data / "manifest.json").is_file():
+        return list(TESTS)
+    dataset = read_dataset(data)
+    return [test for test in TESTS if f"raw/{test}.{dataset.source}" in dataset.files]

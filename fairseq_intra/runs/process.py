@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from ..processes import signals_raise, sigusr1_calls
+from ..processes import ignore_sigusr1, signals_raise, sigusr1_calls
 
 KILL_TIMEOUT = 5  # seconds from SIGTERM to SIGKILL
 AGAIN = 1  # seconds from one SIGUSR1 to the next
@@ -60,7 +60,7 @@ class _Group:
             stdin=quiet,
             stdout=pipe,
             stderr=subprocess.STDOUT,
-            preexec_fn=_ignore_sigusr1,
+            preexec_fn=ignore_sigusr1,
             start_new_session=True,
         )
         self.watchdog.stdin.write(b"%d\n" % self.process.pid)
@@ -101,8 +101,3 @@ class _Group:
     def _kill_the_rest(self):
         self.process.wait()
         self.send(signal.SIGKILL)
-
-
-def _ignore_sigusr1():
-    """Until the plugin handles it (patches/preemption.py), the command would die of it."""
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)

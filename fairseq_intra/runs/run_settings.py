@@ -190,6 +190,10 @@ def _training_setting(name):
 def _decoding_setting(name):
     def read(evaluation):
         decoding = evaluation.decoding
-        return json.dumps(decoding[name] or "none", sort_keys=True) if name in decoding else None
+        if name not in decoding:
+            return None
+        # Flags that were not given; an earlier format has them as they were typed.
+        value = "none" if decoding[name] in (None, {}, "") else decoding[name]
+        return json.dumps(value, sort_keys=True)
 
     return read

@@ -164,7 +164,9 @@ def _table(rows, methods, differing: list[Difference], beside_paper, equal_time)
         last = ["average", *plain, *joined([[*cells, ""] for cells in others])]
         last += [""] * (equal_time + bool(differing))
         lines.append(last + [f"{PAPER_AVERAGE_GAIN:+} ({PAPER_PAIRS} pairs)"] * beside_paper)
-    return markdown(columns, lines, list(_notes(rows, differing, beside_paper, equal_time)))
+    # What a cell shows of names and flags may have the character that ends it.
+    cells = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    return markdown(columns, cells, list(_notes(rows, differing, beside_paper, equal_time)))
 
 
 def _scores(row):
@@ -208,6 +210,9 @@ def _differences(row, differing):
         values = [dict.fromkeys(difference.value(entry.evaluation) for entry in its) for its in row.methods()]
         sides = [", ".join(value for value in its if value is not None) for its in values]
         sides = [side for side in sides if side]
+        if not sides:
+            # None of this row has the setting, as a tuned length penalty is none that was given.
+            continue
         parts.append(f"{difference.name} {sides[0] if len(set(sides)) == 1 else ' / '.join(sides)}")
     return "; ".join(parts)
 

@@ -23,6 +23,7 @@ class TranslationGrid:
     seeds: list[int]
     corpus: str | None  #: its name; None: IWSLT'14, beside whose scores the paper's stand
     average: int | None  #: evaluate the mean of so many checkpoints, not the best one
+    show_differences: bool  #: as in `tables.results_table`
     flags: list[str]  #: of `train`
 
     def __post_init__(self):
@@ -75,5 +76,6 @@ class TranslationGrid:
         from .tables import results_table
 
         files = [path for run in runs for path in run.results]
-        title = self.corpus or "IWSLT'14"
-        return f"# {title}\n\n{results_table(files, self.corpus is None)}"
+        title = "IWSLT'14" if self.corpus is None else self.corpus
+        found = results_table(files, self.corpus is None, show_differences=self.show_differences)
+        return f"# {title}\n\n{found}"

@@ -16,6 +16,7 @@ from ..files import replacing, sha256
 from ..json_files import write_record
 from ..methods import setting
 from ..run_fairseq import fairseq_distribution
+from ..runs.dataset import reject_variables
 from .compute import sensitivity
 from .report import FORMAT, Report
 from .statistics import curves, ordered, summary
@@ -50,6 +51,7 @@ def measure(
     Raises:
         UsageError: if the checkpoint does not fit the data, or the split is not there.
     """
+    reject_variables(data)
     built = checkpoint.build(path, data / "bin" if (data / "bin").is_dir() else data)
     device = torch.device("cpu" if cpu or not torch.cuda.is_available() else "cuda")
     samples = _samples(built, split, max_tokens)
@@ -86,9 +88,11 @@ def _samples(built, split, max_tokens):
         raise UsageError("sensitivity is not computed of non-autoregressive models, whose loss is of noised targets")
     try:
         task.load_dataset(split)
-    except (FileNotFoundError, AssertionError):  # the latter where sentences are classified
-        there = [*folder.glob("*.idx"), *folder.glob("input0/*.idx")]
-        found = ", ".join(sorted({path.name.split(".")[0] for path in there})) or "none"
+    except (FileNotFoundError, AssertionError, UsageError) as error:  # the latter two where an encoder was fine-tuned
+        there = _splits(folder)
+        if isinstance(error, UsageError) and split in there:
+            raise
+        found = ", ".join(sorted(there)) or "none"
         raise UsageError(f"--split {split}: no such split in {folder}; there: {found}") from None
     epoch = task.get_batch_iterator(
         task.dataset(split),
@@ -99,6 +103,13 @@ def _samples(built, split, max_tokens):
     )
     # Sorted by length as they are, the first ones would be the shortest sentences.
     return epoch.next_epoch_itr(shuffle=True)
+
+
+def _splits(folder):
+    """The names of a dataset's splits: test.de is one where an encoder is fine-tuned, test of two languages else."""
+    return {path.stem for path in folder.glob("input0/*.idx")} or {
+        path.name.split(".")[0] for path in folder.glob("*.idx")
+    }
 
 
 def _on(device, samples, count):

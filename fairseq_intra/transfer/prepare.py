@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from fairseq.data import Dictionary
 
-from ..data.encoder_subwords import segmenter_of
+from ..data.encoder_text import EncoderText
 from ..data.indexed import write_rows
 from ..errors import UsageError
 from ..files import replacing, sha256
@@ -54,9 +54,9 @@ def prepare(
     lengths.check()
     languages = languages or _languages(task, source, language)
     texts = _texts(task, source, language, languages)
-    segmenter = segmenter_of(encoder)
     # Without the mask of pre-training.
     dictionary = read_dictionary(encoder / "dict.txt")
+    segmenter = EncoderText(encoder)
     with replacing(out) as partial:
         partial.mkdir(parents=True)
         if task == "qa":
@@ -153,12 +153,14 @@ def _write_pairs(texts, language, segmenter, dictionary, out):
         for label in {pair.label for pair in pairs}:
             if label not in labels:
                 raise UsageError(f"{split} has the label {label}, which is not in train")
-    for kind, made in (("input0", dictionary), ("input1", dictionary), ("label", labels)):
+    kinds = {"input0": dictionary, "input1": dictionary, "label": labels}
+    for kind, made in kinds.items():
         (out / kind).mkdir()
         made.save(str(out / kind / "dict.txt"))
-        for split, pairs in splits.items():
-            rows = (_row(pair, kind, segmenter, made) for pair in pairs)
-            write_rows(out / kind / split, rows, len(made))
+    for split, pairs in splits.items():
+        for kind, made in kinds.items():
+            write_rows(out / kind / split, (_row(pair, kind, segmenter, made) for pair in pairs), len(made))
+        segmenter.check(split)
     return {split: {"pairs": len(pairs)} for split, pairs in splits.items()}, labels.symbols[labels.nspecial :]
 
 

@@ -15,6 +15,7 @@ import torch
 from fairseq.data import Dictionary
 
 from ..data.encoder_subwords import Segmenter
+from ..data.encoder_text import EncoderText
 from ..data.indexed import write_rows
 from ..errors import UsageError
 from ..fine_tuning.positionwise import INPUT
@@ -35,7 +36,7 @@ class Window(NamedTuple):
 
 
 def binarise(
-    splits: dict[str, list[Question]], segmenter: Segmenter, dictionary: Dictionary, lengths: Lengths, out: Path
+    splits: dict[str, list[Question]], segmenter: EncoderText, dictionary: Dictionary, lengths: Lengths, out: Path
 ) -> dict[str, dict]:
     """Writes the folder. Returns by split the numbers of examples (windows), questions, and questions left out.
 
@@ -50,7 +51,7 @@ def binarise(
 
     Raises:
         UsageError: if a test split has an id twice or an answer that is not where it is said to be, or another split
-            no answer that is; if a context has no subword.
+            no answer that is; if a context has no subword; if the dictionary lacks many of a split's subwords.
     """
     for folder in (INPUT, SPAN, OFFSETS, TEXT):
         (out / folder).mkdir()
@@ -68,6 +69,7 @@ def binarise(
             encode_question(question, number, segmenter, dictionary, lengths) for number, question in enumerate(kept)
         )
         rows = list(itertools.chain.from_iterable(windows_of))
+        segmenter.check(split)
         write_rows(out / INPUT / split, (row.tokens for row in rows), len(dictionary))
         write_rows(out / SPAN / split, (row.span for row in rows), None)
         if is_test:

@@ -98,7 +98,8 @@ def read_questions(path: Path, language: str | None = None) -> list[Question]:
         language: takes those alone whose id begins with its TyDiQA name, as "english-41-0" does.
 
     Raises:
-        UsageError: if the file cannot be read, is not of SQuAD v1.1's form, has an empty context, or no question.
+        UsageError: if the file cannot be read, is not of SQuAD v1.1's form, has an empty context, half a surrogate
+            pair, or no question.
     """
     questions = []
     for paragraph, where in _children(path, _children_of_file(path), "paragraphs"):
@@ -139,7 +140,15 @@ def _children(path, parents, name):
 
 
 def _text(path, node, name, where):
-    return _value(path, node, name, where, str, "a text")
+    text = _value(path, node, name, where, str, "a text")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"half a surrogate pair, \\u{ord(text[error.start]):04x},"
+        raise UsageError(
+            f"{path}: '{name}' of {where} has {half} as character {error.start + 1}; correct it"
+        ) from None
+    return text
 
 
 def _answer(path, node, where):

@@ -12,6 +12,7 @@ from fairseq.data import Dictionary
 
 from ..console import say
 from ..data.encoder_subwords import Segmenter
+from ..data.encoder_text import EncoderText
 from ..data.indexed import write_rows
 from ..errors import UsageError
 from ..fine_tuning.positionwise import INPUT
@@ -42,7 +43,7 @@ def read_splits(files: dict[str, Path]) -> tuple[dict[str, list[Sentence]], Dict
 
 
 def binarise(
-    splits: dict[str, list[Sentence]], labels: Dictionary, segmenter: Segmenter, dictionary: Dictionary, out: Path
+    splits: dict[str, list[Sentence]], labels: Dictionary, segmenter: EncoderText, dictionary: Dictionary, out: Path
 ) -> dict:
     """Writes the folder. Returns by split the numbers of sentences, words, subwords, and of unknown subwords.
 
@@ -52,6 +53,9 @@ def binarise(
         segmenter: of the encoder.
         dictionary: of the encoder.
         out: an empty folder.
+
+    Raises:
+        UsageError: if the dictionary lacks many of a split's subwords.
     """
     counts = {}
     for kind, made in ((INPUT, dictionary), (LABEL, labels)):
@@ -59,6 +63,7 @@ def binarise(
         made.save(str(out / kind / "dict.txt"))
     for split, sentences in splits.items():
         rows = [encode(sentence, labels, segmenter, dictionary) for sentence in sentences]
+        segmenter.check(split)
         write_rows(out / INPUT / split, (tokens for tokens, _ in rows), len(dictionary))
         write_rows(out / LABEL / split, (tags for _, tags in rows), len(labels))
         counts[split] = {

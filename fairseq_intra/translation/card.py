@@ -7,7 +7,7 @@ from typing import NamedTuple
 from .. import checkpoint as checkpoints
 from ..errors import UsageError
 from ..runs.dataset import read_dataset
-from ..runs.evaluation import Evaluation
+from ..runs.evaluation import Evaluation, model_name, record_name
 from ..runs.tables import decoding_text
 from .exported import CARD, Settings
 
@@ -92,7 +92,7 @@ def _flags(cfg):
 
 def _test_score(checkpoint, dataset, training, model):
     """The score of `fairseq-intra evaluate` on test, where its record of this checkpoint lies beside it."""
-    path = checkpoint.with_name(f"{checkpoint.stem}.test.json")
+    path = checkpoint.with_name(f"{record_name(model_name([checkpoint]), 'test', False)}.json")
     try:
         record = Evaluation.read(path)
     except UsageError:

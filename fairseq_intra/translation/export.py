@@ -9,6 +9,7 @@ from ..console import say
 from ..errors import UsageError, need_package, reason
 from ..files import make_folder, read_lines, replacing, sha256
 from ..json_files import write_record
+from ..runs import dataset as datasets
 from ..runs import scoring
 from .card import EngineComparison, write_card
 from .ctranslate2_engine import CTranslate2Engine
@@ -21,6 +22,8 @@ from .translator import Translator
 
 #: Sentences of valid that both engines translate.
 SENTENCES = 200
+#: What decides an exported folder: its settings, and the flags that they come from.
+FLAGS = {"checkpoint_sha256": "--checkpoint", "corpus": "--data", "quantization": "--quantization"}
 
 
 def export(checkpoint: Path, data: Path, output: Path, quantization: str) -> None:
@@ -36,7 +39,11 @@ def export(checkpoint: Path, data: Path, output: Path, quantization: str) -> Non
     scoring.bleu(scoring.tokenizer_of(made["target"]))
     if not checkpoint.is_file():
         raise UsageError(f"no checkpoint {checkpoint}")
-    asked = (sha256(checkpoint), quantization)
+    asked = {
+        "checkpoint_sha256": sha256(checkpoint),
+        "corpus": datasets.read_dataset(data).corpus,
+        "quantization": quantization,
+    }
     if _is_done(output, asked):
         say(f"{output} is finished")
         return
@@ -52,8 +59,7 @@ def export(checkpoint: Path, data: Path, output: Path, quantization: str) -> Non
         max_target_positions=limits.target,
         max_len_a=limits.max_len_a,
         max_len_b=limits.max_len_b,
-        quantization=quantization,
-        checkpoint_sha256=asked[0],
+        **asked,
     )
     with replacing(output) as partial:
         convert(checkpoint, data, partial, quantization)
@@ -63,7 +69,7 @@ def export(checkpoint: Path, data: Path, output: Path, quantization: str) -> Non
         engines = _Engines(engine, CTranslate2Engine(partial, limits))
         found = compare(engines, subwords, data / "raw", settings)
         write_card(partial, settings, checkpoint, data, found)
-        if sha256(checkpoint) != asked[0]:
+        if sha256(checkpoint) != settings.checkpoint_sha256:
             raise UsageError(
                 f"{checkpoint} was replaced while it was exported; export again when its training has ended"
             )
@@ -133,6 +139,7 @@ def _is_done(output, asked):
     if not any(output.iterdir()):
         return False
     settings = read_settings(output)
-    if (settings.checkpoint_sha256, settings.quantization) != asked:
-        raise UsageError(f"--output {output} was made of another checkpoint or --quantization; give another")
+    for name, value in asked.items():
+        if getattr(settings, name) not in (None, value):
+            raise UsageError(f"--output {output} was made with another {FLAGS[name]}; give another --output")
     return True

@@ -25,6 +25,7 @@ class Settings:
     max_len_b: int
     quantization: str  #: float32 or int8
     checkpoint_sha256: str
+    corpus: str | None = None  #: of the dataset, see `Dataset.corpus`; folders of earlier versions lack it
 
     @property
     def limits(self) -> Limits:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..console import say
 from ..data import manifest
 from ..errors import UsageError
+from ..runs.dataset import need_dataset
 from .exported import SUBWORDS, read_settings
 from .search import Search
 from .streams import Streams, chunks, count_lines, opened
@@ -21,13 +22,17 @@ def load_exported(folder: Path, device: str, threads: int | None) -> Translator:
     """A model that `fairseq-intra export` made, by CTranslate2. device: auto, cpu or cuda.
 
     Raises:
-        UsageError: if the folder is not one, or there is no GPU where one is asked for.
+        UsageError: if the folder is not one or is damaged, or there is no GPU where one is asked for.
     """
     from .ctranslate2_engine import CTranslate2Engine, gpu_count
 
     settings = read_settings(folder)
     engine = CTranslate2Engine(folder, settings.limits, _device(device, gpu_count()), threads)
-    return Translator(engine, Subwords(folder / SUBWORDS, settings.lowercase))
+    try:
+        subwords = Subwords(folder / SUBWORDS, settings.lowercase)
+    except (OSError, RuntimeError):
+        raise UsageError(f"{folder / SUBWORDS} is damaged or cannot be read; export the model again") from None
+    return Translator(engine, subwords)
 
 
 def load_checkpoint(checkpoint: Path, data: Path, device: str, threads: int | None) -> Translator:
@@ -54,6 +59,7 @@ def read_dataset(data: Path) -> dict:
     Raises:
         UsageError: if they are not.
     """
+    need_dataset(data)
     made = manifest.read_manifest(data)
     if made["settings"].get("subwords") == "subword-nmt":
         raise UsageError(f"{data} has byte pair encoding by subword-nmt; this takes SentencePiece's subwords alone")

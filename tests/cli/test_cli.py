@@ -149,3 +149,12 @@ def test_a_name_that_is_not_utf8_is_rejected_before_any_work(tmp_path):
     arguments = ["prepare", "parallel", "--input", str(tmp_path), "--src", "de", "--tgt", "en"]
     with pytest.raises(UsageError, match=r"the name .*udcff.* is not UTF-8; give another"):
         cli.main([*arguments, "--out", str(tmp_path / "o\udcff")])
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--checkpoint", "a.pt:b\udcff.pt"], ["--remove-bpe", "\udcff"], ["--split=\udcff"]]
+)
+def test_a_word_that_is_not_utf8_is_rejected_before_any_work(wrong):
+    """Also one that names several files, and one that is passed on."""
+    with pytest.raises(UsageError, match=r"the name .*udcff.* is not UTF-8; give another"):
+        cli.main(["evaluate", "--checkpoint", "a.pt", "--data", "data", *wrong])

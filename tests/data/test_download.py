@@ -204,6 +204,10 @@ def test_the_cache_has_a_place_for_every_url_inside_itself(download, tmp_path):
     assert download.place(tmp_path, "https://example.org/a/b.tgz") == tmp_path / "example.org" / "a" / "b.tgz"
     places = {download.place(tmp_path, f"https://example.org/uc{query}") for query in ("", "?id=1", "?id=2", "?id=1")}
     assert len(places) == 3 and {path.name for path in places} == {"uc"}
+    hosts = ("https://h", "https://h:8000", "https://h:9000", "http://h", "http://h:8000", "https://[::1]:80")
+    places = [download.place(tmp_path, f"{host}/b.tgz").relative_to(tmp_path).parts[0] for host in hosts]
+    assert places == ["h", "h:8000", "h:9000", "http:h", "http:h:8000", "[::1]:80"]
+    assert download.place(tmp_path, "HTTPS://me:secret@EXAMPLE.org/b.tgz") == tmp_path / "example.org" / "b.tgz"
     assert download.place(tmp_path, "https://example.org/../%2e%2e/b.tgz") == tmp_path / "example.org" / "b.tgz"
     with pytest.raises(UsageError, match="an address is not valid: Invalid IPv6 URL"):
         download.place(tmp_path, "http://[::1/x.tgz")

@@ -203,7 +203,7 @@ def test_it_is_fetched_once_and_its_checksum_kept(archive, tmp_path, monkeypatch
         for out in ("one", "two"):
             prepare("iwslt14", "--url", url, "--out", tmp_path / out, *more)
         assert [asked for _, asked in server.requests] == ["", "bytes=5000-"]
-    cached = tmp_path / "cache" / "127.0.0.1" / "wit3" / "2014-01.tgz"
+    cached = tmp_path / "cache" / server.url.replace("//", "") / "wit3" / "2014-01.tgz"
     assert cached.read_bytes() == archive.read_bytes()
     sums = subprocess.run(["sha256sum", "--check", "2014-01.tgz.sha256"], cwd=cached.parent, capture_output=True)
     assert sums.returncode == 0
@@ -388,6 +388,7 @@ def test_an_archive_that_has_changed_since_is_named(archive, tmp_path):
         ),
         (("--langs", " "), "--langs: names no language"),
         (("--url", "http://127.0.0.1/x.tgz"), "--archive and --url are two answers"),
+        (("--url", ""), "argument --url: is empty"),
         (("--archive", "/nowhere.tgz"), "--archive: '/nowhere.tgz' is not a file"),
         (("--out", "/proc/out"), "--out /proc/out cannot be made a folder"),
     ],

@@ -148,12 +148,63 @@ def test_a_test_set_that_fairseq_would_call_by_another_s_name_is_an_error(tmp_pa
         (("--langs", "fr"), "lacks en-fr: it has no data/task1/raw/train.en.gz, and no train.lc.norm.tok.en in"),
         (("--langs", "en"), "--langs must be languages beside en, such as 'de fr', not 'en'"),
         (("--url", "http://127.0.0.1"), "--input and --url are two answers to one question; give one"),
+        (("--url", ""), "argument --url: is empty"),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path, flags, named):
     (tmp_path / "in").mkdir()
     assert named in rejected("multi30k", "--input", tmp_path / "in", "--out", tmp_path / "out", *flags)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_language_that_is_missing_is_named_in_either_layout(tmp_path):
+    source = unpacked(tmp_path / "in", repository())
+    error = rejected("multi30k", "--input", source, "--langs", "fr", "--out", tmp_path / "out")
+    assert "it has no data/task1/raw/train.en.gz, and no train.lc.norm.tok.fr in data/task1/tok" in error
+
+
+TRAIN, VALID = (f"data/task1/tok/{name}.lc.norm.tok.de" for name in ("train", "val"))
+
+
+@pytest.mark.parametrize("archived", [False, True])
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda text: {TRAIN: text[TRAIN] + b"mehr .\n"}, (".en has 60 lines but ", f"/{TRAIN} has 61; they must")),
+        (lambda text: {TRAIN: b""}, (f"/{TRAIN} is empty",)),
+        (lambda text: {VALID: b"\n" + text[VALID].partition(b"\n")[2]}, (f"/{VALID} line 1 is blank",)),
+        (
+            lambda text: {name: content.replace(b"\n", b"\r") for name, content in text.items()},
+            ("/train.lc.norm.tok.en has carriage returns alone as line ends",),
+        ),
+        (
+            lambda text: {f"{TRAIN}.gz": gzip.compress(text[TRAIN])},
+            (f" has both {{}}{TRAIN} and {{}}{TRAIN}.gz; keep the one that is meant",),
+        ),
+    ],
+    ids=["unpaired", "empty", "blank", "carriage returns", "twice"],
+)
+def test_text_that_does_not_pair_up_is_named_as_the_source_has_it_and_can_be_repaired(
+    tmp_path, archived, change, named
+):
+    def source(files):
+        (tmp_path / "dataset.tar.gz").write_bytes(archive(files))
+        return tmp_path / "dataset.tar.gz" if archived else unpacked(tmp_path / str(len(files)), files)
+
+    whole = repository()
+    flags = ["--out", tmp_path / "out", "--steps", "archive text"]
+    error = rejected("multi30k", "--input", source(whole | change(whole)), *flags)
+    assert all(part.format(*["dataset-master/" * archived] * 2) in error for part in named), error
+    assert not (tmp_path / "out").exists()
+    prepare("multi30k", "--input", source(whole), *flags)
+    assert (tmp_path / "out/en-de/text/train.de").read_bytes() == whole[TRAIN]
+
+
+def test_the_layout_that_is_not_read_may_hold_a_file_twice(tmp_path):
+    files = repository() | repository(layout="raw")
+    files["data/task1/raw/train.de"] = b"unpacked beside it\n"
+    source = unpacked(tmp_path / "in", files)
+    prepare("multi30k", "--input", source, "--out", tmp_path / "out", "--steps", "archive text")
 
 
 def test_a_truncated_archive_is_named(tmp_path):

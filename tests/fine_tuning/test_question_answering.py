@@ -8,7 +8,7 @@ import tagged
 import tiny
 import torch
 
-from fairseq_intra.data.encoder_subwords import segmenter_of
+from fairseq_intra.data.encoder_text import EncoderText
 from fairseq_intra.errors import UsageError
 from fairseq_intra.fine_tuning.positionwise import head_input, read_dictionary
 from fairseq_intra.fine_tuning.question_answering_criterion import (
@@ -185,7 +185,7 @@ def test_accuracy_of_several_passes_is_the_mean_of_theirs():
 @pytest.fixture
 def data(tmp_path):
     tagged.write_encoder(tmp_path / "encoder")
-    segmenter, dictionary = segmenter_of(tmp_path / "encoder"), read_dictionary(tmp_path / "encoder/dict.txt")
+    segmenter, dictionary = EncoderText(tmp_path / "encoder"), read_dictionary(tmp_path / "encoder/dict.txt")
     (tmp_path / "data").mkdir()
     question = Question("1", "mo.", "Bakemo dilanabo la mo.", [Answer(7, "dilanabo")])
     binarise({"valid": [question]}, segmenter, dictionary, Lengths(18, 4, 8), tmp_path / "data")

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from fairseq.data import Dictionary
 
 from fairseq_intra.data.encoder_subwords import Gpt2, SentencePiece, segmenter_of
+from fairseq_intra.data.encoder_text import EncoderText
 from fairseq_intra.errors import UsageError
 from fairseq_intra.fine_tuning.entities import count_entities
 from fairseq_intra.fine_tuning.positionwise import head_input
@@ -84,7 +85,7 @@ def test_data_comes_out_as_it_went_in_and_long_sentences_are_cut(encoder, tmp_pa
     sentences = [Sentence(["Bakemo", "la"], ["B-LOC", "I-LOC"]), Sentence(["mo"] * 20, ["O"] * 19 + ["B-LOC"])]
     _, labels = tagged.dictionaries()
     counts = binarise(
-        {"valid": sentences}, labels, segmenter_of(encoder), Dictionary.load(str(encoder / "dict.txt")), tmp_path
+        {"valid": sentences}, labels, EncoderText(encoder), Dictionary.load(str(encoder / "dict.txt")), tmp_path
     )
     assert counts["valid"]["sentences"] == 2 and counts["valid"]["words"] == 22
     settings = {"data": str(tmp_path), "max_positions": 16}

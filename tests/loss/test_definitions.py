@@ -161,3 +161,11 @@ def test_cross_entropy_is_fairseqs(label_smoothing):
     loss, _ = fairseqs(logits.log_softmax(-1).flatten(0, 1), targets.flatten(0, 1), label_smoothing)
     reference = reference_loss(logits, target, alpha=0.0, label_smoothing=label_smoothing, divergence="x")
     torch.testing.assert_close(reference[0], loss / 3)
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_a_vocabulary_of_one_type_has_no_loss(name):
+    found = reference_loss(
+        torch.ones(2, 3, 1), torch.zeros(3, dtype=torch.long), alpha=1.0, label_smoothing=0.1, divergence=name
+    )
+    assert [value.item() for value in found] == [0, 0, 0]

@@ -52,6 +52,13 @@ def test_equals_oracle_at_the_vocabulary_of_a_real_model():
         compare(*make(3, 7, 1000, dtype), upstream=0.37, alpha=5.0, label_smoothing=0.1, divergence="x")
 
 
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.uint8])
+def test_targets_are_of_any_integer_type(dtype):
+    logits, target = make(3, 4, 7, torch.float32)
+    found, expected = (intra_distillation_loss(logits, of, alpha=2.0).loss for of in (target.to(dtype), target))
+    assert torch.equal(found, expected)
+
+
 @BOTH
 def test_one_word_leaves_nothing_to_learn(divergence):
     """Label smoothing has no other word to give a share to, where fairseq's divides by zero."""

@@ -108,6 +108,16 @@ def test_a_launch_that_would_train_nothing_is_rejected(monkeypatch, flags, messa
         launched(monkeypatch, {}, *flags)
 
 
+def test_workers_that_fairseq_hydra_train_did_not_join_are_rejected(monkeypatch):
+    """It reads --user-dir when each of them has become a training of its own."""
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(
+        UsageError, match="WORLD_SIZE is 4, and every worker would train alone: .* start fairseq-train$"
+    ):
+        Trainer(tiny.configuration("data"), None, None, None)
+
+
 @pytest.mark.slow
 def test_torchrun_trains_one_model_on_all_workers(dataset, tmp_path):
     """Two processes take the updates that one takes with twice as many mini-batches in each."""

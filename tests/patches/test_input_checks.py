@@ -4,6 +4,7 @@ import re
 import shutil
 from argparse import Namespace
 from types import SimpleNamespace
+from unittest import mock
 
 import commands
 import corpus
@@ -141,6 +142,7 @@ def test_a_sentence_longer_than_the_model_has_positions_is_reported_with_split_l
     "metric,maximize,message",
     [
         ("bleu", False, "--best-checkpoint-metric bleu is better the higher it is: add --maximize-best"),
+        ("pearson", False, "--best-checkpoint-metric pearson is better the higher it is: add --maximize-best"),
         ("nll_loss", True, "--best-checkpoint-metric nll_loss is better the lower it is: leave out --maximize-best"),
     ],
 )
@@ -162,6 +164,32 @@ def test_bleu_that_is_not_measured_cannot_choose_the_best():
     begun = []
     distributed_utils.call_main(tiny.configuration("data", *flags, "--eval-bleu"), begun.append)
     assert len(begun) == 1
+
+
+def test_a_checkpoint_that_is_not_there_is_reported(tmp_path):
+    tiny.save_dictionaries(tmp_path)
+    (tmp_path / "run").mkdir()
+
+    def load(*flags):
+        cfg = tiny.configuration(tmp_path, "--optimizer=adam", "--lr=0.1", "--save-dir", tmp_path / "run", *flags)
+        trainer = tiny.trainer(cfg)
+        trainer.get_train_iterator = mock.Mock()
+        return checkpoint_utils.load_checkpoint(cfg.checkpoint, trainer)
+
+    missing = tmp_path / "missing.pt"
+    with pytest.raises(UsageError, match=f"--restore-file {missing}: no such file$"):
+        load("--restore-file", missing)
+    with pytest.raises(UsageError, match=f"--finetune-from-model {missing} does not exist$"):
+        load("--finetune-from-model", missing)
+    with pytest.raises(UsageError, match=f"--path {missing}: no such file"):
+        checkpoint_utils.load_model_ensemble_and_task([str(missing)])
+    # That of the run itself, which is not there when it begins.
+    assert load("--restore-file", tmp_path / "run" / "checkpoint_last.pt")[0] is None
+
+
+def test_flags_that_exclude_each_other_are_reported():
+    with pytest.raises(UsageError, match="--share-all-embeddings requires --encoder-embed-dim to match"):
+        tiny.model(tiny.translation_task(), share_all_embeddings=True, decoder_embed_dim=16)
 
 
 def test_a_metric_that_a_validation_does_not_measure_is_reported_with_those_that_it_does():
@@ -207,11 +235,12 @@ def test_a_precision_that_cannot_be_trained_in_is_reported(flags, message):
         distributed_utils.call_main(tiny.configuration("data", *flags), main)
 
 
-def test_fairseq_hydra_train_reports_it_when_it_makes_the_trainer():
+@pytest.mark.parametrize(("cpu", "why"), [(False, "torch sees none"), (True, "--cpu is given")])
+def test_fairseq_hydra_train_reports_it_when_it_makes_the_trainer(cpu, why):
     """It reads --user-dir too late for the other place."""
     cfg = tiny.configuration("data", "--fp16")
-    cfg.common.cpu = False
-    with pytest.raises(UsageError, match="--fp16 needs a GPU, and torch sees none"):
+    cfg.common.cpu = cpu
+    with pytest.raises(UsageError, match=f"--fp16 needs a GPU, and {why}"):
         Trainer(cfg, None, None, None)
 
 
@@ -228,11 +257,6 @@ def test_what_a_worker_has_said_is_not_said_again(status, signal_name, code):
     with pytest.raises(SystemExit) as ended:
         distributed_utils.call_main(tiny.configuration("data"), ends)
     assert ended.value.code == code and ended.value.__suppress_context__
-
-
-def test_a_checkpoint_that_is_not_there_is_reported(tmp_path):
-    with pytest.raises(UsageError, match=f"--path {tmp_path}/nowhere.pt: no such file"):
-        checkpoint_utils.load_model_ensemble_and_task([str(tmp_path / "nowhere.pt")])
 
 
 def test_the_scripts_report_invalid_data_and_checkpoints_in_one_line(damaged, trained, tmp_path):

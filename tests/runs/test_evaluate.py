@@ -1,10 +1,12 @@
 """`fairseq-intra evaluate` in the process, on a model that was never trained; fairseq-generate is a stub."""
 
+import errno
 import json
 import os
 import re
 import shutil
 import signal
+import tempfile
 
 import commands
 import corpus
@@ -267,6 +269,22 @@ def test_translations_are_kept_when_scoring_fails(evaluate, tmp_path, monkeypatc
     assert corpus.lines(kept)[0] == TARGET[0] and f"the translations are kept in {kept}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        (None, f"no space left for temporary files in {re.escape(tempfile.gettempdir())}; .* by TMPDIR=DIR"),
+        ("/other/file", "no space left on the disk of /other/file; free some"),
+    ],
+)
+def test_a_full_temporary_folder_is_not_taken_for_that_of_the_results(evaluate, monkeypatch, name, named):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", name)
+
+    monkeypatch.setattr("fairseq_intra.runs.evaluate.generate", full)
+    with pytest.raises(UsageError, match=named):
+        evaluate()
+
+
 def test_a_checkpoint_that_its_training_replaces_meanwhile_is_not_scored(
     evaluate, checkpoint, stub, with_splits, tmp_path, monkeypatch
 ):
@@ -297,6 +315,28 @@ def test_another_model_s_evaluation_is_not_replaced(evaluate, tmp_path):
         other = small_dataset.write_checkpoint(tmp_path / "other" / "checkpoint_best.pt", *flags)
         with pytest.raises(UsageError, match=rf"test.json is an evaluation of another model \({earlier}\).*--output"):
             evaluate(model=other)
+
+
+def test_what_another_model_s_evaluation_has_written_meanwhile_is_not_replaced(
+    evaluate, tmp_path, monkeypatch, capsys
+):
+    written, aside = tmp_path / "out/checkpoint_best.test.json", tmp_path / "aside.json"
+    evaluate()
+    written.rename(aside)
+    before = aside.read_bytes()
+    generate = generation.generate
+
+    def meanwhile(*given):
+        generate(*given)
+        aside.rename(written)
+
+    monkeypatch.setattr("fairseq_intra.runs.evaluate.generate", meanwhile)
+    other = small_dataset.write_checkpoint(tmp_path / "other" / "checkpoint_best.pt", "--seed", "2")
+    with pytest.raises(UsageError, match=r"test.json is an evaluation of another model \(intra, seed 1\).*--output"):
+        evaluate(model=other)
+    assert written.read_bytes() == before
+    kept = tmp_path / "out/checkpoint_best.test.unscored.hyp"
+    assert corpus.lines(kept)[0] == TARGET[0] and f"the translations are kept in {kept}" in capsys.readouterr().err
 
 
 def test_an_evaluation_of_another_run_of_the_same_method_and_seed_is_not_replaced(evaluate, tmp_path):
@@ -396,11 +436,12 @@ def test_what_stopped_fairseq_generate_is_reported_and_nothing_is_left(evaluate,
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_a_stop_signal_ends_fairseq_generate_too(evaluate, stub, capsys):
-    stub.command[1:] = ["-c", f"import os, time; os.kill({os.getpid()}, {signal.SIGTERM}); time.sleep(600)"]
-    with pytest.raises(SystemExit, match="143"):
+@pytest.mark.parametrize("number,status", [(signal.SIGTERM, 143), (signal.SIGUSR1, 75)])
+def test_a_stop_signal_ends_fairseq_generate_too(evaluate, stub, capsys, number, status):
+    stub.command[1:] = ["-c", f"import os, time; os.kill({os.getpid()}, {int(number)}); time.sleep(600)"]
+    with pytest.raises(SystemExit, match=str(status)):
         evaluate()
-    assert capsys.readouterr().err.endswith("stopped by SIGTERM; the same command starts over\n")
+    assert capsys.readouterr().err.endswith(f"stopped by {number.name}; the same command starts over\n")
 
 
 def test_progress_is_shown_on_a_terminal(tmp_path, stub):
@@ -433,6 +474,14 @@ def test_colons_in_paths_and_ensembles(evaluate, checkpoint, stub, tmp_path):
     both = evaluate(model=f"{folder}/a.pt:{folder}/b.pt", name="a+b")
     assert (both.checkpoint, both.kind, both.method) == ("a.pt:b.pt", "ensemble of 2", "intra")
     assert stub.call[stub.call.index("--path") + 1] == f"{folder}/a.pt:{folder}/b.pt"
+
+
+def test_an_ensemble_of_many_has_a_name_that_files_can_have(evaluate, checkpoint, tmp_path):
+    evaluate(model=":".join([str(checkpoint)] * 16), name=evaluation.model_name([checkpoint] * 16))
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert len(names) == 3 and all(
+        re.match("checkpoint_best[+]15-more-[0-9a-f]{8}[.]test[.]", name) for name in names
+    )
 
 
 def test_an_average_goes_to_the_folder_of_the_results(evaluate, checkpoint, tmp_path):
@@ -477,6 +526,7 @@ def test_a_manifest_of_the_wrong_shape_is_one_line(evaluate, data, manifest):
     [
         ("--checkpoint /nowhere.pt", "--checkpoint /nowhere.pt: no such file"),
         ("--data /nowhere", "--data /nowhere is not a prepared dataset: no manifest.json"),
+        ("--data ${x}", "--data ${x}: fairseq takes ${ for a variable; give the folder another name"),
         ("--split train", "--split must be some of valid, test, test1, test2, each once, not 'train'"),
         ("--split=", "--split must be some of valid, test, test1, test2, each once, not ''"),
         ("--beam 0", "--beam must be at least 1, not 0"),

@@ -3,6 +3,7 @@
 import dataclasses
 import fcntl
 import threading
+from pathlib import Path
 
 import pytest
 import sacrebleu
@@ -11,7 +12,7 @@ from waiting import wait_for
 
 from fairseq_intra.errors import UsageError
 from fairseq_intra.runs import evaluation
-from fairseq_intra.runs.evaluation import Evaluation
+from fairseq_intra.runs.evaluation import Evaluation, model_name, record_name
 from fairseq_intra.runs.generation import read_nbest
 
 
@@ -49,6 +50,22 @@ def test_missing_hypotheses_are_noticed(tmp_path, content):
     (tmp_path / "cut").write_text(content)
     with pytest.raises(UsageError, match="lacks hypotheses"):
         read_nbest(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("stem", ["checkpoint_best", "x" * 200, "ä" * 100])
+def test_the_name_of_an_ensemble_leaves_room_for_that_of_an_unfinished_file(stem):
+    names = [model_name([Path(f"{stem}.pt")] * count) for count in (1, 8, 9)]
+    assert len(set(names)) == 3 and names[2].startswith(stem[:15])
+    longest = record_name(names[2], "wmt21/allowed-unsupervised", True)
+    assert len(f".{longest}.unscored.hyp.{'h' * 64}.4194304.partial".encode()) <= 255
+
+
+def test_names_of_models_that_are_no_longer_than_a_file_s_stay_as_they_are():
+    seven = [Path(f"run{number}/checkpoint_best.pt") for number in range(7)]
+    assert model_name(seven) == "+".join(["checkpoint_best"] * 7)
+    of_nine = [[Path(f"checkpoint_{number}_of_a_long_run.pt") for number in range(n, n + 9)] for n in (0, 0, 1)]
+    same, again, other = map(model_name, of_nine)
+    assert same == again != other
 
 
 def test_of_two_evaluations_at_once_one_stays_whole(tmp_path, monkeypatch):

@@ -46,11 +46,16 @@ def calls(tmp_path, monkeypatch):
     monkeypatch.setattr(steps, "start_of", lambda name: [sys.executable, "-IS", str(STUB), str(path), name])
     monkeypatch.setattr(scheduler, "POLL", 0.01)
     monkeypatch.setattr(scheduler, "gpu_count", lambda: 0)
-    monkeypatch.setattr(tables, "results_table", lambda files, paper: "\n".join([f"paper {paper}", *map(str, files)]))
+    monkeypatch.setattr(tables, "results_table", shown)
     monkeypatch.setattr(task_table, "task_table", lambda folders: " ".join(folder.name for folder in folders))
     monkeypatch.setattr(transfer_table, "transfer_table", lambda files: " ".join(file.name for file in files))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return path
+
+
+def shown(files, paper, show_differences):
+    """In place of a table: what it is of."""
+    return "\n".join([f"paper {paper}{', differences' * show_differences}", *map(str, files)])
 
 
 @pytest.fixture
@@ -121,6 +126,27 @@ def test_another_corpus_has_all_its_datasets_and_no_figures_of_the_paper(data, c
         for pair in ("bible.de-en", "de-en", "fa-en")
         for method in ("plain", "intra")
     ]
+
+
+def test_other_settings_stand_in_the_table_where_that_is_asked_for(data, calls, capsys):
+    """The flag is the table's, and not that of a training."""
+    cli.main(translation(data, "--show-differences"))
+    assert "paper True, differences\n" in capsys.readouterr().out
+    assert not any("--show-differences" in words for words in called(calls))
+    cli.main(translation(data, "--table", "--show-differences"))
+    assert "paper True, differences\n" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["grid", "translation", "--help"])
+    assert "--show-differences" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("grid", "given"),
+    [("glue", ["--glue=.", "--checkpoint=a.pt"]), ("transfer", ["--task=ner", "--input=.", "--pretrained=."])],
+)
+def test_runs_of_a_table_that_has_no_column_for_it_do_not_differ(tmp_path, calls, grid, given):
+    with pytest.raises(UsageError, match="--show-differences: all runs of this table must have the same settings"):
+        cli.main(["grid", grid, *given, "--out", str(tmp_path / "out"), "--table", "--show-differences"])
 
 
 def test_four_methods_and_the_late_start_s_flag_for_late_alone(data, calls):
@@ -400,6 +426,9 @@ def test_on_a_terminal_the_status_line_is_rewritten_in_place(data, calls, capsys
         (("--seeds", "1,2"), "must be whole numbers, such as '1 2 3', not '1,2'"),
         (("--seed", "1"), "--seed: here it is --seeds, with one or more"),
         (("--dry-run",), "--dry-run: --list shows the commands"),
+        (("--table", "--equal-time"), "--equal-time: give it to fairseq-intra table, with the runs in OUT"),
+        (("--corpus", ""), "argument --corpus: is empty"),
+        (("--corpus", " "), "argument --corpus: is empty"),
         (("--jobs=0",), "--jobs must be at least 1, not 0"),
         (("--data", "/nowhere"), "--data /nowhere is not a folder"),
     ],

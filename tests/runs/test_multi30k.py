@@ -17,6 +17,7 @@ from training_stub import MANIFEST
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
 from fairseq_intra.runs import generation, scoring, steps
+from fairseq_intra.runs import multi30k_table as multi30k_module
 from fairseq_intra.runs.evaluation import Evaluation, record_name
 from fairseq_intra.runs.multi30k_grid import results_of
 from fairseq_intra.runs.multi30k_table import multi30k_table
@@ -69,6 +70,41 @@ def test_another_preset_direction_and_language(capsys):
         and run[0][-1] == "--preset=tiny"
     )
     assert "multi30k" not in run[0] and run[1][run[1].index("--average") + 1] == "3"
+
+
+@pytest.mark.parametrize("made", ["--dry-run", "--table"])
+@pytest.mark.parametrize("content", ["{}", "[]", '{"source": "en"}'])
+def test_a_damaged_manifest_is_one_line(tmp_path, made, content):
+    (tmp_path / "data/en-de").mkdir(parents=True)
+    path = tmp_path / "data/en-de/manifest.json"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=f"{path} is not a dataset's manifest: its '") as error:
+        cli.main(["grid", "multi30k", "--out", str(tmp_path), made])
+    assert "\n" not in str(error.value)
+
+
+def test_the_test_sets_are_those_of_the_dataset(tmp_path, capsys):
+    (tmp_path / "data/en-fr").mkdir(parents=True)
+    file = {"sha256": "0", "bytes": 1}
+    manifest = json.loads(MANIFEST) | {"files": {f"raw/{test}.de": file for test in ("valid", "test", "test2")}}
+    (tmp_path / "data/en-fr/manifest.json").write_text(json.dumps(manifest))
+    _, run = listed(capsys, "--out", str(tmp_path), "--methods", "plain", "--langs", "fr")
+    assert run[1][run[1].index("--split") + 1] == "test test2"
+
+
+def test_the_grid_s_table_shows_differences_where_that_is_asked_for(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "en-de.plain.seed1"
+    for split in TESTS:
+        for tuned in (False, True):
+            for path in results_of(folder / "checkpoints", "average10", split, tuned):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+    (folder / "finished").touch()
+    monkeypatch.setattr(multi30k_module, "multi30k_table", lambda paths, asked: f"{len(paths)} {asked}")
+    given = ["grid", "multi30k", "--out", str(tmp_path), "--methods", "plain", "--table"]
+    cli.main(given)
+    cli.main([*given, "--show-differences"])
+    assert capsys.readouterr().out == "12 False\n12 True\n"
 
 
 @pytest.fixture

@@ -626,6 +626,7 @@ class TestFolder:
         ("--fp16", "--fp16 needs a GPU, and torch sees none"),
         ("--wandb-project mine", "--wandb-project needs the package wandb"),
         ("--out ${x}", r"--out \$\{x\}: fairseq takes \$\{ for a variable"),
+        ("--data ${x}", r"--data \$\{x\}: fairseq takes \$\{ for a variable"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_made(train, training, tmp_path, given, message):

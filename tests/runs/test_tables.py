@@ -419,6 +419,29 @@ def test_differences_are_shown_where_they_are_asked_for(pair):
     assert {row.count("|") for row in rows[:3]} == {7}
 
 
+def test_zero_is_a_number_where_it_differs(pair):
+    evaluated(pair[1], "intra", decoding=DECODING | {"lenpen": 0.0})
+    with pytest.raises(UsageError, match="runs differ in lenpen: 1.0 of .*plain.*, 0.0 of .*intra"):
+        table.results_table(pair)
+    assert table.results_table(pair, show_differences=True).split("\n")[2].endswith("| lenpen 1.0 / 0.0 |")
+
+
+def test_a_setting_that_no_run_of_a_row_has_is_not_shown_there(pair):
+    """A tuned length penalty is chosen, and not a setting."""
+    evaluated(pair[1], "intra", share=4, decoding=DECODING | {"lenpen": 0.5})
+    for run in pair:
+        tuned(run, run.name, 1.2)
+    rows = table.results_table(pair, show_differences=True).split("\n")
+    assert rows[2].endswith("| lenpen 1.0 / 0.5 |")
+    assert rows[3].startswith("| de-en (length penalty tuned) |") and rows[3].endswith(" | |")
+
+
+def test_a_name_with_the_sign_that_ends_a_cell_stays_in_its_own(tmp_path):
+    runs = [evaluated(tmp_path / m, m, dataset="a|b.de-en") for m in ("plain", "intra")]
+    head, line, row = table.results_table(runs).split("\n")[:3]
+    assert row.startswith(r"| a\|b.de-en |") and row.replace(r"\|", "").count("|") == head.count("|")
+
+
 def test_a_setting_that_differs_is_not_said_to_be_that_of_all(pair):
     evaluated(pair[1], "intra", decoding=DECODING | {"beam": 1})
     said = table.results_table(pair, show_differences=True)

@@ -28,13 +28,13 @@ HEADERS = {
 
 
 def example(task, number):
-    text = f'He said "{corpus.SYLLABLES[number % 24]}"'
+    text = f'Dile la "{corpus.SYLLABLES[number % 24]}"'
     label = number % 2
     if task == "CoLA":
         return f"gj04\t{label}\t\t{text}"
     if task == "MRPC":
-        return f"{label}\t1\t2\t{text}\tdu {text}"
-    return f"{number}\tmain\tx\t2012\t1\tnone\tnone\t{text}\tdu {text}\t{number % 6}.000"
+        return f"{label}\t1\t2\t{text}\tdo {text}"
+    return f"{number}\tmain\tx\t2012\t1\tnone\tnone\t{text}\tdo {text}\t{number % 6}.000"
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,9 @@ def glue(tmp_path_factory):
             text = "\n".join(([header] if header else []) + rows) + "\n"
             (folder / task / f"{split}.tsv").write_text(text, encoding="utf-8")
     tagged.write_encoder(folder / "vocabulary")
+    # The subwords are of text without quotation marks.
+    with (folder / "vocabulary" / "dict.txt").open("a", encoding="utf-8") as dictionary:
+        dictionary.write('" 1\n')
     return folder
 
 
@@ -71,10 +74,10 @@ def test_table_has_every_task_with_its_measure(made):
 
 
 def test_files_with_a_mark_of_byte_order_are_read(glue):
-    examples, labels, left_out = glue_tasks.read(glue / "MRPC" / "train.tsv", glue_tasks.TASKS["MRPC"])
-    first = f'He said "{corpus.SYLLABLES[0]}"'
-    assert examples[0] == (first, f"du {first}")
-    assert labels[:2] == ["0", "1"] and len(labels) == 24 and left_out == 1
+    examples, labels, lines, left_out = glue_tasks.read(glue / "MRPC" / "train.tsv", glue_tasks.TASKS["MRPC"])
+    first = f'Dile la "{corpus.SYLLABLES[0]}"'
+    assert examples[0] == (first, f"do {first}")
+    assert labels[:2] == ["0", "1"] and len(labels) == 24 and left_out == 1 and lines == list(range(2, 26))
 
 
 def test_examples_are_counted(made):
@@ -187,16 +190,29 @@ def test_a_score_of_sts_b_that_is_none_is_named(glue, tmp_path, score):
     assert not (tmp_path / "data").exists()
 
 
+def test_a_dictionary_of_other_subwords_is_rejected(glue, tmp_path):
+    shutil.copytree(glue / "vocabulary", tmp_path / "other")
+    (tmp_path / "other" / "dict.txt").write_text("".join(f"{number} 1\n" for number in range(200)))
+    flags = ["--input", glue / "CoLA", "--vocabulary", tmp_path / "other", "--out", tmp_path / "data"]
+    error = rejected("glue", *flags)
+    assert f"100.0% of the subwords of {glue}/CoLA/train.tsv are not in {tmp_path}/other/dict.txt" in error
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.mark.parametrize(
     "change,message",
     [
         (lambda folder: (folder / "dev.tsv").unlink(), "dev.tsv is missing"),
         (lambda folder: (folder / "dev.tsv").write_text("sentence\tlabel\na b\t7\n"), "has the label '7'"),
+        (
+            lambda folder: (folder / "train.tsv").write_text("sentence\tlabel\nba\t0\n\nbe\t<unk>\n"),
+            "train.tsv line 4 has the label '<unk>', which is one of fairseq's own symbols",
+        ),
         (lambda folder: (folder / "train.tsv").write_text("text\tlabel\na\t1\n"), "no column 'sentence'"),
         (lambda folder: (folder / "train.tsv").write_bytes(b"sentence\tlabel\n\xe9\t1\n"), "train.tsv is not UTF-8"),
         (lambda folder: (folder / "train.tsv").write_bytes(b"sentence\tlabel\na\rb 1\n"), "no example of 2 columns"),
     ],
-    ids=["missing", "label", "column", "latin-1", "carriage return"],
+    ids=["missing", "label", "symbol", "column", "latin-1", "carriage return"],
 )
 def test_data_that_is_wrong_is_refused_by_name(glue, tmp_path, change, message):
     folder = tmp_path / "mine"

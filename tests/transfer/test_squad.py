@@ -93,6 +93,11 @@ QAS = ["data", 0, "paragraphs", 0, "qas", 0]
         (changed([*QAS, "answers"], []), r"qas\[0\] has no answer; in SQuAD v1.1 every question has one"),
         (changed([*QAS, "answers", 0, "answer_start"], "2"), r"answers\[0\] has no 'answer_start' that is a number"),
         ({"data": []}, "holds no question$"),
+        (
+            changed([*QAS, "question"], "So \ud83d?"),
+            r"train.json: 'question' of .*qas\[0\] has half a .* \\ud83d",
+        ),
+        (changed([*QAS[:4], "context"], "A dog\udc00"), r"'context' of data\[0\].paragraphs\[0\] .* as character 6"),
     ],
 )
 def test_json_of_another_form_is_rejected(content, message, tmp_path):

@@ -1,6 +1,7 @@
 """Cross-lingual transfer: the script from files to table, what it rejects, and the table itself."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import asked
@@ -136,6 +137,7 @@ def test_every_language_is_scored_from_one_checkpoint(task, tmp_path):
         assert found[0]["score"] == found[1]["score"]
         assert found[0]["details"]["majority"] >= 50
     assert all(run["sentences"] == 20 for run in found)
+    reject_a_split_that_is_not_there(tmp_path)
     reject_other_data(task, tmp_path)
     notice_changed_text(task, tmp_path)
 
@@ -146,6 +148,13 @@ def test_no_entity_is_found_where_a_sentence_was_cut_off_and_those_behind_are():
     _, score = scores.SCORES[TokenClassificationTask]
     counts = {"correct": 2, "predicted": 2, "gold": 3, "precision": 1, "recall": 2 / 3, "words_cut": 3}
     assert score(predictor).details == counts
+
+
+def reject_a_split_that_is_not_there(folder):
+    files = {"--checkpoint": folder / "best.pt", "--data": folder / "data", "--output": folder / "report.json"}
+    given = [str(word) for pair in files.items() for word in pair]
+    with pytest.raises(UsageError, match="--split nix: no such split in .*; there: test.de, test.en, train, valid$"):
+        cli.main(["sensitivity", *given, "--split", "nix", "--cpu"])
 
 
 def reject_other_data(task, folder):
@@ -267,6 +276,27 @@ def test_a_label_that_train_lacks_is_rejected(tmp_path):
     with pytest.raises(UsageError, match="test.de has the label other, which is not in train"):
         prepare("xnli", tmp_path / "in", "en", [], tmp_path / "encoder", tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+@EACH
+def test_a_dictionary_of_other_subwords_is_rejected(task, tmp_path):
+    TASKS[task][0](tmp_path / "in")
+    tagged.write_encoder(tmp_path / "encoder")
+    (tmp_path / "encoder/dict.txt").write_text("".join(f"{number} 1\n" for number in range(200)))
+    message = "100.0% of the subwords of train are not in .*encoder/dict.txt .such as .*▁.*: they are the subwords of"
+    with pytest.raises(UsageError, match=message):
+        prepare(task, tmp_path / "in", "en", [], tmp_path / "encoder", tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_few_unknown_subwords_are_reported(tmp_path, capsys):
+    tagged.write_xnli(tmp_path / "in")
+    test = tmp_path / "in/XNLI-1.0/xnli.test.tsv"
+    test.write_text(test.read_text().replace("de\tneutral\t", "de\tneutral\tж ", 1))
+    tagged.write_encoder(tmp_path / "encoder")
+    prepare("xnli", tmp_path / "in", "en", [], tmp_path / "encoder", tmp_path / "data")
+    said = [line for line in capsys.readouterr().err.split("\n") if "unknown" in line]
+    assert len(said) == 1 and re.search(r"test\.de: 1 of \d+ subwords are unknown to the dictionary$", said[0])
 
 
 def test_a_table_with_a_byte_order_mark_and_carriage_returns(tmp_path):

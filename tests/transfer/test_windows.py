@@ -12,6 +12,7 @@ from fairseq.data import Dictionary, data_utils
 from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
 
 from fairseq_intra.data.encoder_subwords import Gpt2, SentencePiece
+from fairseq_intra.data.encoder_text import EncoderText
 from fairseq_intra.errors import UsageError
 from fairseq_intra.transfer.question_text import binarise, encode_question, read_text
 from fairseq_intra.transfer.squad import Answer, Question
@@ -144,12 +145,10 @@ def test_align_takes_what_shares_a_character():
 @pytest.fixture
 def encoder(tmp_path):
     tagged.write_encoder(tmp_path / "encoder")
-    return SentencePiece(tmp_path / "encoder/sentencepiece.bpe.model"), Dictionary.load(
-        str(tmp_path / "encoder/dict.txt")
-    )
+    return EncoderText(tmp_path / "encoder"), Dictionary.load(str(tmp_path / "encoder/dict.txt"))
 
 
-QUESTION = Question("q", "Mo?", "Bakemo dilanabo la mo nikomela.", [Answer(7, "dilanabo"), Answer(16, "la")])
+QUESTION = Question("q", "Mo.", "Bakemo dilanabo la mo nikomela.", [Answer(7, "dilanabo"), Answer(16, "la")])
 
 
 WRONG = QUESTION._replace(answers=[Answer(8, "la")])

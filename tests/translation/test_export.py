@@ -1,5 +1,6 @@
 """`fairseq-intra export`, and `fairseq-intra evaluate --engine ctranslate2`."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,9 +15,11 @@ from evaluated_runs import SIGNATURE, evaluated
 
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
+from fairseq_intra.files import sha256
 from fairseq_intra.json_files import write_record
 from fairseq_intra.runs.dataset import read_dataset
 from fairseq_intra.runs.evaluation import Evaluation
+from fairseq_intra.translation import ctranslate2_engine
 from fairseq_intra.translation import export as module
 from fairseq_intra.translation.card import EngineComparison, write_card
 from fairseq_intra.translation.exported import FORMAT, Settings
@@ -40,6 +43,7 @@ def test_the_folder_holds_all_that_translating_needs(translating):
     assert " of 40 sentences of valid (" in card and "CTranslate2 (float32); BLEU " in card
     settings = json.loads((folder / "settings.json").read_text())
     assert (settings["max_len_a"], settings["max_len_b"], settings["max_source_positions"]) == (1.0, 200, 1024)
+    assert settings["corpus"] == read_dataset(translating.data).corpus
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +104,45 @@ def test_repeated_it_is_left_alone_and_nothing_else_is_replaced(translating, tmp
     before = corpus.checksums(translating.exported)
     export(translating, translating.exported)
     assert "is finished" in capsys.readouterr().err and corpus.checksums(translating.exported) == before
-    with pytest.raises(UsageError, match="was made of another checkpoint or --quantization; give another"):
+    with pytest.raises(UsageError, match="was made with another --quantization; give another --output"):
         export(translating, translating.exported, "--quantization", "int8")
     (tmp_path / "mine").write_text("text")
     with pytest.raises(UsageError, match="exists and is not an exported model; give another"):
         export(translating, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """Makes a folder as `export` leaves it, as far as it is looked at before a model is loaded."""
+
+    def make(settings=SETTINGS):
+        for name in ("model.bin", "sentencepiece.model"):
+            (tmp_path / name).touch()
+        write_record(tmp_path / "settings.json", settings)
+        return tmp_path
+
+    return make
+
+
+def test_a_folder_of_another_checkpoint_or_dataset_is_not_finished(untrained, exported, tmp_path_factory, capsys):
+    checkpoint, data = untrained
+    other = Path(shutil.copytree(data, tmp_path_factory.mktemp("other") / "data"))
+    (other / "raw/test.en").write_text("z\n")
+    small_dataset.write_manifest(other)
+    made = {"checkpoint_sha256": sha256(checkpoint), "corpus": read_dataset(data).corpus}
+    folder = exported(dataclasses.replace(SETTINGS, **made))
+    module.export(checkpoint, data, folder, "float32")
+    assert f"{folder} is finished" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="was made with another --data; give another --output"):
+        module.export(checkpoint, other, folder, "float32")
+    # What an earlier version did not record is not known.
+    folder = exported(dataclasses.replace(SETTINGS, **made | {"corpus": None}))
+    module.export(checkpoint, other, folder, "float32")
+    assert f"{folder} is finished" in capsys.readouterr().err
+    folder = exported(dataclasses.replace(SETTINGS, **made | {"checkpoint_sha256": "0"}))
+    with pytest.raises(UsageError, match="was made with another --checkpoint; give another --output"):
+        module.export(checkpoint, data, folder, "float32")
 
 
 def test_int8_is_smaller_and_its_card_says_what_it_costs(translating, tmp_path, capsys):
@@ -170,10 +207,20 @@ def test_a_folder_that_lacks_a_file_is_reported(translating, tmp_path):
         cli.main(["translate", "--model", str(tmp_path / "copy"), "--input", str(tmp_path / "copy/README.md")])
 
 
-def test_a_gpu_that_is_not_there_is_reported(tmp_path):
-    for name in ("model.bin", "sentencepiece.model", "text"):
-        (tmp_path / name).touch()
-    write_record(tmp_path / "settings.json", SETTINGS)
-    given = ["translate", "--model", str(tmp_path), "--input", str(tmp_path / "text")]
+@pytest.mark.parametrize("content", ["", "text"])
+def test_subwords_that_are_damaged_are_reported(exported, monkeypatch, content):
+    monkeypatch.setattr(ctranslate2_engine, "CTranslate2Engine", lambda *_: None)
+    folder = exported()
+    (folder / "sentencepiece.model").write_text(content)
+    (folder / "text").touch()
+    named = f"{folder}/sentencepiece.model is damaged or cannot be read; export the model again"
+    with pytest.raises(UsageError, match=named) as error:
+        cli.main(["translate", "--model", str(folder), "--input", str(folder / "text")])
+    assert "\n" not in str(error.value)
+
+
+def test_a_gpu_that_is_not_there_is_reported(exported, tmp_path):
+    (tmp_path / "text").touch()
+    given = ["translate", "--model", str(exported()), "--input", str(tmp_path / "text")]
     with pytest.raises(UsageError, match="--device cuda: no GPU is seen; leave the flag out, or give --device cpu"):
         cli.main([*given, "--device", "cuda"])

@@ -214,7 +214,8 @@ def test_a_batch_has_at_most_so_many_subwords_with_padding():
         (["--model", "FOLDER", "--output", "FOLDER/none/out"], "its folder does not exist"),
         (["--model", "FOLDER", "--output", "FOLDER"], "--output FOLDER exists and is not a file"),
         (["--model", "FOLDER", "--output", os.devnull], f"--output {os.devnull} exists and is not a file"),
-        (["--checkpoint", "FOLDER/a.pt", "--data", "FOLDER"], "is not a finished dataset: no manifest.json"),
+        (["--checkpoint", "FOLDER/a.pt", "--data", "FOLDER"], "--data FOLDER is not a prepared dataset: no manifest"),
+        (["--checkpoint", "FOLDER/a.pt", "--data", "FOLDER/${x}"], "/${x}: fairseq takes ${ for a variable"),
     ],
 )
 def test_invalid_flags_are_reported(tmp_path, monkeypatch, flags, message):
