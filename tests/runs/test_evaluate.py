@@ -588,12 +588,12 @@ def test_records_say_how_they_were_made_as_json(evaluate, tmp_path):
 def test_the_batch_of_an_update_is_that_of_all_workers_and_mini_batches():
     cfg = tiny.configuration("data", "--max-tokens=100", "--batch-size=5", "--update-freq=4")
     cfg.distributed_training.distributed_world_size = 2
-    found = evaluated_model._training_rules([{"cfg": cfg}])
+    found = evaluated_model._training_rules([{"cfg": cfg}], [[]])
     assert (found["batch_tokens"], found["batch_sentences"]) == (800, 40)
     other = tiny.configuration("data", "--max-tokens=100", "--batch-size=5", "--max-update=9")
     # Of an ensemble there are none where they differ.
-    assert evaluated_model._training_rules([{"cfg": cfg}, {"cfg": cfg}]) == found
-    assert evaluated_model._training_rules([{"cfg": cfg}, {"cfg": other}]) is None
+    assert evaluated_model._training_rules([{"cfg": cfg}, {"cfg": cfg}], [[]]) == found
+    assert evaluated_model._training_rules([{"cfg": cfg}, {"cfg": other}], [[]]) is None
 
 
 def test_of_an_ensemble_the_smallest_limits_of_positions_count():
