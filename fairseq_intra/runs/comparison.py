@@ -112,4 +112,6 @@ def joined(cells: list[list[str]]) -> list[str]:
 
 
 def _line(cells):
-    return "|" + "".join(f" {cell} |" if cell else " |" for cell in cells)
+    # A name or flag in a cell may have the character that ends it.
+    shown = (cell.replace("|", r"\|") for cell in cells)
+    return "|" + "".join(f" {cell} |" if cell else " |" for cell in shown)

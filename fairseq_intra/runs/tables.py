@@ -164,9 +164,7 @@ def _table(rows, methods, differing: list[Difference], beside_paper, equal_time)
         last = ["average", *plain, *joined([[*cells, ""] for cells in others])]
         last += [""] * (equal_time + bool(differing))
         lines.append(last + [f"{PAPER_AVERAGE_GAIN:+} ({PAPER_PAIRS} pairs)"] * beside_paper)
-    # What a cell shows of names and flags may have the character that ends it.
-    cells = [[cell.replace("|", r"\|") for cell in line] for line in lines]
-    return markdown(columns, cells, list(_notes(rows, differing, beside_paper, equal_time)))
+    return markdown(columns, lines, list(_notes(rows, differing, beside_paper, equal_time)))
 
 
 def _scores(row):
