@@ -25,6 +25,7 @@ LEVELS = [
         "write_errors",
         "processes",
         "languages",
+        "last_checkpoint",
         "limits",
         "methods",
         "loss",

@@ -27,6 +27,13 @@ def _path(text):
     return Path(text)
 
 
+def not_empty(text: str) -> str:
+    """A `type` of flags whose value may not be blank, as that of a variable that is not set is."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
 def add_command(commands, name: str, run: Callable | None, text: str, example: str = "", more: str = "") -> Parser:
     """Declares a command.
 

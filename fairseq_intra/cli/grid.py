@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..methods import METHODS
 from ..transfer import TASKS as TRANSFER_TASKS
-from .command import add_command, need_counts
+from .command import add_command, need_counts, not_empty
 
 #: Flags of other commands, or of other grids, that are not passed on, and why.
 OF_OTHERS = {
@@ -50,7 +50,10 @@ def add_commands(commands):
         "--langs", type=_words, default=[], help="the NAMEs, as a quoted list (default: IWSLT'14's 8, or all)"
     )
     command.add_argument(
-        "--corpus", type=_name, metavar="NAME", help="DIR holds datasets of another corpus, called so in the table"
+        "--corpus",
+        type=not_empty,
+        metavar="NAME",
+        help="DIR holds datasets of another corpus, called so in the table",
     )
     command.add_argument("--average", type=int, metavar="N", help="evaluate the mean of the last N checkpoints")
     _add_show_differences(command)
@@ -70,7 +73,7 @@ def add_commands(commands):
     command.add_argument("--reverse", action="store_true", help="to English")
     command.add_argument("--merges", type=int, metavar="N", help="of prepare multi30k (default: 10000)")
     command.add_argument("--input", type=Path, metavar="PATH", help="folder or archive, as prepare multi30k takes it")
-    command.add_argument("--url", type=_name, help="of the archive (default: GitHub)")
+    command.add_argument("--url", type=not_empty, help="of the archive (default: GitHub)")
     command.add_argument(
         "--average",
         type=int,
@@ -171,12 +174,6 @@ def _add_seeds(command, default):
 
 def _words(text):
     return list(dict.fromkeys(text.split()))
-
-
-def _name(text):
-    if not text.strip():
-        raise argparse.ArgumentTypeError("is empty")
-    return text
 
 
 def _methods(text):

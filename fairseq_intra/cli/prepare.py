@@ -6,7 +6,7 @@ from ..errors import UsageError
 from ..languages import IWSLT14
 from . import prepare_flags as flags
 from . import prepare_multi30k
-from .command import add_command
+from .command import add_command, not_empty
 
 
 def add_commands(commands):
@@ -66,7 +66,7 @@ def _add_iwslt14(corpora):
         help="the campaign's 2014-01.tgz, or a pair's own XX-en.tgz (default: fetched; German alone from "
         "dl.fbaipublicfiles.com, else WIT3's file on Google Drive, by gdown)",
     )
-    command.add_argument("--url", type=flags.url, help="fetch the archive from here")
+    command.add_argument("--url", type=not_empty, help="fetch the archive from here")
     flags.add_out(command, "each language is a dataset XX-en in it")
     flags.add_cache(command, "archives")
     flags.add_drop_overlap(command)

@@ -163,12 +163,6 @@ def languages(text):
     return list(dict.fromkeys(text.split()))
 
 
-def url(text):
-    if not text.strip():
-        raise argparse.ArgumentTypeError("is empty")
-    return text
-
-
 def folder(text):
     if not text or not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"'{text}' is not a folder")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from . import prepare_flags as flags
-from .command import add_command
+from .command import add_command, not_empty
 
 
 def add(corpora):
@@ -31,7 +31,7 @@ def add(corpora):
         help="the repository github multi30k/dataset, a folder or its .tar.gz; data/task1/tok is read, or where that "
         "is not there data/task1/raw (default: fetched)",
     )
-    command.add_argument("--url", type=flags.url, help="fetch the archive from here (default: GitHub)")
+    command.add_argument("--url", type=not_empty, help="fetch the archive from here (default: GitHub)")
     command.add_argument(
         "--merges",
         type=flags.count,

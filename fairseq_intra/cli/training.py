@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..console import say
 from ..errors import UsageError
+from ..last_checkpoint import LAST, is_own_last
 from ..limits import check_seed
 from ..run_fairseq import fairseq_command, word_of
 
@@ -44,14 +45,13 @@ def check_run_flags(args, methods, owned):
 def _check_initial_checkpoint(args):
     """fairseq trains from scratch where there is no file of this name."""
     from ..runs.arguments import flag_value
-    from ..runs.run import LAST
 
-    last = args.out / "checkpoints" / LAST
+    folder = args.out / "checkpoints"
     for flag in ("--restore-file", "--finetune-from-model"):
         given = flag_value(args.passed, flag)
-        if not given or given == last.name or Path(given).absolute() == last.absolute() or "://" in given:
+        if not given or is_own_last(given, folder) or "://" in given:
             continue
-        if not Path(given).is_file() and not (last.is_file() and flag == "--finetune-from-model"):
+        if not Path(given).is_file() and not ((folder / LAST).is_file() and flag == "--finetune-from-model"):
             raise UsageError(f"{flag} {given}: no such file")
 
 
@@ -98,7 +98,6 @@ def train_in(run, arguments: list[str], gpus: int, total: int | None) -> None:
 def _resuming(arguments):
     """A run goes on from its own checkpoint with all that belongs to it, whatever it began from."""
     from ..runs.arguments import flag_value
-    from ..runs.run import LAST
 
     if resets := [word for word in arguments if word in RESETS]:
         say(f"{' '.join(resets)}: not again, as the run goes on from its own checkpoint")

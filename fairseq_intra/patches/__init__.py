@@ -13,6 +13,7 @@ PATCHES = (
     "paths",
     "data_parallel",
     "input_checks",
+    "checkpoint_checks",
     "data_folder",
     "patience",
     "resume",

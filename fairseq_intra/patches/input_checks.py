@@ -1,4 +1,4 @@
-"""Invalid data, checkpoints and flags end fairseq's commands with a one-line error message.
+"""Invalid data and flags end fairseq's commands with a one-line error message.
 
 fairseq would stop with a traceback, often hours later, at the first sentence that is not there, or at a token that
 the dictionary does not have, on a GPU with no hint at what is wrong.
@@ -11,27 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fairseq import checkpoint_utils, models
 from fairseq.data import data_utils
 from fairseq.data.indexed_dataset import _code_to_dtype as DTYPES
 from fairseq.distributed import utils as distributed_utils
-from fairseq.file_io import PathManager
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 from torch.multiprocessing import ProcessExitedException
 
 from ..data.indexed import HEAD, MARK
-from ..errors import UsageError, reason
+from ..errors import UsageError
 from ..limits import check_precision, check_seed
 from ..methods import setting
 from . import training_loop
 
-#: What torch says where names or shapes of parameters are not the model's.
-MISFIT = "loading state_dict"
-#: The default of --restore-file, in --save-dir.
-LAST = "checkpoint_last.pt"
-#: What fairseq says of a checkpoint that is not there, before its name.
-NO_FILE = "Model file not found:"
 AGAIN = "make the dataset again"
 #: Of --best-checkpoint-metric, those that fairseq's tasks and ours log.
 HIGHER_IS_BETTER = ("bleu", "accuracy", "f1", "mcc", "acc_and_f1", "pearson", "spearman", "pearson_and_spearman")
@@ -45,11 +37,6 @@ def apply():
     _leave_the_last_word_to_workers()
     _check_data()
     _report_sentences_that_are_too_long()
-    _report_what_does_not_fit_in_training()
-    _report_what_does_not_fit_elsewhere()
-    _report_a_checkpoint_that_is_not_there()
-    _report_a_model_that_is_not_registered()
-    _report_flags_that_exclude_each_other()
 
 
 def _check_common_flags():
@@ -224,96 +211,3 @@ def _report_sentences_that_are_too_long():
 
 def _split_of(task, dataset):
     return next((split for split, loaded in task.datasets.items() if loaded is dataset), "the input")
-
-
-def _report_what_does_not_fit_in_training():
-    load = Trainer.load_checkpoint
-
-    @functools.wraps(load)
-    def load_checkpoint(self, filename, *args, **kwargs):
-        try:
-            return load(self, filename, *args, **kwargs)
-        except AssertionError as error:
-            # Of another criterion or optimizer.
-            raise UsageError(f"checkpoint {filename}: {reason(error)}") from None
-        except Exception as error:
-            if MISFIT not in str(error.__context__):
-                raise
-            raise UsageError(_unfit(filename, error.__context__)) from None
-
-    Trainer.load_checkpoint = load_checkpoint
-
-
-def _report_what_does_not_fit_elsewhere():
-    load = checkpoint_utils.load_model_ensemble_and_task
-
-    @functools.wraps(load)
-    def load_model_ensemble_and_task(filenames, *args, **kwargs):
-        try:
-            return load(filenames, *args, **kwargs)
-        except OSError as error:
-            if not str(error).startswith(NO_FILE):
-                raise
-            raise UsageError(f"--path{str(error).removeprefix(NO_FILE)}: no such file") from None
-        except RuntimeError as error:
-            if MISFIT not in str(error):
-                raise
-            raise UsageError(_unfit(", ".join(map(str, filenames)), error)) from None
-
-    checkpoint_utils.load_model_ensemble_and_task = load_model_ensemble_and_task
-
-
-def _report_a_checkpoint_that_is_not_there():
-    """fairseq would train from scratch."""
-    load = checkpoint_utils.load_checkpoint
-
-    @functools.wraps(load)
-    def load_checkpoint(cfg, trainer, *args, **kwargs):
-        path, own = cfg.restore_file, Path(cfg.save_dir, LAST)
-        # A run's own last checkpoint is not there yet when it begins.
-        if path != LAST and Path(path).absolute() != own.absolute():
-            part = path.replace(".pt", f"{trainer.checkpoint_suffix or ''}.pt")
-            if not PathManager.exists(part):
-                raise UsageError(f"--restore-file {part}: no such file")
-        return load(cfg, trainer, *args, **kwargs)
-
-    checkpoint_utils.load_checkpoint = load_checkpoint
-
-
-def _report_flags_that_exclude_each_other():
-    """As --share-all-embeddings and two dictionaries; fairseq's errors name the flag."""
-    models.build_model = _in_one_line(models.build_model)
-    checkpoint_utils.load_checkpoint = _in_one_line(checkpoint_utils.load_checkpoint)
-
-
-def _in_one_line(function):
-    @functools.wraps(function)
-    def call(*args, **kwargs):
-        try:
-            return function(*args, **kwargs)
-        except ValueError as error:
-            if not str(error).startswith("--"):
-                raise
-            raise UsageError(str(error)) from None
-
-    return call
-
-
-def _report_a_model_that_is_not_registered():
-    build = models.build_model
-
-    @functools.wraps(build)
-    def build_model(cfg, *args, **kwargs):
-        name = getattr(cfg, "_name", None) or getattr(cfg, "arch", None)
-        if name and name not in models.ARCH_MODEL_REGISTRY and name not in models.MODEL_DATACLASS_REGISTRY:
-            raise UsageError(
-                f"no model '{name}' is registered: give fairseq's commands the --user-dir that registers it, and "
-                "import fairseq_intra.plugin in its __init__.py"
-            )
-        return build(cfg, *args, **kwargs)
-
-    models.build_model = build_model
-
-
-def _unfit(filename, error):
-    return f"checkpoint {filename} does not fit the dictionaries of the data or the settings: {reason(error)}"

@@ -9,16 +9,14 @@ from fairseq.data import Dictionary
 from .. import checkpoint as checkpoints
 from ..console import say
 from ..files import read_lines
+from ..last_checkpoint import LAST, is_own_last
 from ..methods import setting
 from ..patches import dictionary_checksum
 from .arguments import data_line, flag_value
 from .dataset import Dataset, read_dataset
 from .evaluation import TrainingRules, run_of
 from .hyperparameters import hyperparameters
-from .run import LAST
-
-#: Of `TrainingRules`, those that may change while a run goes on.
-LIMITS = {"max_update": int, "max_epoch": int, "stop_time_hours": float}
+from .run_settings import LIMITS
 
 
 def about_model(paths: list[Path], dataset: Dataset, states: list[dict], trained: list[Path]) -> dict:
@@ -106,9 +104,9 @@ def _runs(trained):
 
 def _is_restored(states, runs):
     """Whether a training began with a checkpoint of --restore-file; one that was resumed has the name of its own."""
-    own = {LAST, *(str(Path(state["cfg"].checkpoint.save_dir, LAST)) for state in states)}
-    names = {state["cfg"].checkpoint.restore_file for state in states}
-    return not names | {flag_value(run, "--restore-file") or LAST for run in runs} <= own
+    settings = [state["cfg"].checkpoint for state in states]
+    names = [*(each.restore_file for each in settings), *(flag_value(run, "--restore-file") or LAST for run in runs)]
+    return not all(any(is_own_last(name, each.save_dir) for each in settings) for name in names)
 
 
 def _trained_on(runs, dataset, states):
@@ -132,8 +130,8 @@ def _limits_of(run):
     """The limits of a run; its checkpoints have those of the moment, and a run may have gone on with others."""
     if not run:
         return {}
-    values = {name: flag_value(run, f"--{name.replace('_', '-')}") for name in LIMITS}
-    return {name: kind(values[name] or 0) for name, kind in LIMITS.items()}
+    kinds = TrainingRules.__annotations__
+    return {name: kinds[name](flag_value(run, f"--{name.replace('_', '-')}") or 0) for name in LIMITS}
 
 
 def _rules_of(state) -> TrainingRules:

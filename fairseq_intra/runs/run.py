@@ -11,14 +11,13 @@ from ..console import say
 from ..errors import UsageError
 from ..files import locked, make_folder, remove, write_text
 from ..json_files import read_json
+from ..last_checkpoint import LAST
 from ..processes import UNFINISHED, ending_on_signals
 from . import process
 from .arguments import differences, flag_value
 from .train_output import TrainOutput
 
 TIME_LIMIT = "--stop-time-hours"
-#: What fairseq resumes from.
-LAST = "checkpoint_last.pt"
 #: What a record of `evaluate-transfer` has, and no other.
 OF_TRANSFER = {"metric", "labels_sha256"}
 

@@ -1,4 +1,4 @@
-"""fairseq_intra/patches/input_checks.py, and the scripts: invalid data, flags and checkpoints, those of others."""
+"""fairseq_intra/patches/{input,checkpoint}_checks.py, and the scripts: invalid data, flags and checkpoints."""
 
 import re
 import shutil
