@@ -76,7 +76,9 @@ def _kind(paths, states):
         return "pruned"
     averaged, name = states[0].get("averaged_checkpoints"), paths[0].stem
     if averaged:
-        return f"average of {len(averaged)}"
+        # Those of updates lie closer together, as a rule, and their mean is another model.
+        of_epochs = all(re.fullmatch(r"checkpoint\d+\.pt", each) for each in averaged)
+        return f"average of {len(averaged)}{' epochs' * of_epochs}"
     if name in ("checkpoint_best", "checkpoint_last"):
         return name.removeprefix("checkpoint_")
     return "numbered" if re.fullmatch(r"checkpoint(\d+|_\d+_\d+)", name) else "other"

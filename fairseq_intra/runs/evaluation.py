@@ -67,7 +67,8 @@ class Evaluation:
     lowercase: bool | None = None
     tokenize: str | None = None  #: sacreBLEU's tokenizer for BLEU
     engine: str | None = None  #: what decoded
-    kind: str | None = None  #: of checkpoint: best, last, numbered, pruned, "average of N", "ensemble of N" or other
+    #: Of checkpoint: best, last, numbered, pruned, "average of N epochs", "average of N", "ensemble of N" or other.
+    kind: str | None = None
     dictionary: str | None = None  #: "checked" against the checkpoint's checksum, or "unchecked"
     training: TrainingRules | None = None
     hyperparameters: dict[str, str] | None = None  #: see `hyperparameters`; "mixed" where those of an ensemble differ

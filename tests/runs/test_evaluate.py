@@ -490,7 +490,7 @@ def test_an_average_goes_to_the_folder_of_the_results(evaluate, checkpoint, tmp_
     for name in ("checkpoint1.pt", "checkpoint2.pt", "checkpoint_best.pt"):
         shutil.copy(checkpoint, run / name)
     record = evaluate("--average", 2, model=run / "checkpoint_best.pt", name="average2")
-    assert (record.checkpoint, record.kind) == ("average2.pt", "average of 2")
+    assert (record.checkpoint, record.kind) == ("average2.pt", "average of 2 epochs")
     assert len(list(run.iterdir())) == 3 and (tmp_path / "out/average2.pt").is_file()
     assert evaluate("--average", 2, model=run / "checkpoint_best.pt", name="average2") == record
 

@@ -19,9 +19,10 @@ from fairseq_intra.runs.evaluated_model import _is_restored, _kind, _runs, _trai
         (["checkpoint_best2.pt"], {}, "other"),
         (["model12.pt"], {}, "other"),
         (["checkpoint.pt"], {}, "other"),
-        (["average5.pt"], {"averaged_checkpoints": ["checkpoint4.pt", "checkpoint5.pt"]}, "average of 2"),
+        (["average5.pt"], {"averaged_checkpoints": ["checkpoint4.pt", "checkpoint5.pt"]}, "average of 2 epochs"),
+        (["average5.pt"], {"averaged_checkpoints": ["checkpoint_2_500.pt", "checkpoint_last.pt"]}, "average of 2"),
         # It was given the name by hand.
-        (["checkpoint_best.pt"], {"averaged_checkpoints": ["checkpoint5.pt"]}, "average of 1"),
+        (["checkpoint_best.pt"], {"averaged_checkpoints": ["checkpoint_1_5.pt"]}, "average of 1"),
         (["checkpoint_best.pt", "checkpoint_last.pt"], {}, "ensemble of 2"),
     ],
 )
