@@ -90,6 +90,22 @@ def test_a_checkpoint_that_cannot_be_written_is_reported_and_leaves_nothing(tmp_
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_write_that_failed_once_is_not_tried_again_behind_the_truncated_bytes(tmp_path, monkeypatch):
+    class FailingOnce(Failing):
+        failed = False
+
+        def write(self, content):
+            if not self.failed:
+                self.failed = True
+                super().write(content)
+            return len(content)
+
+    monkeypatch.setattr(PathManager, "open", lambda name, mode: FailingOnce(Path(name), errno.EIO))
+    with pytest.raises(UsageError, match="Input/output error"):
+        checkpoint_utils.torch_persistent_save({"model": torch.zeros(2)}, str(tmp_path / "checkpoint1.pt"))
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_mean_that_cannot_be_written_is_reported_and_leaves_nothing(tmp_path, monkeypatch):
     really_open = Path.open
 

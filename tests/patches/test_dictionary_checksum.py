@@ -72,6 +72,28 @@ def test_a_training_rejects_a_checkpoint_of_another_dictionary(saved, swapped):
         trainer.load_checkpoint(str(saved[0]), reset_optimizer=True)
 
 
+def test_a_training_resumes_no_checkpoint_of_the_other_direction_but_may_begin_with_it(saved):
+    reversed_ = ["--source-lang", "en", "--target-lang", "de", "--optimizer", "sgd", "--lr", "0.1"]
+    trainer = tiny.trainer(tiny.configuration(saved[1], *reversed_))
+    with pytest.raises(UsageError, match=f"checkpoint {saved[0]} translates de-en, and the data is en-de"):
+        trainer.load_checkpoint(str(saved[0]))
+    assert trainer.load_checkpoint(str(saved[0]), reset_optimizer=True)
+
+
+def test_a_head_may_be_fine_tuned_further_to_other_labels_but_not_resumed(saved, tmp_path):
+    def trainer_of(labels):
+        made = tiny.trainer(tiny.configuration(saved[1], "--optimizer", "sgd", "--lr", "0.1"))
+        made.task.label_dictionary = SimpleNamespace(symbols=labels)
+        return made
+
+    before, after = trainer_of(["0", "1"]), trainer_of(["yes", "no"])
+    before.consolidate_optimizer()
+    before.save_checkpoint(str(tmp_path / "model.pt"), {"train_iterator": {"epoch": 1}})
+    with pytest.raises(UsageError, match="was trained with another label dictionary"):
+        after.load_checkpoint(str(tmp_path / "model.pt"))
+    assert after.load_checkpoint(str(tmp_path / "model.pt"), reset_optimizer=True)
+
+
 def test_symbols_that_a_task_appends_are_allowed():
     symbols = tiny.dictionary().symbols
     task = SimpleNamespace(source_dictionary=tiny.dictionary(), target_dictionary=tiny.dictionary())
