@@ -114,11 +114,13 @@ def test_a_teacher_in_half_precision_under_autocast(task, teacher, monkeypatch):
     criterion, student = ours(task), tiny.model(task)
     expected = tiny.step(criterion, student, tiny.sample(task))[-1]
     criterion._loaded = (teacher.bfloat16(),)
+    # There a norm, the last layer, gives float32.
+    teacher.decoder.layers[-1].register_forward_hook(lambda _layer, _given, found: (found[0].float(), *found[1:]))
     with tiny.seeded(5), torch.autocast("cpu", torch.bfloat16):
         student.zero_grad()
         loss = criterion(student, tiny.sample(task))[0]
     loss.backward()
-    torch.testing.assert_close(tiny.gradients(student), expected, rtol=0.1, atol=0.1)
+    torch.testing.assert_close(tiny.gradients(student), expected, rtol=0.05, atol=0.02)
 
 
 def test_validation_is_the_plain_loss_and_needs_no_teacher(task):

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import small_dataset
 import torch
 
 from fairseq_intra import checkpoint, cli
@@ -82,6 +83,21 @@ def test_half_precision_checkpoints_are_computed_in_float32(dataset, trained, re
     assert all(score.dtype == np.float32 for score in found.read_scores(output).values())
     # The same two batches, whenever it is asked; in half precision most of the small gradients would be zero.
     assert found.groups["all"]["quantiles"]["0.25"] > 0
+
+
+def test_a_few_mini_batches_are_not_the_shortest_and_sentences_too_long_for_the_model_are_left_out(tmp_path):
+    lines = ["word " * length for length in (*range(1, 21), 1100)]
+    data = small_dataset.write_dataset(tmp_path / "data", lines, lines)
+    model = small_dataset.write_checkpoint(tmp_path / "model.pt")
+    given = ["--checkpoint", model, "--data", data, "--split", "test", "--max-tokens", 21]
+    tokens = {}
+    for batches in (3, None):
+        more = ["--batches", batches] if batches else []
+        run("sensitivity", *given, *more, "--output", tmp_path / "found.json")
+        tokens[batches] = Report.read(tmp_path / "found.json").tokens
+    # Each sentence ends with a token more; of the shortest, four fit into a mini-batch, then two and two.
+    shortest = sum(range(2, 10))
+    assert tokens[None] == sum(range(2, 22)) and tokens[3] != shortest
 
 
 def test_of_the_split_the_size_of_batches_does_not_matter(dataset, trained, tmp_path):
