@@ -15,7 +15,7 @@ from pathlib import Path
 
 from keep_runs import need_runs
 from measure import arguments, show
-from time_to_quality import METHODS, STEP_TIMES, read_times, update_cost
+from time_to_quality import METHODS, RESTARTED, STEP_TIMES, read_times, update_cost
 
 from fairseq_intra.files import read_lines
 from fairseq_intra.runs.arguments import flag_value
@@ -64,6 +64,8 @@ def cells_of(run, updates, args):
 
 def shares(parser, number, args):
     """The cells of time, gain and share, of every run."""
+    if restarted := [run for run in (args.full, *args.runs) if method_of(run).start == RESTARTED]:
+        parser.error(f"{restarted[0]} counts its updates from a second warm-up on: --full cannot set it beside others")
     plain, full, *bleu = (
         mean_at(validations_of(run), "bleu", number, args) for run in (args.runs[0], args.full, *args.runs)
     )
@@ -76,9 +78,12 @@ def shares(parser, number, args):
 
 def time_of(run, number):
     """The time of so many updates in that of plain ones; those before a switch are plain."""
-    method = METHODS[run.name.rpartition(".seed")[0]]
     plain = int(flag_value(read_lines(run / "arguments.txt"), "--plain-updates") or 0)
-    return (plain + (number - plain) * update_cost(read_times(run.parent / STEP_TIMES), method)) / number
+    return (plain + (number - plain) * update_cost(read_times(run.parent / STEP_TIMES), method_of(run))) / number
+
+
+def method_of(run):
+    return METHODS[run.name.rpartition(".seed")[0]]
 
 
 def mean_at(lines, name, number, args):

@@ -7,6 +7,7 @@ picture is PATH.png and PATH.svg.
 """
 
 import argparse
+import math
 import statistics
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from keep_runs import STEP_TIMES
 from measure import arguments, show
 from time_to_quality import add_comparison, check_comparison, read_times, results, scores_of
 
+from fairseq_intra.runs.comparison import mean_and_spread
 from fairseq_intra.runs.figures import line_style, new_figure, save_figure
 from fairseq_intra.runs.scoring import bleu_of
 
@@ -55,12 +57,16 @@ def row(size, name, runs):
 
 
 def time_to_level(own, plain):
-    """(plain updates until BLEU on valid is what plain training's is in its last quarter, that in plain's own)."""
+    """(plain updates until BLEU on valid is what plain training's is in its last quarter, that in plain's own).
+
+    Means over seeds, the latter of each seed's ratio.
+    """
     reached = costs_of_level(own, plain)
     if not reached:
         return "not reached", ""
     costs, ratios = zip(*reached, strict=True)
-    return f"{statistics.mean(costs):.0f}", f"{statistics.mean(ratios):.2f}"
+    spread = f" ± {statistics.stdev(costs):.0f}" if len(costs) > 1 else ""
+    return f"{statistics.mean(costs):.0f}{spread}", mean_and_spread(ratios)
 
 
 def costs_of_level(own, plain):
@@ -100,8 +106,11 @@ def plot(found, args):
             draw(gains, {size: differences(runs, name) for size, runs in of_size.items()}, style)
             costs = {size: costs_of_level(runs[name], runs["plain"]) for size, runs in of_size.items()}
             draw(times, {size: [ratio for _, ratio in each] for size, each in costs.items()}, style)
+            for size in (size for size, each in costs.items() if not each):
+                place = {"transform": times.get_xaxis_transform(), "ha": "right", "va": "top", "fontsize": "small"}
+                times.text(size, 0.98, f"{name} not reached ", color=style["color"], rotation=90, **place)
     scores.set(ylabel="BLEU, length penalty tuned")
-    gains.set(ylabel="difference from plain")
+    gains.set(ylabel="difference from plain, tuned")
     times.set(ylabel="time to plain's level / plain's")
     for panel, equal in ((gains, 0), (times, 1)):
         panel.axhline(equal, color="gray", linewidth=0.8)
@@ -114,10 +123,10 @@ def plot(found, args):
 
 
 def draw(panel, of_size, style):
-    """The mean over seeds at each size that has some, with the standard deviation."""
+    """The mean over seeds at each size that has some, with the standard deviation of several."""
     of_size = {size: values for size, values in of_size.items() if values}
     if of_size:
-        spreads = [statistics.stdev(values) if len(values) > 1 else 0 for values in of_size.values()]
+        spreads = [statistics.stdev(values) if len(values) > 1 else math.nan for values in of_size.values()]
         panel.errorbar(list(of_size), [statistics.mean(values) for values in of_size.values()], spreads, **style)
 
 

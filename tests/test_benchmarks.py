@@ -266,6 +266,18 @@ def test_validations_at_equal_updates(run, tmp_path):
     assert "| half | " in run("validations.py", "--updates", "40", tmp_path / "half")
 
 
+def test_updates_that_are_counted_from_a_second_warm_up_have_no_share(run, tmp_path, capsys):
+    for name in ("plain.seed1", "late-second-warmup.seed1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.log").write_text(
+            "2026-11-23 10:00:00 | INFO | valid | epoch 1 | nll_loss 3 | bleu 9 | num_updates 100\n"
+        )
+    plain, other = tmp_path / "plain.seed1", tmp_path / "late-second-warmup.seed1"
+    with pytest.raises(SystemExit, match="2"):
+        run("validations.py", "--updates", "100", "--full", other, plain)
+    assert "late-second-warmup.seed1 counts its updates from a second warm-up" in capsys.readouterr().err
+
+
 def test_validations_have_the_share_of_the_full_method_s_gain_and_what_it_cost(run, tmp_path):
     line = "2026-11-23 10:00:00 | INFO | valid | epoch 1 | nll_loss 3 | bleu {} | num_updates 100"
     for name, bleu, flags in (("plain", 10, ""), ("intra", 12, ""), ("late", 11, "--plain-updates\n60\n")):

@@ -121,8 +121,9 @@ def bleu_of(statistics: list[list[int]]) -> float:
 def p_value(plain: list[list[int]], other: list[list[int]]) -> float:
     """sacreBLEU's paired bootstrap test on the `sentence_statistics` of two systems.
 
-    It is that of Moses: whether the resampled differences exceed their mean by the real one. That counts one side of
-    them, so that a two-sided test would have twice the value, and equal systems never have more than about 0.5. The
+    It is that of Moses: whether the resampled differences, without their signs, exceed their mean by the real one.
+    For a large difference that is a one-sided test, and a two-sided one would have twice the value; for one near zero
+    it is still less (down to a third of the two-sided value, and equal systems never have more than about 0.5). The
     same translations have 1: sacreBLEU's would be the smallest possible, as no resample of theirs differs.
     """
     if plain == other:
