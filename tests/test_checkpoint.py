@@ -128,6 +128,19 @@ def test_the_newest_at_the_end_of_an_epoch_is_averaged_too(untrained, tmp_path, 
     assert (left_out in capsys.readouterr().err) == (last == 33)
 
 
+def test_the_mean_of_half_precision_is_computed_in_float64(untrained, tmp_path):
+    """The sum of two would be infinite in float16."""
+    name = next(iter(untrained["model"]))
+    inputs = []
+    for number in (1, 2, 3):
+        value = torch.full_like(untrained["model"][name], 30_000.0 + 100 * number).half()
+        state = untrained | {"model": {each: value if each == name else old for each, old in untrained["model"].items()}}
+        inputs.append(write_state(tmp_path / f"checkpoint{number}.pt", state))
+    checkpoint.average(inputs, tmp_path / "mean.pt")
+    mean = checkpoint.load(tmp_path / "mean.pt")["model"][name]
+    assert mean.dtype == torch.float16 and torch.equal(mean, torch.full_like(mean, 30_200.0))
+
+
 def test_two_averages_at_once_do_not_disturb_each_other(untrained, tmp_path):
     inputs = [write_state(tmp_path / f"checkpoint{number}.pt", untrained) for number in (1, 2)]
     fork = multiprocessing.get_context("fork")

@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 from fairseq_intra.errors import UsageError
-from fairseq_intra.files import need_file_or_none, replacing
+from fairseq_intra.files import is_locked, locked, need_file_or_none, replacing
 
 
 def test_two_processes_that_write_one_file_do_not_disturb_each_other(tmp_path):
@@ -24,6 +25,22 @@ def test_two_processes_that_write_one_file_do_not_disturb_each_other(tmp_path):
 def write(path, text):
     with replacing(path) as partial:
         partial.write_text(text)
+
+
+def test_a_lock_ends_with_the_process_that_took_it_not_with_those_it_forked(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    end = fork.Event()
+    with locked(tmp_path):
+        child = fork.Process(target=end.wait)
+        child.start()
+        assert is_locked(tmp_path)
+    try:
+        # It lets go as its first act.
+        wait_for(lambda: not is_locked(tmp_path))
+        assert child.is_alive()
+    finally:
+        end.set()
+        child.join()
 
 
 def test_what_a_killed_process_has_left_is_removed(tmp_path):

@@ -148,9 +148,7 @@ def _raw(dataset, to):
 
 
 def _bpe(dataset, to):
-    # In this order whatever the direction, so that both directions have the same merges.
-    languages = sorted(dataset.pair, key=lambda name: name != ENGLISH)
-    texts = [dataset.out / "raw" / f"train.{language}" for language in languages]
+    texts = [dataset.out / "raw" / f"train.{language}" for language in dataset.pair]
     files.write_text(to / "codes", bpe.learn(texts, dataset.merges))
 
 

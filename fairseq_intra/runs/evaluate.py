@@ -226,7 +226,7 @@ def _by_fairseq(request, dataset, split, source, limits, penalties, scratch) -> 
     decoding, nbest = _translate(request, dataset, split, given, scratch)
     translations = []
     for lenpen in penalties:
-        best = best_of(nbest, lenpen, request.lenpen)
+        best = best_of(nbest, lenpen)
         # Lengths count the end of a sentence.
         hypotheses, lengths = [entry.text for entry in best], [entry.length - 1 for entry in best]
         translations.append(Decoded(hypotheses, lengths, given.truncated))

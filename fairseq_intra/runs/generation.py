@@ -25,6 +25,7 @@ OWNED = {
     "source_lang": "the languages are those of the dataset",
     "target_lang": "the languages are those of the dataset",
     "post_process": "subwords are joined as the dataset's SentencePiece model cuts them",
+    "nbest": "the best translation is scored; its list is read for --tune-lenpen",
     "prefix_size": "it would copy words of the reference",
     "score_reference": "it would score the reference itself",
     "constraints": "it would copy words of the reference",

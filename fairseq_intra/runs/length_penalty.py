@@ -26,17 +26,16 @@ class Tuning(TypedDict):
     chosen: float
 
 
-def best_of(nbest: list[list["NbestEntry"]], lenpen: float, decoded_with: float = DEFAULT) -> list["NbestEntry"]:
+def best_of(nbest: list[list["NbestEntry"]], lenpen: float) -> list["NbestEntry"]:
     """The hypothesis of each sentence that is best by a length penalty.
 
     Args:
-        nbest: every sentence's list.
+        nbest: every sentence's list, the whole of a search with the length penalty DEFAULT, or the best of another.
         lenpen: the length penalty.
-        decoded_with: that of the scores in the lists.
     """
 
     def score(hypothesis):
-        return hypothesis.score * hypothesis.length ** (decoded_with - lenpen)
+        return hypothesis.score * hypothesis.length ** (DEFAULT - lenpen)
 
     return [max(hypotheses, key=score) for hypotheses in nbest]
 

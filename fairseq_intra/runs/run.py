@@ -75,9 +75,6 @@ class RunFolder:
             UsageError: if it failed; the message has the reason.
             SystemExit: with UNFINISHED, or 128 + the number of the signal that ended it.
         """
-        if not self.rank:
-            # Of an unfinished run; what the table shows is to be of the finished one.
-            self._set_evaluations_aside("unfinished")
         output = TrainOutput(self.log, total_updates)
         try:
             with ending_on_signals(f"the same command resumes {self.folder}"):
@@ -111,7 +108,7 @@ class RunFolder:
         found = self._first_of(needed)
         if not found:
             raise UsageError(f"fairseq-train wrote no checkpoint; see {self.log}")
-        # Those that were made while it trained.
+        # Those that were made while it trained: what the table shows is to be of the finished run.
         self._set_evaluations_aside("unfinished")
         write_text(self.finished, datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ\n"))
         return found

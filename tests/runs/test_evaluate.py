@@ -141,11 +141,12 @@ def test_a_penalty_that_cannot_be_tuned_is_one_line(evaluate, flags, named):
 
 
 def test_a_launcher_s_environment_and_the_current_folder_stay_outside(evaluate, stub, monkeypatch):
-    for name, value in commands.TORCHRUN.items():
+    slurm = {"SLURM_STEP_NODELIST": "node[7-8]", "SLURM_JOB_NODELIST": "node[7-8]", "SLURM_JOB_ID": "7"}
+    for name, value in (commands.TORCHRUN | slurm).items():
         monkeypatch.setenv(name, value)
     evaluate()
     environment = dict(word.split("=", 1) for word in stub.call if re.match(r"\w+=", word))
-    assert not set(commands.TORCHRUN) & set(environment) and environment["PYTHONSAFEPATH"] == "1"
+    assert not {*commands.TORCHRUN, *slurm} & set(environment) and environment["PYTHONSAFEPATH"] == "1"
     if not torch.cuda.is_available():
         assert environment["GOMP_SPINCOUNT"] == "10000"
 
@@ -237,6 +238,22 @@ def test_hypotheses_at_the_limit_of_their_length_are_counted(evaluate, stub, cap
     assert evaluate().at_length_limit == 0
     # The limit is then that of the longest source of a mini-batch.
     assert evaluate("--max-len-a", 1).at_length_limit is None
+
+
+def test_the_model_limits_the_length_of_hypotheses_too(evaluate, stub, tmp_path):
+    """fairseq decodes no more than --max-target-positions less one, with the end of the sentence."""
+    model = small_dataset.write_checkpoint(tmp_path / "model" / "checkpoint_best.pt", "--max-target-positions", 11)
+    stub.translates(["a b c d e f g h i j", "a b c d e f g h i", *TARGET[2:]])
+    assert evaluate(model=model).at_length_limit == 1
+
+
+def test_a_reference_too_long_for_fairseq_is_left_out_of_decoding_whatever_the_model_takes(evaluate, stub, tmp_path):
+    """fairseq-generate's own limit is 1,024, and it leaves out pairs that are longer."""
+    flags = ("--max-source-positions", 2000, "--max-target-positions", 2000)
+    model = small_dataset.write_checkpoint(tmp_path / "model" / "checkpoint_best.pt", *flags)
+    other = small_dataset.write_dataset(tmp_path / "other", SOURCE, ["y " * 1500, *TARGET[1:]])
+    evaluate(model=model, dataset=other)
+    assert stub.call[0] != str(other / "bin")
 
 
 def test_longer_sources_are_cut_where_that_is_asked_for(evaluate, stub, tmp_path, capsys):

@@ -401,6 +401,15 @@ def test_the_status_line_tells_the_updates_and_the_time_left(tmp_path):
     assert "now fa-en.plain.seed1 evaluating, fa-en" in progress.Progress(runs, 2)._line(runs[2:4], 7260)
     # Early stopping may have ended it.
     assert progress.remaining_seconds(runs, 2) == 5 * 360 / 2
+    # Intra-distillation takes twice the time; what has not begun is taken for the slowest.
+    for log in (run.folder / "train.log" for run in runs[:3] if run.method == "intra"):
+        log.write_text(log.read_text().replace("00:01:00", "00:02:00"))
+    late = scheduler.Run("fa-en.late.seed1", tmp_path / "late", [], "late")
+    waiting = [run.method for run in runs if run.state == "waiting"]
+    expected = 360 * waiting.count("plain") + 720 * waiting.count("intra")
+    assert waiting.count("plain") and waiting.count("intra")
+    assert progress.remaining_seconds(runs, 1) == expected
+    assert progress.remaining_seconds([*runs, late], 1) == expected + 720
 
 
 def test_on_a_terminal_the_status_line_is_rewritten_in_place(data, calls, capsys, monkeypatch):
