@@ -65,7 +65,9 @@ def cells_of(run, updates, args):
 def shares(parser, number, args):
     """The cells of time, gain and share, of every run."""
     if restarted := [run for run in (args.full, *args.runs) if method_of(run).start == RESTARTED]:
-        parser.error(f"{restarted[0]} counts its updates from a second warm-up on: --full cannot set it beside others")
+        parser.error(
+            f"{restarted[0]} counts its updates from a second warm-up on: --full cannot set it beside others"
+        )
     plain, full, *bleu = (
         mean_at(validations_of(run), "bleu", number, args) for run in (args.runs[0], args.full, *args.runs)
     )

@@ -64,7 +64,7 @@ def time_to_level(own, plain):
     reached = costs_of_level(own, plain)
     if not reached:
         return "not reached", ""
-    costs, ratios = zip(*reached, strict=True)
+    costs, ratios = map(list, zip(*reached, strict=True))
     spread = f" ± {statistics.stdev(costs):.0f}" if len(costs) > 1 else ""
     return f"{statistics.mean(costs):.0f}{spread}", mean_and_spread(ratios)
 

@@ -134,7 +134,9 @@ def test_the_mean_of_half_precision_is_computed_in_float64(untrained, tmp_path):
     inputs = []
     for number in (1, 2, 3):
         value = torch.full_like(untrained["model"][name], 30_000.0 + 100 * number).half()
-        state = untrained | {"model": {each: value if each == name else old for each, old in untrained["model"].items()}}
+        state = untrained | {
+            "model": {each: value if each == name else old for each, old in untrained["model"].items()}
+        }
         inputs.append(write_state(tmp_path / f"checkpoint{number}.pt", state))
     checkpoint.average(inputs, tmp_path / "mean.pt")
     mean = checkpoint.load(tmp_path / "mean.pt")["model"][name]

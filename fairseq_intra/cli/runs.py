@@ -7,12 +7,15 @@ from ..files import need_folder_of
 from ..user_dir import PACKAGE
 from .command import add_command, need_counts
 
+AVERAGES = """fairseq-intra average --folder RUN --last 5 --output average5.pt
+  fairseq-intra average --inputs RUN/checkpoints/checkpoint8.pt RUN/checkpoints/checkpoint9.pt --output average.pt"""
+
 
 def add_commands(commands):
     """Adds them to the subparsers of `fairseq-intra`."""
     command = add_command(commands, "user-dir", _user_dir, "print the plugin's folder, for fairseq's --user-dir")
 
-    command = add_command(commands, "average", _average, "average the parameters of checkpoints")
+    command = add_command(commands, "average", _average, "average the parameters of checkpoints", AVERAGES)
     command.add_argument("--inputs", nargs="+", type=Path, metavar="FILE", help="the checkpoints")
     command.add_argument("--last", type=int, metavar="N", help="the last N numbered ones of --folder instead")
     command.add_argument("--folder", type=Path, help="a run, or its folder of checkpoints, with --last")

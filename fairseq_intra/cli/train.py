@@ -17,13 +17,14 @@ BEST_BY_BLEU = ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-
 #: In the run's folder until its end: what --continue-from made.
 CONTINUED = "continued.pt"
 AFTER_THE_FLAGS = """
-All other flags go to fairseq-train and win over the preset's: --arch transformer --dropout 0.2, and those of the
-method (--num-iter 2 --alpha 1 --div JS), which are left out where --method does not have them. rdrop (R-Drop) is
-intra-distillation with two passes and a constant alpha; late is intra-distillation that begins when plain training
-has not improved for --plain-patience validations, or after --plain-updates. fp16 is used on a GPU, but for the
-presets tiny and multi30k, and where another precision is given; --amp is faster on a CPU that has AMX, too. A
-worker is started on every GPU that CUDA_VISIBLE_DEVICES lets it see; under torchrun or srun, every worker runs this
-command. --update-freq follows from the batch and the number of workers: the batch is the same on any machine.
+All other flags go to fairseq-train, which checks them when it starts, and win over the preset's: --dropout 0.2,
+--arch transformer_iwslt_de_en (whose sizes take the place of the preset's), and those of the method (--num-iter 2
+--alpha 1 --div JS), which are left out where --method does not have them. rdrop (R-Drop) is intra-distillation with
+two passes and a constant alpha; late is intra-distillation that begins when plain training has not improved for
+--plain-patience validations, or after --plain-updates. fp16 is used on a GPU, but for the presets tiny and multi30k,
+and where another precision is given; --amp is faster on a CPU that has AMX, too. A worker is started on every GPU
+that CUDA_VISIBLE_DEVICES lets it see; under torchrun or srun, every worker runs this command. --update-freq follows
+from the batch and the number of workers: the batch is the same on any machine.
 
 Repeated, an interrupted run resumes from its last checkpoint and a finished one is left alone; a run does not
 continue with other arguments or data, but with more --updates. SIGUSR1 (what Slurm can send before its time limit)
@@ -84,6 +85,8 @@ def _train(args):
 
     training.check_run_flags(args, TRAIN_METHODS, arguments.OWNED | arguments.OWNED_BY_TRAIN)
     need_counts(args, "updates", "batch_tokens", "max_tokens")
+    if args.updates and flag_value(args.passed, "--max-update") is not None:
+        raise UsageError("--updates and --max-update are one limit: give one of them")
     dataset = read_dataset(args.data)
     preset = presets.read_preset(args.preset, args.method)
     gpus = training.gpus_for(args)
@@ -158,10 +161,10 @@ def _continuation(args, words):
 
 def _words(args, preset, gpus, dataset):
     """The flags of fairseq-train that make the run what it is, as arguments.txt keeps them."""
-    from ..runs.arguments import device_flags, flag_values, flags_for
-    from ..runs.presets import OTHER_SWITCH, TASK_AND_CRITERION, as_words
+    from ..runs.arguments import device_flags, flag_value, flag_values, flags_for
+    from ..runs.presets import OTHER_SWITCH, TASK_AND_CRITERION, as_words, for_arch
 
-    flags = preset.flags | {"seed": str(args.seed)}
+    flags = for_arch(preset.flags, flag_value(args.passed, "--arch")) | {"seed": str(args.seed)}
     if args.updates:
         flags["max-update"] = str(args.updates)
     if "--keep-last-epochs" in flag_values(args.passed):

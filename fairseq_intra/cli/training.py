@@ -20,7 +20,11 @@ def add_run_flags(parser, data, methods):
     help_text = "the run: arguments.txt, train.log, checkpoints/"
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=help_text)
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="random seed (default: %(default)s)")
-    parser.add_argument("--dry-run", action="store_true", help="print the command for fairseq-train, and do nothing")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the command for fairseq-train, and do nothing; its flags are checked when it starts",
+    )
     parser.set_defaults(passes_on=True)
 
 
@@ -38,6 +42,8 @@ def check_run_flags(args, methods, owned):
         raise UsageError(f"--method must be {', '.join(methods[:-1])} or {methods[-1]}, not '{args.method}'")
     reject_variables(args.out, "--out")
     need_dataset(args.data)
+    if (args.out / "manifest.json").is_file():
+        raise UsageError(f"--out {args.out} is a dataset; give the run a folder of its own")
     check_seed(args.seed)
     _check_initial_checkpoint(args)
 

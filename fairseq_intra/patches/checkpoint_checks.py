@@ -1,6 +1,8 @@
 """A checkpoint that does not fit or is not there, and a model that cannot be built, are reported in one line."""
 
 import functools
+import traceback
+from pathlib import Path
 
 from fairseq import checkpoint_utils, models
 from fairseq.file_io import PathManager
@@ -8,6 +10,7 @@ from fairseq.trainer import Trainer
 
 from ..errors import UsageError, reason
 from ..last_checkpoint import is_own_last
+from ..methods import setting
 
 #: What torch says where names or shapes of parameters are not the model's.
 MISFIT = "loading state_dict"
@@ -33,13 +36,26 @@ def _report_what_does_not_fit_in_training():
             return load(self, filename, *args, **kwargs)
         except AssertionError as error:
             # Of another criterion or optimizer.
-            raise UsageError(f"checkpoint {filename}: {reason(error)}") from None
+            keeps = " or begin by fairseq-intra train --continue-from, which keeps its state" * ("Crit" in str(error))
+            raise UsageError(f"checkpoint {filename}: {reason(error)}{keeps and ';'}{keeps}") from None
+        except KeyError as error:
+            if not _raised_by_scheduler(error):
+                raise
+            raise UsageError(
+                f"checkpoint {filename} is of a training with another --lr-scheduler than "
+                f"{setting(self.cfg.lr_scheduler, '_name')}; give that one, or --reset-lr-scheduler"
+            ) from None
         except Exception as error:
             if MISFIT not in str(error.__context__):
                 raise
             raise UsageError(_unfit(filename, error.__context__)) from None
 
     Trainer.load_checkpoint = load_checkpoint
+
+
+def _raised_by_scheduler(error):
+    """Whether a learning-rate scheduler misses what one of its kind would have put into the checkpoint."""
+    return Path(traceback.extract_tb(error.__traceback__)[-1].filename).parent.name == "lr_scheduler"
 
 
 def _report_what_does_not_fit_elsewhere():

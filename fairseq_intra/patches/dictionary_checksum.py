@@ -64,8 +64,8 @@ def check(path, stored: dict | None, symbols: dict[str, list[str]], languages: d
         own = symbols.get(side) or []
         if len(own) >= known["symbols"] and _digest(own[: known["symbols"]]) != known["sha256"]:
             raise UsageError(
-                f"checkpoint {path} was trained with another {side} dictionary than that of the data, which has as "
-                f"many symbols ({known['symbols']}); give the dataset that it was trained on"
+                f"checkpoint {path} was trained with another {side} dictionary than that of the data "
+                f"({known['symbols']} symbols, here {len(own)}); give the dataset that it was trained on"
             )
     return bool(stored)
 

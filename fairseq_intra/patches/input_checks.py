@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fairseq import options
 from fairseq.data import data_utils
 from fairseq.data.indexed_dataset import _code_to_dtype as DTYPES
 from fairseq.distributed import utils as distributed_utils
@@ -32,11 +33,28 @@ LOWER_IS_BETTER = ("loss", "nll_loss", "ppl", "task_loss", "distillation_loss")
 
 def apply():
     """Puts the checks into fairseq's modules."""
+    _need_a_task()
     _check_common_flags()
     _report_a_metric_that_is_not_measured(training_loop.module())
     _leave_the_last_word_to_workers()
     _check_data()
     _report_sentences_that_are_too_long()
+
+
+def _need_a_task():
+    """fairseq-validate alone has no default."""
+    parse = options.parse_args_and_arch
+
+    @functools.wraps(parse)
+    def parse_args_and_arch(*args, **kwargs):
+        try:
+            return parse(*args, **kwargs)
+        except KeyError as error:
+            if error.args != (None,):
+                raise
+            raise UsageError("--task is missing: give that of the data, such as --task translation") from None
+
+    options.parse_args_and_arch = parse_args_and_arch
 
 
 def _check_common_flags():

@@ -30,7 +30,10 @@ OWNED = {
     "--no-progress-bar": "train.log has the format that table and plot read",
     "--user-dir": "it is this plugin; one of your own, which imports it, is for fairseq-train itself",
 }
+_DIRECTION = "the languages are those of --data; prepare that with --src and --tgt for the other direction"
 OWNED_BY_TRAIN = {
+    "--source-lang": _DIRECTION,
+    "--target-lang": _DIRECTION,
     "--update-freq": "it follows from --batch-tokens, --max-tokens and the number of workers",
     "--device-id": "start it with torchrun or srun for more than one machine",
     "--local_rank": "start it with torchrun or srun for more than one machine",
@@ -166,6 +169,7 @@ def check_passed(words: list[str], ours: list[str], owned: dict[str, str]) -> No
     """
     for word in words:
         name = word.partition("=")[0]
+        name = SHORT.get(name, name)
         if name in owned:
             raise UsageError(f"{name} is set by this command: {owned[name]}")
         if name.startswith("--distributed-"):

@@ -12,7 +12,9 @@ from pathlib import Path
 from .. import checkpoint as checkpoints
 from ..console import say
 from ..errors import UsageError
+from ..methods import setting
 from .arguments import PRECISIONS, as_number, flag_value, method_by_flags
+from .presets import SIZES
 
 #: What belongs to the earlier training alone.
 DROPPED = ("best", "patience", "task_state")
@@ -40,7 +42,15 @@ class Continuation:
         # R-Drop has no schedule; of a patience nobody knows when it is over.
         has_schedule = method_by_flags(words) in ("intra", "late") and not patience
         begins_here = is_first and has_schedule and updates < self.num_updates
-        return ["--plain-updates", str(self.num_updates)] if begins_here else []
+        return self._scheduler_flags(words) + (["--plain-updates", str(self.num_updates)] if begins_here else [])
+
+    def _scheduler_flags(self, words):
+        """A scheduler cannot read the state of another one; the learning rate follows the number of updates."""
+        before, now = setting(self.state["cfg"].lr_scheduler, "_name"), flag_value(words, "--lr-scheduler") or "fixed"
+        if not self.keeps_optimizer or now == before:
+            return []
+        say(f"the learning rate follows --lr-scheduler {now} from here on, where {self.checkpoint} had {before}")
+        return ["--reset-lr-scheduler"]
 
     def write(self, path: Path, criterion: str) -> None:
         """Writes what fairseq-train continues from, by a criterion of this name."""
@@ -75,6 +85,7 @@ def read_continuation(checkpoint: Path, words: list[str]) -> Continuation:
     found = Continuation(checkpoint, state, same and state.get("last_optimizer_state") is not None)
     if not state.get("extra_state") or "criterion_name" not in history[-1]:
         raise UsageError(f"--continue-from {checkpoint} has no state of a training; give --finetune-from-model")
+    _check_sizes(checkpoint, state["cfg"].model, words)
     asked = flag_value(words, "--max-update") or ""
     if asked.isdigit() and 0 < int(asked) <= found.num_updates:
         raise UsageError(
@@ -82,6 +93,15 @@ def read_continuation(checkpoint: Path, words: list[str]) -> Continuation:
             "included; give more by --updates"
         )
     return found
+
+
+def _check_sizes(checkpoint, model, words):
+    """Raises UsageError where the model has other sizes than these flags say."""
+    asked = {name: flag_value(words, f"--{name}") for name in SIZES}
+    has = {name: str(setting(model, name.replace("-", "_"))) for name in SIZES}
+    if other := [name for name in SIZES if asked[name] is not None and asked[name] != has[name]]:
+        needed = " ".join(f"--{name} {has[name]}" for name in other)
+        raise UsageError(f"--continue-from {checkpoint} is a model of other sizes than this run's; give {needed}")
 
 
 def _criterion_class(name):

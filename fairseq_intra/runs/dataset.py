@@ -77,6 +77,10 @@ def need_dataset(folder: Path) -> Path:
             hint = "it is not finished, repeat fairseq-intra prepare"
         elif (folder.parent / "manifest.json").is_file():
             hint = f"did you mean {folder.parent}?"
+        elif any(folder.glob("dict.*.txt")):
+            hint = (
+                "data of fairseq-preprocess is for fairseq-train --user-dir; this command needs fairseq-intra prepare"
+            )
         raise UsageError(f"--data {folder} is not a prepared dataset: no manifest.json ({hint})")
     return path
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from ..console import say
 from ..user_dir import PACKAGE
 
 CONFIG = PACKAGE / "config"
@@ -26,6 +27,12 @@ LAST = (
 PRESET_METHOD_FLAGS = (
     "num-iter alpha adaptive-alpha temperature-p temperature-q div plain-patience plain-updates".split()
 )
+#: The size of a model, which a named one (--arch) has of its own.
+SIZES = [
+    f"{side}-{size}"
+    for side in ("encoder", "decoder")
+    for size in "layers embed-dim ffn-embed-dim attention-heads".split()
+]
 #: Either ends plain training: the one that is given later takes the place of the other.
 OTHER_SWITCH = {"plain-patience": "plain-updates", "plain-updates": "plain-patience"}
 #: What a run decides by itself: batch and workers, device, places, task and criterion.
@@ -79,6 +86,16 @@ def read_preset(name: str, method: str = "intra") -> Preset:
 def as_words(flags: dict[str, str]) -> list[str]:
     """Flags as the words of a command line."""
     return [word for flag, value in flags.items() for word in (f"--{flag}", value) if word]
+
+
+def for_arch(flags: dict[str, str], arch: str | None) -> dict[str, str]:
+    """A preset's flags where a model is named that is not the preset's: without the sizes of the latter; says so."""
+    if arch in (None, flags["arch"]):
+        return flags
+    dropped = {flag: value for flag, value in flags.items() if flag in SIZES}
+    if dropped:
+        say(f"left out of the preset, as --arch {arch} has its own sizes: {' '.join(as_words(dropped))}")
+    return {flag: value for flag, value in flags.items() if flag not in dropped}
 
 
 def _read(path: Path) -> dict[str, dict]:

@@ -119,7 +119,13 @@ def _evaluation_files(path):
     found = sorted([*path.glob("*.json"), *path.glob("checkpoints/*.json")])
     found = [file for file in found if is_evaluation(file)]
     if not found:
-        raise UsageError(f"{path} holds no evaluation: run fairseq-intra evaluate first, or name its JSON file")
+        runs = sorted({str(file.parent.parent) for file in path.glob("*/checkpoints/*.json") if is_evaluation(file)})
+        instead = (
+            f"give the runs in it: {' '.join(runs)}"
+            if runs
+            else "run fairseq-intra evaluate first, or name its JSON file"
+        )
+        raise UsageError(f"{path} holds no evaluation: {instead}")
     return found
 
 
@@ -233,7 +239,7 @@ def _notes(rows, differing, beside_paper, equal_time):
     if equal_time:
         yield "Seconds: of training until the checkpoint that was evaluated, which may not be its last."
         if uneven := [row.name for row in rows if _has_other_times(row)]:
-            yield f"Not equal, but more than {UNEVEN:.0%} apart, are the times of {', '.join(uneven)}."
+            yield f"The times of {', '.join(uneven)} are more than {UNEVEN:.0%} apart."
     yield from _tuning_notes(rows)
     yield from plain_note(entry.evaluation.before_switch for entry in entries)
     yield from unfinished_note((entry.path, entry.evaluation.unfinished_run) for entry in entries)

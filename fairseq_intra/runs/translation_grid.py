@@ -29,6 +29,8 @@ class TranslationGrid:
     def __post_init__(self):
         if not self.data.is_dir():
             raise UsageError(f"--data {self.data} is not a folder")
+        if (self.data / "manifest.json").is_file():
+            raise UsageError(f"--data {self.data} is a dataset; give the folder that it lies in: {self.data.parent}")
         if not self.langs and self.corpus is None:
             self.langs = list(IWSLT14)
         elif not self.langs:

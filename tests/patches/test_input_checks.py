@@ -322,8 +322,25 @@ def test_a_model_of_plain_fairseq_is_trained_on_with_intra_distillation(upstream
 
 
 def test_without_resets_it_is_rejected_with_what_to_reset(upstream, tmp_path, train_here):
-    with pytest.raises(UsageError, match=rf"checkpoint {upstream}: Criterion does not match.*--reset-optimizer"):
+    message = rf"checkpoint {upstream}: Criterion does not match.*--reset-optimizer.* --continue-from, which keeps"
+    with pytest.raises(UsageError, match=message):
         train_here(tmp_path, *INTRA, "--restore-file", upstream)
+
+
+def test_the_state_of_another_scheduler_is_rejected_with_what_to_reset(upstream, tmp_path, train_here):
+    flags = [*PLAIN.split(), "--restore-file", upstream, "--max-update", 4, "--lr-scheduler", "inverse_sqrt"]
+    message = (
+        f"checkpoint {upstream} is of a training with another --lr-scheduler than inverse_sqrt; give that one, or"
+    )
+    with pytest.raises(UsageError, match=f"{message} --reset-lr-scheduler"):
+        train_here(tmp_path, *flags)
+    state = train_here(tmp_path, *flags, "--reset-lr-scheduler")
+    assert checkpoint.training(state).num_updates == 4
+
+
+def test_fairseq_validate_without_a_task_says_so(dataset, upstream):
+    said = commands.refused("validate", dataset / "bin", "--user-dir", commands.PLUGIN, "--path", upstream, "--cpu")
+    assert "--task is missing: give that of the data, such as --task translation" in said
 
 
 def test_a_model_of_other_sizes_is_rejected_in_training(upstream, tmp_path, train_here):

@@ -60,6 +60,21 @@ def test_of_another_optimizer_nothing_is_kept(checkpoint, tmp_path, capsys):
     assert "without its optimizer's state, which is missing or of another kind" in capsys.readouterr().err
 
 
+def test_of_another_schedule_only_the_number_of_updates_is_kept(checkpoint, capsys):
+    found = read_continuation(checkpoint, WORDS)
+    assert found.flags([*WORDS, "--lr-scheduler", "fixed"]) == [] == found.flags(WORDS)
+    assert found.flags([*WORDS, "--lr-scheduler", "inverse_sqrt"]) == ["--reset-lr-scheduler"]
+    assert f"the learning rate follows --lr-scheduler inverse_sqrt from here on, where {checkpoint} had fixed" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_model_of_other_sizes_is_rejected_with_the_flags_that_fit(checkpoint):
+    sizes = ["--encoder-embed-dim", "16", "--decoder-layers", "1", "--decoder-embed-dim=16"]
+    with pytest.raises(UsageError, match="; give --encoder-embed-dim 8 --decoder-embed-dim 8$"):
+        read_continuation(checkpoint, [*WORDS, *sizes])
+
+
 @pytest.mark.parametrize(
     ("flags", "switch"),
     [

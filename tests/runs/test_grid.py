@@ -448,6 +448,13 @@ def test_what_is_wrong_is_named_before_anything_is_made(data, calls, given, name
     assert not (data.parent / "out").exists() and not called(calls)
 
 
+def test_a_dataset_in_place_of_the_folder_of_datasets_is_named(data, calls):
+    with pytest.raises(
+        UsageError, match=f"--data {data}/de-en is a dataset; give the folder that it lies in: {data}"
+    ):
+        cli.main(translation(data / "de-en"))
+
+
 def test_what_is_wrong_with_the_flags_of_a_training_is_said_once(data, calls, capfd):
     with pytest.raises(SystemExit) as ended:
         cli.main(translation(data, "--bad"))

@@ -621,6 +621,9 @@ class TestFolder:
         ("--distributed-world-size 2", "--distributed-world-size is set by this command; start it with torchrun"),
         ("--distributed-init-method=tcp://host:1", "--distributed-init-method is set by this command"),
         ("--update-freq 2", "--update-freq is set by this command: it follows from --batch-tokens, --max-tokens and"),
+        ("--source-lang en", "--source-lang is set by this command: the languages are those of --data"),
+        ("-t de", "--target-lang is set by this command: .* with --src and --tgt for the other direction"),
+        ("--max-update 9", "--updates and --max-update are one limit: give one of them"),
         ("--alpha 1e7", "--alpha must be a number from 0 to 1000000, not 10000000.0"),
         ("--alpha nan", "--alpha must be a number from 0 to 1000000, not nan"),
         ("--fp16", "--fp16 needs a GPU, and torch sees none"),
@@ -632,6 +635,36 @@ class TestFolder:
 def test_a_mistake_is_one_line_before_anything_is_made(train, training, tmp_path, given, message):
     rejected(lambda: train(*given.split(), method="intra"), message)
     assert not training.calls and not (tmp_path / "out").exists()
+
+
+def test_a_run_does_not_go_into_a_dataset(train, training, data):
+    rejected(lambda: train(out=data), f"--out {data} is a dataset; give the run a folder of its own")
+    assert not training.calls and not (data / "arguments.txt").exists()
+
+
+def test_data_of_fairseq_preprocess_is_called_so(train, tmp_path):
+    (tmp_path / "binarised").mkdir()
+    (tmp_path / "binarised" / "dict.de.txt").write_text("")
+    rejected(lambda: train(data=tmp_path / "binarised"), "data of fairseq-preprocess is for fairseq-train --user-dir")
+
+
+def test_a_model_of_another_name_has_its_own_sizes(train, capsys):
+    words = train("--arch", "transformer_iwslt_de_en", "--encoder-layers", "3")
+    assert (
+        arguments.flag_value(words, "--arch") == "transformer_iwslt_de_en"
+        and arguments.flag_value(words, "--encoder-layers") == "3"
+    )
+    assert (
+        arguments.flag_value(words, "--decoder-layers") is arguments.flag_value(words, "--encoder-embed-dim") is None
+    )
+    assert arguments.flag_value(words, "--dropout") == "0.3" and "--share-all-embeddings" in words
+    said = "left out of the preset, as --arch transformer_iwslt_de_en has its own sizes: --encoder-layers 2 "
+    assert said in capsys.readouterr().err
+
+
+def test_the_preset_s_own_model_keeps_its_sizes(train, tmp_path):
+    words = train("--arch", "transformer", out=tmp_path / "same")
+    assert arguments.flag_value(words, "--decoder-layers") == "2"
 
 
 def test_half_precision_that_works_without_a_gpu_is_not_rejected(train):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -269,6 +270,13 @@ def none_in_folder(pair):
     (pair[0] / "checkpoint_best.test.json").unlink()
 
 
+def folder_of_runs(pair):
+    for run in pair:
+        (run / "checkpoints").mkdir()
+        shutil.copy(run / "checkpoint_best.test.json", run / "checkpoints")
+    pair[0] = pair[0].parent
+
+
 def no_folder(pair):
     pair[0] = pair[0].parent / "nowhere"
 
@@ -308,6 +316,7 @@ def too_few(pair):
         (other_method, r"intra.* is a self-distillation run; the table sets plain beside rdrop, intra, late"),
         (no_json, r"plain.*checkpoint_best\.test\.json is not JSON"),
         (none_in_folder, r"plain holds no evaluation: run fairseq-intra evaluate first, or name its JSON file"),
+        (folder_of_runs, r"holds no evaluation: give the runs in it: .*intra .*plain"),
         (no_folder, r"cannot read .*nowhere: No such file"),
         (no_hypotheses, r"cannot read .*checkpoint_best.test.hyp: No such file"),
         (too_few, r"intra/checkpoint_best.test.hyp has 1 lines, not 40"),
@@ -456,9 +465,7 @@ def test_sources_that_were_cut_are_counted(pair):
 def test_times_that_are_not_equal_are_named(pair):
     assert "apart" not in table.results_table(pair, equal_time=True)
     evaluated(pair[1], "intra", training=TRAINING | {"seconds": 70.0})
-    assert "\nNot equal, but more than 10% apart, are the times of de-en." in table.results_table(
-        pair, equal_time=True
-    )
+    assert "\nThe times of de-en are more than 10% apart." in table.results_table(pair, equal_time=True)
     assert "apart" not in table.results_table(pair)
 
 
