@@ -286,7 +286,7 @@ def train_here(dataset, monkeypatch):
     monkeypatch.setattr(checkpoint_utils.save_checkpoint, "best", None, raising=False)
 
     def train(folder, *flags):
-        del checkpoint_utils.save_checkpoint.best
+        vars(checkpoint_utils.save_checkpoint).pop("best", None)
         always = [dataset / "bin", "--cpu", "--save-dir", folder, "--num-workers", 0, *commands.TINY]
         argv = [str(word) for word in (*always, *flags)]
         main(convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), argv)))
