@@ -16,11 +16,6 @@ LOGGED = {"loss", "nll_loss", "intra_distillation_loss", "alpha", "ppl"}
 REPLACED = "criterion intra_distillation in place of label_smoothed_cross_entropy"
 
 
-def resume(dataset, folder, schedule):
-    """Logs of 10 updates and of the same command with --max-update 20."""
-    return [commands.train(dataset, folder, *schedule, "--max-update", count) for count in (10, 20)]
-
-
 def on_terminal(dataset, folder):
     """What --log-format tqdm shows on a terminal, for the criterion without the task; alpha is 2 throughout."""
     task = ["--task", "translation", "--criterion", "intra_distillation", "--alpha", 2, "--num-iter", 2]
@@ -42,10 +37,9 @@ def hydra(dataset, folder):
 
 
 @pytest.fixture(scope="module")
-def runs(dataset, schedule, tmp_path_factory):
+def runs(dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     return commands.at_once(
-        lambda: resume(dataset, folder / "resumed", schedule),
         lambda: on_terminal(dataset, folder / "terminal"),
         lambda: hydra(dataset, folder / "hydra"),
     )
@@ -93,16 +87,8 @@ def test_alpha_grows_and_the_divergence_counts(trained):
     assert lines[5]["loss"] > lines[5]["nll_loss"]
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one(trained, runs):
-    resumed, _, _ = runs
-    uninterrupted = commands.updates(trained.log)
-    halves = [commands.updates(log) for log in resumed]
-    assert "Loaded checkpoint" in resumed[1] and [len(half) for half in halves] == [10, 10]
-    assert halves[0] + halves[1] == uninterrupted
-
-
 def test_the_criterion_works_without_the_task_and_on_a_terminal(runs):
-    _, constant, _ = runs
+    constant, _ = runs
     shown = re.findall(r"\[[^\]]*loss=[^\]]*\]", constant)
     assert shown, constant[-2000:]
     numbers = dict(re.findall(r"(\w+)=([\d.]+)", shown[-1]))
@@ -111,7 +97,7 @@ def test_the_criterion_works_without_the_task_and_on_a_terminal(runs):
 
 
 def test_hydra_train_takes_the_configuration(runs):
-    lines = commands.updates(runs[2])
+    lines = commands.updates(runs[1])
     assert len(lines) == 3 and all(set(line) >= LOGGED for line in lines)
     assert [line["alpha"] for line in lines] == [0, 5, 5]
 

@@ -259,25 +259,23 @@ def test_what_a_worker_has_said_is_not_said_again(status, signal_name, code):
     assert ended.value.code == code and ended.value.__suppress_context__
 
 
-def test_the_scripts_report_invalid_data_and_checkpoints_in_one_line(damaged, trained, tmp_path):
+def test_invalid_data_and_checkpoints_are_reported_in_one_line(damaged, trained, tmp_path):
     truncate(damaged / "bin" / "valid.de-en.en.bin", 50)
     truncated = tmp_path / "truncated.pt"
     truncated.write_bytes(trained.checkpoint.read_bytes()[:9000])
     train = ["--data", damaged, "--method", "intra", "--out", tmp_path / "run", "--preset", "tiny"]
-    evaluate = ["--data", damaged, "--checkpoint"]
+    evaluate = ["evaluate", "--data", damaged, "--checkpoint"]
     small = tmp_path / "small"
     shutil.copytree(damaged, small)
     for language in ("de", "en"):
         words = corpus.lines(small / "bin" / f"dict.{language}.txt")
         (small / "bin" / f"dict.{language}.txt").write_text("\n".join(words[:-3]) + "\n", encoding="utf-8")
-    said = commands.at_once(
-        lambda: corpus.fail("scripts/train.sh", *train),
-        lambda: corpus.fail("scripts/evaluate.sh", *evaluate, truncated),
-        lambda: corpus.fail("scripts/evaluate.sh", "--data", small, "--checkpoint", trained.checkpoint),
-    )
-    assert f"and it ends: fairseq_intra: error: {damaged}/bin/valid.de-en.en.bin is truncated: 50 bytes of" in said[0]
-    assert f"error: checkpoint {truncated} cannot be read: " in said[1]
-    assert f"{small}/bin/dict.de.txt was changed since the dataset was made" in said[2]
+    said = corpus.fail("scripts/train.sh", *train)
+    assert f"and it ends: fairseq_intra: error: {damaged}/bin/valid.de-en.en.bin is truncated: 50 bytes of" in said
+    with pytest.raises(UsageError, match=f"checkpoint {truncated} cannot be read: "):
+        cli.main([*map(str, evaluate), str(truncated)])
+    with pytest.raises(UsageError, match=f"{small}/bin/dict.de.txt was changed since the dataset was made"):
+        cli.main(["evaluate", "--data", str(small), "--checkpoint", str(trained.checkpoint)])
 
 
 @pytest.fixture

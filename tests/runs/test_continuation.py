@@ -6,6 +6,7 @@ import small_dataset
 from fairseq_intra import checkpoint as checkpoints
 from fairseq_intra import cli
 from fairseq_intra.errors import UsageError
+from fairseq_intra.runs.arguments import method_by_flags
 from fairseq_intra.runs.continuation import read_continuation
 
 #: Of the run that continues `checkpoint`, whose optimizer this is.
@@ -94,6 +95,13 @@ def test_intra_distillation_begins_here_or_later(checkpoint, monkeypatch, flags,
     words = "--task translation_intra_distillation --criterion intra_distillation --num-iter 3".split()
     found = read_continuation(checkpoint, WORDS).flags([*words, *flags.split()])
     assert found == ["--plain-updates"] * bool(switch) + switch
+
+
+def test_rdrop_has_no_schedule_to_count_from_here(checkpoint):
+    words = "--task translation_intra_distillation --criterion intra_distillation --num-iter 2 --div JS".split()
+    words += "--alpha 1 --adaptive-alpha 0".split()
+    assert method_by_flags(words) == "rdrop"
+    assert read_continuation(checkpoint, WORDS).flags(words) == []
 
 
 @pytest.mark.parametrize(

@@ -75,13 +75,6 @@ def test_a_plain_model_is_continued_with_intra_distillation(translating, tmp_pat
     assert "is finished" in capfd.readouterr().err
 
 
-def test_a_plain_model_is_continued_with_rdrop_which_has_no_schedule(translating, tmp_path, capfd):
-    flags = ["--method", "rdrop", *translating.flags, "--continue-from", translating.checkpoint, "--updates", 302]
-    last = train(translating.data, tmp_path / "run", *flags, "--validate-interval-updates", 302)
-    assert "tables call it so" not in capfd.readouterr().err
-    assert checkpoints.training(checkpoints.load(last)) == Training("rdrop", 1, 302)
-
-
 def test_a_model_without_its_optimizer_is_continued_from_update_0(translating, tmp_path, capfd):
     state = checkpoints.load(translating.checkpoint)
     checkpoints.save(state, tmp_path / "model.pt")
