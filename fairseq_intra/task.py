@@ -35,7 +35,7 @@ class TranslationIntraDistillationConfig(LateStartFlags, TranslationFlags, Trans
         default=1,
         metadata={
             "help": "beyond the paper: an update of intra-distillation takes one in N sentences of its mini-batches, "
-            "drawn anew each time, so that with N = K it costs what a plain one does; 1 means all"
+            "sampled anew for every update, so that with N = K it costs what a plain one does; 1 means all"
         },
     )
 

@@ -211,4 +211,4 @@ def _say_what_was_cut(found):
         limit = f"--max-len-a {found.decoding['max_len_a']:g} --max-len-b {found.decoding['max_len_b']:g}"
         say(f"{found.at_length_limit} of {found.sentences} hypotheses are as long as their limit ({limit})")
     if found.truncated:
-        say(f"{found.truncated} of {found.sentences} sources were cut to the model's --max-source-positions")
+        say(f"{found.truncated} of {found.sentences} sources were truncated to the model's --max-source-positions")

@@ -53,6 +53,14 @@ def _multi30k(args):
         raise UsageError("--input and --url are two answers to one question; give one")
     if args.input and not args.input.exists():
         raise UsageError(f"--input {args.input} is not there")
-    languages = list(dict.fromkeys(args.langs))
-    steps = flags.steps_of(args)
-    prepare(languages, args.input, args.url, args.cache, args.reverse, args.out, args.workers, steps, args.merges)
+    prepare(
+        list(dict.fromkeys(args.langs)),
+        source=args.input,
+        url=args.url,
+        cache=args.cache,
+        reverse=args.reverse,
+        out=args.out,
+        workers=args.workers,
+        steps=flags.steps_of(args),
+        merges=args.merges,
+    )

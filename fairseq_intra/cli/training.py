@@ -102,11 +102,11 @@ def train_in(run, arguments: list[str], gpus: int, total: int | None) -> None:
 
 
 def _resuming(arguments):
-    """A run goes on from its own checkpoint with all that belongs to it, whatever it began from."""
+    """A run resumes from its own checkpoint with all that belongs to it, whatever it began from."""
     from ..runs.arguments import flag_value
 
     if resets := [word for word in arguments if word in RESETS]:
-        say(f"{' '.join(resets)}: not again, as the run goes on from its own checkpoint")
+        say(f"{' '.join(resets)}: not again, as the run resumes from its own checkpoint")
     kept = [word for word in arguments if word not in RESETS]
     return kept if flag_value(kept, "--restore-file") is None else [*kept, "--restore-file", LAST]
 

@@ -45,6 +45,7 @@ class _Dataset(NamedTuple):
 
 def prepare(
     languages: list[str],
+    *,
     source: Path | None,
     url: str | None,
     cache: Path,

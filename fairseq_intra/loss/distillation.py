@@ -64,7 +64,18 @@ def distillation_loss(
         label_smoothing: as fairseq's.
         overwrite_logits: backward writes the gradient over the logits. Nothing else may need them then; a second
             backward is rejected by autograd.
+
+    Raises:
+        ValueError: if the shapes do not match: a teacher of one word would be broadcast to all.
     """
+    outputs, projected = teacher.outputs, teacher.outputs if teacher.weight is None else teacher.weight.t()
+    if logits.dim() != 3 or target.shape != logits.shape[1:2] or outputs.shape[:2] != logits.shape[:2]:
+        raise ValueError(
+            f"logits [1, N, V], target [N] and the teacher's outputs [1, N, ...] expected, not {list(logits.shape)}, "
+            f"{list(target.shape)} and {list(outputs.shape)}"
+        )
+    if projected.size(-1) != logits.size(-1):
+        raise ValueError(f"the teacher has {projected.size(-1)} types, and the student {logits.size(-1)}")
     settings = _Settings(weight, temperature, *closed_form.smoothing_weights(label_smoothing, logits.size(-1)))
     logits = detached_without_grad(logits)
     return DistillationLoss(*_Distillation.apply(logits, target, *teacher, settings, overwrite_logits))

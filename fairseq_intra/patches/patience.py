@@ -68,7 +68,7 @@ def _remember():
         self, filename, reset_optimizer=False, reset_lr_scheduler=False, optimizer_overrides=None, reset_meters=False
     ):
         extra_state = load(self, filename, reset_optimizer, reset_lr_scheduler, optimizer_overrides, reset_meters)
-        if extra_state and not (reset_optimizer or reset_meters) and training_loop.counts_on(self):
+        if extra_state and not (reset_optimizer or reset_meters) and training_loop.has_restored_updates(self):
             counted = extra_state.get("patience", {})
             vars(_early_stop()).update(counted)
             if 0 < self.cfg.checkpoint.patience <= counted.get("num_runs", 0):

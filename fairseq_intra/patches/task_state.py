@@ -30,12 +30,12 @@ def apply():
         extra_state = load(self, filename, reset_optimizer, *args, **kwargs)
         if not extra_state or reset_optimizer:
             return extra_state
-        if training_loop.counts_on(self):
+        if training_loop.has_restored_updates(self):
             self.task.load_state_dict(extra_state.get("task_state", {}))
         else:
             logger.warning(
-                "checkpoint %s has no optimizer state: the training goes on with its parameters, and counts all its "
-                "updates anew, those of plain training and of alpha's schedule too",
+                "checkpoint %s has no optimizer state: the training continues with its parameters, and counts its "
+                "updates from 0, those of plain training and of alpha's schedule too",
                 filename,
             )
         return extra_state

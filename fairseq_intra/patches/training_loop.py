@@ -16,7 +16,7 @@ def train_no_more(trainer) -> None:
     trainer.cfg.optimization.max_epoch = -1
 
 
-def counts_on(trainer) -> bool:
+def has_restored_updates(trainer) -> bool:
     """Whether the checkpoint that a trainer has loaded gave it its number of updates: without optimizer state, as
     after --no-save-optimizer-state, fairseq leaves it at 0.
     """

@@ -12,7 +12,7 @@ from ..limits import check_alpha, check_precision
 from ..methods import COMPUTATION, FLAGS, method_of
 
 #: Flags that only intra-distillation has; those of METHOD_SWITCHES take no value.
-METHOD_FLAGS = re.compile("|".join(f"--{name.replace('_', '-')}" for name in (*FLAGS, *COMPUTATION)))
+OF_THE_METHOD = re.compile("|".join(f"--{name.replace('_', '-')}" for name in (*FLAGS, *COMPUTATION)))
 METHOD_SWITCHES = ("--encoder-once",)
 #: Of these, the ones that would make R-Drop another method, and those of the late start.
 NOT_OF_RDROP = re.compile(
@@ -124,7 +124,7 @@ def without_method_flags(words: list[str]) -> list[str]:
     Raises:
         UsageError: if such a flag lacks its value.
     """
-    return without(words, METHOD_FLAGS, "as only intra-distillation has them")
+    return without(words, OF_THE_METHOD, "as only intra-distillation has them")
 
 
 def flags_in_grid(method: str, methods: list[str], words: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..errors import UsageError
 from ..files import read_lines
 from ..methods import COMPUTATION, SETTINGS
-from .arguments import METHOD_FLAGS
+from .arguments import OF_THE_METHOD
 from .arguments import differences as flag_differences
 from .evaluation import Evaluation
 from .length_penalty import rule
@@ -104,7 +104,7 @@ def _need_same_flags(run, other, same_method):
         return
     words = [read_lines(path) for path in paths]
     for name, values in flag_differences(*words).items():
-        if MAY_DIFFER.fullmatch(name) or (METHOD_FLAGS.fullmatch(name) and not same_method):
+        if MAY_DIFFER.fullmatch(name) or (OF_THE_METHOD.fullmatch(name) and not same_method):
             continue
         one, two = ("not given" if value is None else value or "given" for value in values)
         raise UsageError(f"{run} and {other} cannot be compared: {name} is {one} and {two}")

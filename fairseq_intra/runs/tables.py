@@ -247,7 +247,7 @@ def _notes(rows, differing, beside_paper, equal_time):
     if limited:
         yield f"In all runs together {limited} hypotheses are as long as their limit."
     if cut := sum(entry.evaluation.truncated or 0 for entry in entries):
-        yield f"In all runs together {cut} sources were cut to the model's --max-source-positions."
+        yield f"In all runs together {cut} sources were truncated to the model's --max-source-positions."
     lacking = [unchecked(entry.evaluation) + [ENDED] * _unknown_end(entry) for entry in entries]
     if any(lacking):
         what = ", ".join(dict.fromkeys(name for names in lacking for name in names))

@@ -27,8 +27,8 @@ SUMMARY = {
 
 def prepare(
     task: str,
-    source: Path,
-    language: str,
+    text: Path,
+    source: str,
     languages: list[str],
     encoder: Path,
     out: Path,
@@ -37,10 +37,10 @@ def prepare(
     """Makes a folder of binarised data, which appears under its name once it is whole; returns its summary.
 
     Args:
-        task: "ner", words with tags in SOURCE/LANG/{train,dev,test}; "xnli", pairs of sentences in XNLI's two
-            archives, unpacked in SOURCE; or "qa", questions in one of `squad.LAYOUTS`.
-        source: the text.
-        language: whose train and dev are taken.
+        task: "ner", words with tags in TEXT/LANG/{train,dev,test}; "xnli", pairs of sentences in XNLI's two
+            archives, unpacked in TEXT; or "qa", questions in one of `squad.LAYOUTS`.
+        text: its folder.
+        source: the language whose train and dev are taken.
         languages: whose test is taken; empty: all that are there.
         encoder: folder of the pre-trained encoder, for its dictionary and subwords.
         out: the folder to make.
@@ -49,24 +49,24 @@ def prepare(
     Raises:
         UsageError: naming the file that is missing or wrong.
     """
-    if not source.is_dir():
-        raise UsageError(f"{source} is not a folder")
+    if not text.is_dir():
+        raise UsageError(f"{text} is not a folder")
     lengths.check()
-    languages = languages or _languages(task, source, language)
-    texts = _texts(task, source, language, languages)
+    languages = languages or _languages(task, text, source)
+    texts = _texts(task, text, source, languages)
     # Without the mask of pre-training.
     dictionary = read_dictionary(encoder / "dict.txt")
     segmenter = EncoderText(encoder)
     with replacing(out) as partial:
         partial.mkdir(parents=True)
         if task == "qa":
-            splits = _read_questions(texts, language)
+            splits = _read_questions(texts, source)
             counts, labels = question_text.binarise(splits, segmenter, dictionary, lengths, partial), []
         else:
-            write = _write_tagged if task == "ner" else _write_pairs
-            counts, labels = write(texts, language, segmenter, dictionary, partial)
-        summary = {"kind": task, "source": language, "languages": languages, "labels": labels, "splits": counts}
-        summary["inputs"] = {path.relative_to(source).as_posix(): sha256(path) for path in set(texts.values())}
+            given = (segmenter, dictionary, partial)
+            counts, labels = _write_tagged(texts, *given) if task == "ner" else _write_pairs(texts, source, *given)
+        summary = {"kind": task, "source": source, "languages": languages, "labels": labels, "splits": counts}
+        summary["inputs"] = {path.relative_to(text).as_posix(): sha256(path) for path in set(texts.values())}
         files = sorted(path for path in partial.rglob("*") if path.is_file())
         checksums = {path.relative_to(partial).as_posix(): sha256(path) for path in files}
         write_json(partial / "manifest.json", summary | {"files": checksums})
@@ -88,63 +88,63 @@ def read_summary(data: Path) -> dict:
     return {name: summary[name] for name in SUMMARY}
 
 
-def check_inputs(data: Path, source: Path) -> None:
+def check_inputs(data: Path, text: Path) -> None:
     """Compares the text with that which a folder was made from; earlier folders do not say it.
 
     Raises:
         UsageError: naming the first file that is another, or gone.
     """
     for name, known in sorted(read_json(data / "manifest.json").get("inputs", {}).items()):
-        if not (source / name).is_file() or sha256(source / name) != known:
-            raise UsageError(f"{data} was made when {source / name} was another; give another --out")
+        if not (text / name).is_file() or sha256(text / name) != known:
+            raise UsageError(f"{data} was made when {text / name} was another; give another --out")
 
 
-def _languages(task, source, language):
+def _languages(task, text, source):
     if task == "xnli":
-        pattern, found = xnli.TEST, xnli.languages(source / xnli.TEST)
+        pattern, found = xnli.TEST, xnli.languages(text / xnli.TEST)
     else:
-        pattern = squad.layout(source, language).test if task == "qa" else "{code}/test"
-        found = squad.languages(source, pattern)
+        pattern = squad.layout(text, source).test if task == "qa" else "{code}/test"
+        found = squad.languages(text, pattern)
     if not found:
-        raise UsageError(f"{source} holds no {squad.place(pattern, 'LANG')} in any language")
+        raise UsageError(f"{text} holds no {squad.place(pattern, 'LANG')} in any language")
     return found
 
 
-def _texts(task, source, language, languages):
+def _texts(task, text, source, languages):
     """The file of every split; of some layouts several languages share one."""
     if task == "ner":
-        train, valid, tests = f"{language}/train", f"{language}/dev", [f"{tested}/test" for tested in languages]
+        train, valid, tests = f"{source}/train", f"{source}/dev", [f"{tested}/test" for tested in languages]
     elif task == "xnli":
-        train, valid, tests = xnli.TRAIN.format(language), xnli.VALID, [xnli.TEST for _ in languages]
+        train, valid, tests = xnli.TRAIN.format(source), xnli.VALID, [xnli.TEST for _ in languages]
     else:
-        layout = squad.layout(source, language)
-        train, valid = layout.train.format(code=language), squad.place(layout.valid, language)
+        layout = squad.layout(text, source)
+        train, valid = layout.train.format(code=source), squad.place(layout.valid, source)
         tests = [squad.place(layout.test, tested) for tested in languages]
     splits = ["train", "valid", *map(_test_of, languages)]
-    return {split: source / name for split, name in zip(splits, [train, valid, *tests], strict=True)}
+    return {split: text / name for split, name in zip(splits, [train, valid, *tests], strict=True)}
 
 
 def _test_of(language):
     return f"test.{language}"
 
 
-def _read_questions(texts, language):
+def _read_questions(texts, source):
     # Google's file holds all languages; SQuAD's and the others one.
-    one = language if texts["train"].name == squad.TYDIQA_TRAIN else None
+    one = source if texts["train"].name == squad.TYDIQA_TRAIN else None
     return {split: squad.read_questions(path, one if split == "train" else None) for split, path in texts.items()}
 
 
-def _write_tagged(texts, language, segmenter, dictionary, out):
+def _write_tagged(texts, segmenter, dictionary, out):
     splits, labels = tagged_text.read_splits(texts)
     return tagged_text.binarise(splits, labels, segmenter, dictionary, out), labels.symbols[labels.nspecial :]
 
 
-def _write_pairs(texts, language, segmenter, dictionary, out):
+def _write_pairs(texts, source, segmenter, dictionary, out):
     columns = ("sentence1", "sentence2", "gold_label")
     splits = {"train": xnli.read_pairs(texts["train"], ("premise", "hypo", "label"), leave_out=True)}
     for split, path in texts.items():
         if split != "train":
-            tested = language if split == "valid" else split.removeprefix("test.")
+            tested = source if split == "valid" else split.removeprefix("test.")
             splits[split] = xnli.read_pairs(path, columns, tested)
     labels = Dictionary()
     for label in sorted({pair.label for pair in splits["train"]}):

@@ -9,7 +9,6 @@ from ..console import say
 from ..errors import UsageError, need_package, reason
 from ..files import make_folder, read_lines, replacing, sha256
 from ..json_files import write_record
-from ..runs import dataset as datasets
 from ..runs import scoring
 from .card import EngineComparison, write_card
 from .ctranslate2_engine import CTranslate2Engine
@@ -17,7 +16,7 @@ from .exported import FORMAT, SETTINGS, SUBWORDS, Settings, read_settings
 from .fairseq_engine import FairseqEngine
 from .search import Search
 from .text import Subwords
-from .translate import read_dataset
+from .translate import translatable
 from .translator import Translator
 
 #: Sentences of valid that both engines translate.
@@ -34,27 +33,27 @@ def export(checkpoint: Path, data: Path, output: Path, quantization: str) -> Non
     """
     need_package("ctranslate2", "serve")
     output = output.absolute()  # . has no name
-    made = read_dataset(data)
+    dataset = translatable(data)
     # That its packages are there is seen before anything is translated.
-    scoring.bleu(scoring.tokenizer_of(made["target"]))
+    scoring.bleu(scoring.tokenizer_of(dataset.target))
     if not checkpoint.is_file():
         raise UsageError(f"no checkpoint {checkpoint}")
     asked = {
         "checkpoint_sha256": sha256(checkpoint),
-        "corpus": datasets.read_dataset(data).corpus,
+        "corpus": dataset.corpus,
         "quantization": quantization,
     }
     if _is_done(output, asked):
         say(f"{output} is finished")
         return
     make_folder("--output", output.parent)
-    engine = FairseqEngine(checkpoint, data / "bin", languages=(made["source"], made["target"]))
+    engine = FairseqEngine(checkpoint, data / "bin", languages=(dataset.source, dataset.target))
     limits = engine.limits
     settings = Settings(
         format=FORMAT,
-        source=made["source"],
-        target=made["target"],
-        lowercase=bool(made["settings"].get("lowercase")),
+        source=dataset.source,
+        target=dataset.target,
+        lowercase=dataset.lowercase,
         max_source_positions=limits.source,
         max_target_positions=limits.target,
         max_len_a=limits.max_len_a,
@@ -92,11 +91,11 @@ def convert(checkpoint: Path, data: Path, folder: Path, quantization: str) -> No
     need_package("ctranslate2", "serve")
     from ctranslate2.converters import FairseqConverter
 
-    made = read_dataset(data)
+    dataset = translatable(data)
     state = checkpoints.load(checkpoint)
     name = getattr(state["cfg"].model, "arch", None) or state["cfg"].model._name
     del state
-    languages = {f"{side}_lang": made[side] for side in ("source", "target")}
+    languages = {"source_lang": dataset.source, "target_lang": dataset.target}
     try:
         FairseqConverter(str(checkpoint), str(data / "bin"), **languages).convert(
             str(folder), quantization=quantization

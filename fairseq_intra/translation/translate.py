@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 
 from ..console import say
-from ..data import manifest
 from ..errors import UsageError
-from ..runs.dataset import need_dataset
+from ..runs.dataset import Dataset, read_dataset
 from .exported import SUBWORDS, read_settings
 from .search import Search
 from .streams import Streams, chunks, count_lines, opened
@@ -41,31 +40,29 @@ def load_checkpoint(checkpoint: Path, data: Path, device: str, threads: int | No
     Raises:
         UsageError: if one of them cannot be used, or there is no GPU where one is asked for.
     """
-    made = read_dataset(data)
+    dataset = translatable(data)
     import torch
 
     from .fairseq_engine import FairseqEngine
 
     if threads:
         torch.set_num_threads(threads)
-    languages = (made["source"], made["target"])
+    languages = (dataset.source, dataset.target)
     engine = FairseqEngine(checkpoint, data / "bin", _device(device, torch.cuda.device_count()), languages)
-    return Translator(engine, Subwords(data / "spm/joint.model", bool(made["settings"].get("lowercase"))))
+    return Translator(engine, Subwords(data / "spm/joint.model", dataset.lowercase))
 
 
-def read_dataset(data: Path) -> dict:
-    """The manifest of a dataset whose SentencePiece model and dictionaries are as they were made.
+def translatable(data: Path) -> Dataset:
+    """The dataset in a folder, whose SentencePiece model and dictionaries are as they were made.
 
     Raises:
         UsageError: if they are not.
     """
-    need_dataset(data)
-    made = manifest.read_manifest(data)
-    if made["settings"].get("subwords") == "subword-nmt":
+    dataset = read_dataset(data)
+    if dataset.subwords != "sentencepiece":
         raise UsageError(f"{data} has byte pair encoding by subword-nmt; this takes SentencePiece's subwords alone")
-    dictionaries = [f"bin/dict.{made[side]}.txt" for side in ("source", "target")]
-    manifest.verify_files(data, made["files"], ["spm/joint.model", *dictionaries])
-    return made
+    dataset.check("spm/joint.model", *dataset.dictionaries())
+    return dataset
 
 
 def translate(translator: Translator, search: Search, streams: Streams, with_scores: bool) -> None:

@@ -133,3 +133,18 @@ def test_the_gradient_may_take_the_logits_place():
     assert found.data_ptr() == given.data_ptr() and torch.equal(found, expected)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "weight", "message"),
+    [
+        ((1, 1, 7), None, r"teacher's outputs \[1, N, ...\] expected, not .* \[1, 1, 7\]"),
+        ((1, 4, 1), None, "the teacher has 1 types, and the student 7"),
+        ((1, 4, 3), (6, 3), "the teacher has 6 types, and the student 7"),
+    ],
+)
+def test_a_teacher_of_other_shapes_is_rejected_not_broadcast(outputs, weight, message):
+    teacher = Teacher(torch.zeros(outputs), None if weight is None else torch.zeros(weight))
+    settings = {"weight": 0.5, "temperature": 1.0, "label_smoothing": 0.1}
+    with pytest.raises(ValueError, match=message):
+        distillation_loss(torch.zeros(1, 4, 7), torch.zeros(4, dtype=torch.long), teacher, **settings)

@@ -210,7 +210,7 @@ def test_without_optimizer_state_all_is_counted_anew_and_it_says_so(counted, mon
     checkpoint_utils.load_checkpoint(cfg.checkpoint, trainer)
     assert trainer.get_num_updates() == 0 and trainer.task.state.late_start["best"] is None
     assert not vars(train_command.should_stop_early)
-    assert "mean.pt has no optimizer state: the training goes on with its parameters, and counts" in caplog.text
+    assert "mean.pt has no optimizer state: the training continues with its parameters, and counts" in caplog.text
 
 
 def test_a_training_after_another_in_the_same_process_begins_anew(counted):

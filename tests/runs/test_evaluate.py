@@ -265,7 +265,7 @@ def test_longer_sources_are_cut_where_that_is_asked_for(evaluate, stub, tmp_path
     ):
         evaluate(dataset=other)
     assert evaluate("--truncate-source", dataset=other).truncated == 1
-    assert "--truncate-source" in stub.call and "1 of 8 sources were cut" in capsys.readouterr().err
+    assert "--truncate-source" in stub.call and "1 of 8 sources were truncated" in capsys.readouterr().err
     # fairseq-generate leaves out a pair whose reference is too long, so it is given the source alone.
     assert stub.call[0] != str(other / "bin")
 

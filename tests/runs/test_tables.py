@@ -459,7 +459,9 @@ def test_a_setting_that_differs_is_not_said_to_be_that_of_all(pair):
 
 def test_sources_that_were_cut_are_counted(pair):
     evaluated(pair[1], "intra", truncated=2)
-    assert "In all runs together 2 sources were cut to the model's --max-source-pos" in table.results_table(pair)
+    assert "In all runs together 2 sources were truncated to the model's --max-source-pos" in table.results_table(
+        pair
+    )
 
 
 def test_times_that_are_not_equal_are_named(pair):
