@@ -11,7 +11,7 @@ import polib
 import pytest
 from preparing import prepare, rejected
 
-from fairseq_intra.data import l10n, l10n_wheels
+from fairseq_intra.data import l10n, l10n_split, l10n_wheels
 
 SCRIPT = "data-prep/prepare-l10n.sh"
 #: The run ends behind OUT/text, all that most tests look at.
@@ -363,3 +363,14 @@ def test_a_bad_pin_is_named_by_its_line(wheels, tmp_path):
     (tmp_path / "pins.txt").write_text("# nothing\n")
     assert "has no wheel for de" in rejected("l10n", "--out", tmp_path / "out", *wheels)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_message_of_many_spellings_is_never_held_out_and_the_split_stays_what_it_is():
+    spellings = [(f"Text {mark}", "A text") for mark in "abcde"]
+    messages = [*((f"Satz {number}", f"Sentence {number}") for number in range(40)), *spellings]
+    for seed in range(20):
+        made = l10n_split.split(messages, 6, 6, seed)
+        assert set(spellings) <= set(made["train"]) and [len(made[name]) for name in ("valid", "test")] == [6, 6]
+    # Datasets are called reproducible: with the seed, text and order are what they were.
+    found = hashlib.sha256(repr(l10n_split.split(messages, 6, 6, 1)).encode()).hexdigest()
+    assert found == "9d19aab24f50af2b7f5b5d061febb94b4359037c945ce3f4573c91ca9a8b2429"
