@@ -36,8 +36,10 @@ def _report_what_does_not_fit_in_training():
             return load(self, filename, *args, **kwargs)
         except AssertionError as error:
             # Of another criterion or optimizer.
-            keeps = " or begin by fairseq-intra train --continue-from, which keeps its state" * ("Crit" in str(error))
-            raise UsageError(f"checkpoint {filename}: {reason(error)}{keeps and ';'}{keeps}") from None
+            instead = "; or begin by fairseq-intra train --continue-from, which keeps its state"
+            raise UsageError(
+                f"checkpoint {filename}: {reason(error)}{instead if 'Criterion' in str(error) else ''}"
+            ) from None
         except KeyError as error:
             if not _raised_by_scheduler(error):
                 raise

@@ -97,10 +97,10 @@ def read_continuation(checkpoint: Path, words: list[str]) -> Continuation:
 
 def _check_sizes(checkpoint, model, words):
     """Raises UsageError where the model has other sizes than these flags say."""
-    asked = {name: flag_value(words, f"--{name}") for name in SIZES}
-    has = {name: str(setting(model, name.replace("-", "_"))) for name in SIZES}
-    if other := [name for name in SIZES if asked[name] is not None and asked[name] != has[name]]:
-        needed = " ".join(f"--{name} {has[name]}" for name in other)
+    sizes = {name: setting(model, name.replace("-", "_")) for name in SIZES}
+    known = {name: str(size) for name, size in sizes.items() if size is not None}
+    if other := [name for name, size in known.items() if flag_value(words, f"--{name}") not in (None, size)]:
+        needed = " ".join(f"--{name} {known[name]}" for name in other)
         raise UsageError(f"--continue-from {checkpoint} is a model of other sizes than this run's; give {needed}")
 
 
