@@ -107,15 +107,16 @@ def plot(found, args):
             costs = {size: costs_of_level(runs[name], runs["plain"]) for size, runs in of_size.items()}
             draw(times, {size: [ratio for _, ratio in each] for size, each in costs.items()}, style)
             for size in (size for size, each in costs.items() if not each):
-                place = {"transform": times.get_xaxis_transform(), "ha": "right", "va": "top", "fontsize": "small"}
-                times.text(size, 0.98, f"{name} not reached ", color=style["color"], rotation=90, **place)
+                place = {"transform": times.get_xaxis_transform(), "ha": "center", "va": "top", "fontsize": "small"}
+                times.text(size, 0.98, f"{name} not reached", color=style["color"], rotation=90, **place)
     scores.set(ylabel="BLEU, length penalty tuned")
     gains.set(ylabel="difference from plain, tuned")
     times.set(ylabel="time to plain's level / plain's")
     for panel, equal in ((gains, 0), (times, 1)):
         panel.axhline(equal, color="gray", linewidth=0.8)
     for panel in (scores, gains, times):
-        panel.set(xlabel="pairs of training text", xscale="log")
+        # All sizes in each, also where nothing is reached.
+        panel.set(xlabel="pairs of training text", xscale="log", xlim=(min(found) / 1.2, 1.2 * max(found)))
         panel.set_xticks(list(found), [f"{size:,}" for size in found])
         panel.set_xticks([], minor=True)
     scores.legend()

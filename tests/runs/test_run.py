@@ -496,7 +496,7 @@ class TestFolder:
         assert follow(training.calls[-1], *map(str, begin))
         training.__init__()
         words = train(*begin)
-        assert "--reset-optimizer: not again, as the run goes on" in capsys.readouterr().err
+        assert "--reset-optimizer: not again, as the run resumes" in capsys.readouterr().err
         assert "--reset-optimizer" not in words and words[-2:] == ["--restore-file", LAST]
         assert follow(kept(tmp_path), *map(str, begin))
 
