@@ -68,14 +68,14 @@ def distillation_loss(
     Raises:
         ValueError: if the shapes do not match: a teacher of one word would be broadcast to all.
     """
-    outputs, projected = teacher.outputs, teacher.outputs if teacher.weight is None else teacher.weight.t()
+    outputs, types = teacher.outputs, (teacher.outputs.size(-1) if teacher.weight is None else teacher.weight.size(0))
     if logits.dim() != 3 or target.shape != logits.shape[1:2] or outputs.shape[:2] != logits.shape[:2]:
         raise ValueError(
             f"logits [1, N, V], target [N] and the teacher's outputs [1, N, ...] expected, not {list(logits.shape)}, "
             f"{list(target.shape)} and {list(outputs.shape)}"
         )
-    if projected.size(-1) != logits.size(-1):
-        raise ValueError(f"the teacher has {projected.size(-1)} types, and the student {logits.size(-1)}")
+    if types != logits.size(-1):
+        raise ValueError(f"the teacher has {types} types, and the student {logits.size(-1)}")
     settings = _Settings(weight, temperature, *closed_form.smoothing_weights(label_smoothing, logits.size(-1)))
     logits = detached_without_grad(logits)
     return DistillationLoss(*_Distillation.apply(logits, target, *teacher, settings, overwrite_logits))

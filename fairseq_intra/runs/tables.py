@@ -116,15 +116,11 @@ def _evaluation_files(path):
     if not path.is_dir():
         return [path]
     # scripts/train.sh keeps a run's checkpoints, and with them their evaluations, in a folder of the run's.
-    found = sorted([*path.glob("*.json"), *path.glob("checkpoints/*.json")])
-    found = [file for file in found if is_evaluation(file)]
-    if not found:
-        runs = sorted({str(file.parent.parent) for file in path.glob("*/checkpoints/*.json") if is_evaluation(file)})
-        instead = (
-            f"give the runs in it: {' '.join(runs)}"
-            if runs
-            else "run fairseq-intra evaluate first, or name its JSON file"
-        )
+    files = sorted([*path.glob("*.json"), *path.glob("checkpoints/*.json")])
+    if not (found := [file for file in files if is_evaluation(file)]):
+        evaluated = {str(file.parent.parent) for file in path.glob("*/checkpoints/*.json") if is_evaluation(file)}
+        runs = f"give the runs in it: {' '.join(sorted(evaluated))}" if evaluated else ""
+        instead = runs or "run fairseq-intra evaluate first, or name its JSON file"
         raise UsageError(f"{path} holds no evaluation: {instead}")
     return found
 
